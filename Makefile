@@ -1,0 +1,66 @@
+# Everything from a clean checkout: `make demo`, `make test`. Each installs what it needs, once, and again when a pin changes.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := test
+
+PYTHON ?= python3
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+ARGS ?=
+
+# An environment variable and not `-c`, so that the pins also bind what pip installs to build a package.
+product_pip := PIP_CONSTRAINT=$(CURDIR)/constraints.txt .venv/bin/python -m pip install $(PIP_FLAGS)
+sandbox_pip := PIP_CONSTRAINT=$(CURDIR)/sandbox/constraints.txt .venv-sandbox/bin/python -m pip install $(PIP_FLAGS)
+
+# $(call require,test that it works,Debian packages,what to say)
+define require
+	@$(1) >/dev/null 2>&1 || { \
+	  echo "$(3)" >&2; \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 1; \
+	  echo "installing $(2)" >&2; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends $(2); \
+	}
+endef
+
+.PHONY: setup lint typecheck test demo bench clean
+
+setup: .venv/.installed .venv-sandbox/.installed sandbox/node_modules/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(call require,$(PYTHON) -c 'import ensurepip',python3-venv,$(PYTHON) cannot make a virtual environment)
+	@[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
+	$(product_pip) -e '.[dev]'
+	@$(product_pip) '.[fast]' 2>/dev/null || echo "no C compiler for the fast keccak; pycryptodome's serves"
+	@touch $@
+
+.venv-sandbox/.installed: sandbox/requirements.txt sandbox/constraints.txt
+	$(call require,$(PYTHON) -c 'import ensurepip',python3-venv,$(PYTHON) cannot make a virtual environment)
+	@[ -x .venv-sandbox/bin/python ] || $(PYTHON) -m venv .venv-sandbox
+	$(sandbox_pip) -r sandbox/requirements.txt
+	@touch $@
+
+# Without install scripts: anvil's only repairs an incomplete download, which the lock's hashes exclude.
+sandbox/node_modules/.installed: sandbox/package.json sandbox/package-lock.json
+	$(call require,npm --version,nodejs npm,npm is missing: the local chain comes from it)
+	npm ci --prefix sandbox --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lint: .venv/.installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+typecheck: .venv/.installed
+	.venv/bin/mypy
+
+test: setup
+	.venv/bin/python -m pytest $(ARGS)
+
+demo: setup
+	.venv/bin/python -m sandbox.demo $(ARGS)
+
+bench: setup
+	.venv/bin/python -m tests.bench $(ARGS)
+
+clean:
+	rm -rf .venv .venv-sandbox sandbox/node_modules .build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,247 @@
+"""The book: everything that decides about money and rights, in memory, with the rows that each decision leaves.
+
+Must not know SQL, clocks or the network.  Theory: one owner decides one command after another, so no two decisions can
+spend the same cent (P2); what they leave is collected in `Rows` and committed as one group before anyone is told (P3).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.core import chart
+from gateway.core.journal import Chain, Record
+from gateway.core.ledger import Account, Ledger, Transfer
+from gateway.core.money import USD
+from gateway.core.payment import Charge
+from gateway.core.records import (
+    AgentAccount,
+    Answer,
+    ApiKey,
+    Attempt,
+    Budget,
+    BudgetUse,
+    Evidence,
+    Freeze,
+    Payment,
+    Resource,
+    Task,
+)
+
+DAY_MS = 86_400_000
+
+
+class Reader(Protocol):
+    """What the book asks of rows that it does not keep in memory. Answers are as of the last commit."""
+
+    def claim(self, account_id: str, idempotency_key: str) -> "Claim | None":
+        """Return the claim on an account's idempotency key."""
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """Return a payment."""
+
+    def resource(self, vendor: str, ref: str) -> Resource | None:
+        """Return a vendor's resource."""
+
+    def open_task(self, kind: str, subject: str) -> Task | None:
+        """Return the open task of this kind on this subject."""
+
+    def task(self, task_id: str) -> Task | None:
+        """Return a task."""
+
+    def has_reference(self, reference: str) -> bool:
+        """Say whether a credit with this reference was booked."""
+
+    def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int) -> bool:
+        """Say whether this log was booked."""
+
+    def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
+        """Count the account's payments that were delivered and died since then."""
+
+    def refunded_base(self, vendor: str, account_id: str, since_ms: int) -> int:
+        """Sum what the house bore for this vendor and account since then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An idempotency key in use: by a purchase, or (payment_id None) by an answer that cost nothing."""
+
+    fingerprint: bytes
+    payment_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceView:
+    """What is known of one item's price: last stated by the vendor, last approved by the operator."""
+
+    observed_base: int | None = None
+    observed_at_ms: int | None = None
+    approved_base: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BookRules:
+    """The operator's rules that closing a charge needs. Vendors that are not named have a dispute cap of 0."""
+
+    dispute_cap_base: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Rows:
+    """What a group of decisions leaves for the store, later values of the same row replacing earlier ones."""
+
+    accounts: dict[int, Account] = field(default_factory=dict)
+    new_accounts: set[int] = field(default_factory=set)
+    transfers: list[tuple[Transfer, str | None, int, str | None]] = field(default_factory=list)
+    journal: list[Record] = field(default_factory=list)
+    payments: dict[str, Payment] = field(default_factory=dict)
+    new_payments: set[str] = field(default_factory=set)
+    attempts: list[Attempt] = field(default_factory=list)
+    claims: dict[tuple[str, str], Claim] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    remembered: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    evidence: list[Evidence] = field(default_factory=list)
+    resources: dict[tuple[str, str], Resource] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    references: dict[str, str] = field(default_factory=dict)
+    agent_accounts: list[AgentAccount] = field(default_factory=list)
+    keys: dict[str, ApiKey] = field(default_factory=dict)
+    budget_uses: dict[str, BudgetUse] = field(default_factory=dict)
+    freezes: dict[str, Freeze | None] = field(default_factory=dict)
+    payees: list[tuple[str, int, bytes, int]] = field(default_factory=list)
+    prices: dict[tuple[str, str], PriceView] = field(default_factory=dict)
+    cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+
+
+class Book:
+    """State and the means to change it. `gateway.core.decide.apply` is the only caller of the changing methods."""
+
+    def __init__(self, reader: Reader, rules: BookRules | None = None) -> None:
+        self.reader, self.rules = reader, rules or BookRules()
+        self.ledger, self.chain = Ledger(), Chain()
+        self.agent_accounts: dict[str, AgentAccount] = {}
+        self.keys: dict[str, ApiKey] = {}
+        self.keys_by_digest: dict[bytes, ApiKey] = {}
+        self.freezes: dict[str, Freeze] = {}
+        self.budget_uses: dict[str, BudgetUse] = {}
+        self.open_payments: dict[str, Payment] = {}
+        self.unanswered: dict[tuple[str, bytes], tuple[str, str | None]] = {}
+        self.open_count: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.exposure_base: defaultdict[tuple[str, bytes, str], int] = defaultdict(int)
+        self.payees: set[tuple[str, int, bytes]] = set()
+        self.prices: dict[tuple[str, str], PriceView] = {}
+        self.cursors: dict[int, tuple[int, bytes]] = {}
+        self.rows = Rows()
+
+    # reading
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """Return a payment as it stands after the decisions so far, committed or not."""
+        found = self.open_payments.get(payment_id) or self.rows.payments.get(payment_id)
+        return found if found is not None else self.reader.payment(payment_id)
+
+    def claim(self, account_id: str, idempotency_key: str) -> Claim | None:
+        """Return the claim on an idempotency key."""
+        return self.rows.claims.get((account_id, idempotency_key)) or self.reader.claim(account_id, idempotency_key)
+
+    def resource(self, vendor: str, ref: str) -> Resource | None:
+        """Return a resource."""
+        return self.rows.resources.get((vendor, ref)) or self.reader.resource(vendor, ref)
+
+    def frozen(self, scopes: Iterable[str]) -> Freeze | None:
+        """Return the first freeze that covers one of the scopes, or everything."""
+        if not self.freezes:
+            return None
+        return next((self.freezes[s] for s in ("all", *scopes) if s in self.freezes), None)
+
+    def budget_use(self, budget: Budget, at_ms: int) -> BudgetUse:
+        """Return the use of the budget's window that `at_ms` falls in: windows follow one another from the first use."""
+        use = self.budget_uses.get(budget.id)
+        if use is None or at_ms >= use.window_started_at_ms + budget.window_s * 1000:
+            return BudgetUse(budget.id, at_ms, 0)
+        return use
+
+    # changing
+
+    def journal(self, at_ms: int, kind: str, payment_id: str | None, content: Mapping[str, object]) -> int:
+        """Append a record; return its sequence number."""
+        record = self.chain.append(at_ms, kind, payment_id, content)
+        self.rows.journal.append(record)
+        return record.seq
+
+    def account(self, code: str, asset: str = USD) -> Account:
+        """Return a ledger account, opening it if the chart allows."""
+        found = self.ledger.find(code, asset)
+        if found is None:
+            found = chart.ensure(self.ledger, code, asset)
+            self.rows.new_accounts.add(found.id)
+            self.rows.accounts[found.id] = found
+        return found
+
+    def book(self, transfer: Transfer, payment_id: str | None) -> Transfer:
+        """Note a transfer that the ledger has applied, with the journal row that explains it (the next one)."""
+        debit, credit = self.ledger.by_id(transfer.debit_id), self.ledger.by_id(transfer.credit_id)
+        self.rows.accounts[debit.id] = debit
+        self.rows.accounts[credit.id] = credit
+        owner = next((a.code[6:] for a in (debit, credit) if a.code.startswith("agent:")), None)
+        self.rows.transfers.append((transfer, payment_id, self.chain.seq + 1, owner))
+        return transfer
+
+    def put_payment(self, payment: Payment, *, new: bool = False) -> None:
+        """Replace a payment, keeping the counts by account that the caps need."""
+        if new:
+            self.rows.new_payments.add(payment.id)
+            self._count(payment, +1)
+        self.rows.payments[payment.id] = payment
+        if payment.axes.charge is Charge.HELD:
+            self.open_payments[payment.id] = payment
+        elif self.open_payments.pop(payment.id, None) is not None:
+            self._count(payment, -1)
+        if payment.answered:
+            held = self.unanswered.get((payment.account_id, payment.fingerprint))
+            if held is not None and held[0] == payment.id:
+                del self.unanswered[payment.account_id, payment.fingerprint]
+        else:
+            self.unanswered.setdefault((payment.account_id, payment.fingerprint), (payment.id, payment.idempotency_key))
+
+    def _count(self, payment: Payment, sign: int) -> None:
+        self.open_count[payment.account_id, payment.vendor] += sign
+        exposure = (payment.account_id, payment.terms.wallet, payment.terms.asset)
+        self.exposure_base[exposure] += sign * payment.terms.value_base
+
+    def load_payment(self, payment: Payment) -> None:
+        """Take an open or unanswered payment from the store."""
+        if payment.axes.charge is Charge.HELD:
+            self.open_payments[payment.id] = payment
+            self._count(payment, +1)
+        if not payment.answered:
+            self.unanswered.setdefault((payment.account_id, payment.fingerprint), (payment.id, payment.idempotency_key))
+
+    def put_key(self, key: ApiKey) -> None:
+        """Add or replace an API key."""
+        self.keys[key.id] = key
+        self.keys_by_digest[key.digest] = key
+        self.rows.keys[key.id] = key
+
+    def put_budget_use(self, use: BudgetUse) -> None:
+        """Replace a budget's use."""
+        self.budget_uses[use.budget_id] = use
+        self.rows.budget_uses[use.budget_id] = use
+
+    def put_task(self, task: Task) -> bool:
+        """Open a task unless one is open for the same kind and subject; say whether it was opened."""
+        same = any(
+            t.kind == task.kind and t.subject == task.subject and t.closed_at_ms is None
+            for t in self.rows.tasks.values()
+        )
+        if same or self.reader.open_task(task.kind, task.subject) is not None:
+            return False
+        self.rows.tasks[task.id] = task
+        content = {"task_id": task.id, "task": task.kind, "subject": task.subject, "detail": task.detail}
+        self.journal(task.opened_at_ms, "task.opened", task.payment_id, content)
+        return True
+
+    def take_rows(self) -> Rows:
+        """Hand over what the decisions since the last call left, for one commit."""
+        rows, self.rows = self.rows, Rows()
+        return rows

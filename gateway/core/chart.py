@@ -1,0 +1,47 @@
+"""The chart of accounts: which ledger accounts exist, on which side they stand and which may never owe.
+
+Must not know balances.  Theory: an agent's balance is a USD liability of the house; a wallet's tokens are an asset of
+its own kind; the two meet only in `fx:<asset>`, which exists once in USD and once in the token.
+"""
+
+from gateway.core.ledger import Account, Ledger, Side
+from gateway.core.money import USD
+
+HOUSE_CREDIT = "house:credit"  # credit that the operator granted without money behind it
+HOUSE_LOSS = "house:loss"  # disputes that the house bears, overruns
+HOUSE_CAPITAL = "house:capital"  # tokens that the operator put into wallets
+SUSPENSE = "suspense"  # tokens that moved without a payment of ours; a task is open for each
+
+
+def agent(account_id: str) -> str:
+    """Return the code of an agent's prepaid balance."""
+    return f"agent:{account_id}"
+
+
+def wallet(address_hex: str) -> str:
+    """Return the code of a wallet's token inventory."""
+    return f"wallet:{address_hex}"
+
+
+def fx(asset: str) -> str:
+    """Return the code of the account through which an asset is exchanged for USD."""
+    return f"fx:{asset}"
+
+
+# code prefix -> (side, floored). `fx` and the house's accounts may stand on either side of zero.
+_KINDS: dict[str, tuple[Side, bool]] = {
+    "agent": (Side.CREDIT, True),
+    "wallet": (Side.DEBIT, True),
+    "fx": (Side.CREDIT, False),
+    "house": (Side.DEBIT, False),
+    "suspense": (Side.DEBIT, False),
+}
+
+
+def ensure(ledger: Ledger, code: str, asset: str = USD) -> Account:
+    """Return the account, opening it as the chart says; an unknown kind raises KeyError."""
+    found = ledger.find(code, asset)
+    if found is not None:
+        return found
+    side, floored = _KINDS[code.partition(":")[0]]
+    return ledger.open(code, asset, side, floored=floored)

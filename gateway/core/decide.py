@@ -1,0 +1,69 @@
+"""One door for every command: which function decides it.
+
+Must not know how any of them decides.  Theory: a closed list of commands and a dictionary make a missing decision an
+error at the first call, not a silent pass.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.core import commands as c
+from gateway.core.book import Book
+from gateway.core.decide_close import (
+    decide_dead,
+    decide_deadline,
+    decide_outcome,
+    decide_resolution,
+    decide_settled,
+)
+from gateway.core.decide_operator import (
+    decide_account,
+    decide_answered,
+    decide_close_task,
+    decide_credit,
+    decide_cursor,
+    decide_freeze,
+    decide_key,
+    decide_observed_price,
+    decide_payee,
+    decide_price,
+    decide_remember,
+    decide_resource,
+    decide_revoke,
+    decide_task,
+)
+from gateway.core.decide_purchase import decide_purchase
+from gateway.core.decide_treasury import decide_float, decide_outflow
+
+_DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
+    c.OpenAccount: decide_account,
+    c.CreditAccount: decide_credit,
+    c.AddKey: decide_key,
+    c.RevokeKey: decide_revoke,
+    c.Purchase: decide_purchase,
+    c.RecordOutcome: decide_outcome,
+    c.MarkAnswered: decide_answered,
+    c.RecordSettled: decide_settled,
+    c.RecordDead: decide_dead,
+    c.PassDeadline: decide_deadline,
+    c.ResolveDispute: decide_resolution,
+    c.ObserveFloat: decide_float,
+    c.RecordOutflow: decide_outflow,
+    c.SetFreeze: decide_freeze,
+    c.OpenTask: decide_task,
+    c.CloseTask: decide_close_task,
+    c.ApprovePayee: decide_payee,
+    c.ObservePrice: decide_observed_price,
+    c.ApprovePrice: decide_price,
+    c.UpdateResource: decide_resource,
+    c.MoveCursor: decide_cursor,
+    c.Remember: decide_remember,
+}
+
+
+def apply(book: Book, command: c.Command) -> c.Result:
+    """Decide one command: the rows it leaves are in `book.rows`, a refusal leaves none.
+
+    Anything raised from here is a bug: memory may be ahead of the store, so the caller must stop the process.
+    """
+    return _DECISIONS[type(command)](book, command)

@@ -1,0 +1,209 @@
+"""How a hold ends: the vendor's answer and the chain's proof move the axes, and the table says what follows.
+
+Must not know what proves a settlement: evidence arrives judged.  Theory: every path to the end of a hold goes through
+`_follow`, so capture, void and refund each have one writer, and a hold closes exactly once (P6, P13).
+"""
+
+from dataclasses import replace
+
+from gateway.core import chart
+from gateway.core.book import DAY_MS, Book
+from gateway.core.commands import (
+    Done,
+    PassDeadline,
+    RecordDead,
+    RecordOutcome,
+    RecordSettled,
+    Refused,
+    ResolveDispute,
+    Result,
+)
+from gateway.core.payment import DELIVERY_MOVES, Action, Charge, DisputeCaps, Fault, Transfer, settle_dispute
+from gateway.core.records import BudgetUse, Evidence, Freeze, Payment, Task
+
+
+def decide_outcome(book: Book, command: RecordOutcome) -> Result:
+    """Record what the vendor answered. A worse word about a delivery that is known already changes nothing."""
+    payment = book.payment(command.payment_id)
+    if payment is None:
+        return Refused("not_found", "there is no such payment")
+    if command.resource is not None and book.resource(command.resource.vendor, command.resource.ref) is None:
+        book.rows.resources[command.resource.vendor, command.resource.ref] = command.resource
+        payment = replace(payment, resource_ref=command.resource.ref)
+    moved = command.delivery in DELIVERY_MOVES[payment.axes.delivery]
+    if not moved and command.answer is None:
+        return Done(payment, changed=False)
+    if moved:
+        payment = replace(
+            payment,
+            axes=payment.axes.deliver(command.delivery),
+            fault=command.fault,
+            vendor_status=command.vendor_status,
+        )
+    if command.answer is not None and (moved or payment.axes.delivery is command.delivery):
+        book.rows.answers[payment.id] = command.answer
+    book.put_payment(payment)
+    content = {
+        "delivery": payment.axes.delivery.value,
+        "fault": command.fault.value,
+        "vendor_status": command.vendor_status,
+        "resource_ref": payment.resource_ref,
+        "note": command.note,
+    }
+    book.journal(command.at_ms, "payment.outcome", payment.id, content)
+    return Done(_follow(book, payment, command.at_ms))
+
+
+def decide_settled(book: Book, command: RecordSettled) -> Result:
+    """Record that a final block proves collection. The same proof again changes nothing."""
+    payment = book.payment(command.payment_id)
+    if payment is None:
+        return Refused("not_found", "there is no such payment")
+    if payment.axes.transfer is not Transfer.PRESENTED:
+        return Done(payment, changed=False)
+    evidence = command.evidence
+    if not 0 < evidence.value_base <= payment.terms.value_base:
+        return Refused("evidence_mismatch", "the collected value is not within what was promised")
+    payment = replace(payment, axes=payment.axes.transferred(Transfer.SETTLED), settled_base=evidence.value_base)
+    book.rows.evidence.append(evidence)
+    book.put_payment(payment)
+    book.journal(command.at_ms, "payment.settled", payment.id, evidence_content(evidence))
+    _post_exposure(book, payment, evidence.value_base)
+    return Done(_follow(book, payment, command.at_ms))
+
+
+def decide_dead(book: Book, command: RecordDead) -> Result:
+    """Record that a final block proves the authorization can never be collected; the hold goes back."""
+    payment = book.payment(command.payment_id)
+    if payment is None:
+        return Refused("not_found", "there is no such payment")
+    if payment.axes.transfer not in (Transfer.PRESENTED, Transfer.PREPARED):
+        return Done(payment, changed=False)
+    payment = replace(payment, axes=payment.axes.transferred(Transfer.DEAD))
+    book.rows.evidence.append(command.evidence)
+    book.put_payment(payment)
+    book.journal(command.at_ms, "payment.dead", payment.id, evidence_content(command.evidence))
+    return Done(_follow(book, payment, command.at_ms))
+
+
+def decide_deadline(book: Book, command: PassDeadline) -> Result:
+    """Apply the dispute rule to a collected payment whose delivery was not found in time."""
+    payment = book.payment(command.payment_id)
+    if payment is None:
+        return Refused("not_found", "there is no such payment")
+    waiting = payment.axes.action is Action.AWAIT_DELIVERY and command.at_ms >= payment.delivery_deadline_ms
+    if not waiting or payment.disputed:
+        return Done(payment, changed=False)
+    return Done(_dispute(book, replace(payment, fault=Fault.VENDOR), command.at_ms))
+
+
+def decide_resolution(book: Book, command: ResolveDispute) -> Result:
+    """Close a held dispute as the operator says. Only a collected, disputed hold may be closed by hand."""
+    payment = book.payment(command.payment_id)
+    if payment is None:
+        return Refused("not_found", "there is no such payment")
+    if not payment.disputed or payment.axes.charge is not Charge.HELD:
+        return Refused("not_disputed", "this payment is not a held dispute")
+    if command.charge not in (Charge.CAPTURED, Charge.REFUNDED):
+        return Refused("bad_resolution", "a dispute ends captured or refunded")
+    book.journal(command.at_ms, "dispute.resolved", payment.id, {"charge": command.charge.value, "by": command.by})
+    return Done(_close(book, payment, command.charge, command.at_ms))
+
+
+def evidence_content(evidence: Evidence) -> dict[str, object]:
+    """Return a piece of evidence as the journal writes it."""
+    return {
+        "evidence": evidence.kind,
+        "chain_id": evidence.chain_id,
+        "block_number": evidence.block_number,
+        "block_hash": "0x" + evidence.block_hash.hex(),
+        "block_time_s": evidence.block_time_s,
+        "tx_hash": None if evidence.tx_hash is None else "0x" + evidence.tx_hash.hex(),
+        "log_index": evidence.log_index,
+        "value_base": evidence.value_base,
+        "witnesses": list(evidence.witnesses),
+    }
+
+
+def _follow(book: Book, payment: Payment, at_ms: int) -> Payment:
+    action = payment.axes.action
+    if action is Action.CAPTURE:
+        return _close(book, payment, Charge.CAPTURED, at_ms)
+    if action is Action.VOID:
+        return _close(book, payment, Charge.VOIDED, at_ms)
+    if action is Action.DISPUTE and not payment.disputed:
+        return _dispute(book, payment, at_ms)
+    return payment
+
+
+def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
+    day_started_ms = at_ms - at_ms % DAY_MS
+    spent = book.reader.refunded_base(payment.vendor, payment.account_id, day_started_ms)
+    spent += sum(
+        p.hold_base
+        for p in book.rows.payments.values()
+        if p.axes.charge is Charge.REFUNDED and (p.vendor, p.account_id) == (payment.vendor, payment.account_id)
+    )
+    caps = DisputeCaps(book.rules.dispute_cap_base.get(payment.vendor, 0), spent)
+    charge = settle_dispute(payment.fault, payment.hold_base, caps)
+    if charge is not Charge.HELD:
+        return _close(book, payment, charge, at_ms)
+    payment = replace(payment, disputed=True)
+    book.put_payment(payment)
+    book.journal(at_ms, "dispute.held", payment.id, {"vendor": payment.vendor, "hold_base": payment.hold_base})
+    reason = f"collected payment {payment.id} without delivery, beyond the dispute cap"
+    freeze = Freeze(f"vendor:{payment.vendor}", reason, at_ms, "dispute rule")
+    book.freezes[freeze.scope] = book.rows.freezes[freeze.scope] = freeze
+    book.journal(at_ms, "freeze.set", payment.id, {"scope": freeze.scope, "reason": reason, "by": freeze.by})
+    detail = f"{payment.vendor} collected {payment.hold_base} base units for {payment.id} and did not deliver"
+    book.put_task(Task(f"task_{payment.id}", "dispute", payment.id, detail, at_ms, payment.id))
+    return payment
+
+
+def _close(book: Book, payment: Payment, charge: Charge, at_ms: int) -> Payment:
+    captured = _end_hold(book, payment, charge)
+    closed = replace(payment, axes=payment.axes.charged(charge), captured_base=captured, closed_at_ms=at_ms)
+    book.put_payment(closed)
+    if charge is not Charge.CAPTURED:
+        _release_budget(book, payment, at_ms)
+    if closed.renews and closed.resource_ref is not None:
+        resource = book.resource(closed.vendor, closed.resource_ref)
+        if resource is not None and resource.open_renewal == closed.id:
+            book.rows.resources[resource.vendor, resource.ref] = replace(resource, open_renewal=None)
+    content = {"charge": charge.value, "captured_base": captured, "hold_base": payment.hold_base}
+    book.journal(at_ms, f"payment.{charge.value}", payment.id, content)
+    return closed
+
+
+def _end_hold(book: Book, payment: Payment, charge: Charge) -> int:
+    owed_base = _owed(payment)
+    if charge is Charge.CAPTURED:
+        book.book(book.ledger.post(payment.hold_transfer_id, owed_base), payment.id)
+        return owed_base
+    book.book(book.ledger.void(payment.hold_transfer_id), payment.id)
+    if charge is Charge.REFUNDED:
+        loss, fx = book.account(chart.HOUSE_LOSS), book.account(chart.fx(payment.terms.asset))
+        book.book(book.ledger.move(loss, fx, owed_base), payment.id)
+    elif book.ledger.reservation(payment.exposure_transfer_id) is not None:
+        book.book(book.ledger.void(payment.exposure_transfer_id), payment.id)
+    return 0
+
+
+def _owed(payment: Payment) -> int:
+    """Return the USD that the collected tokens cost, in proportion to the hold, never more than the hold."""
+    value_base = payment.terms.value_base
+    return min(payment.hold_base, -(-payment.hold_base * payment.settled_base // value_base))
+
+
+def _post_exposure(book: Book, payment: Payment, value_base: int) -> None:
+    """The wallet's side of a settlement does not wait for the agent's: the tokens are gone, whoever pays for them."""
+    book.book(book.ledger.post(payment.exposure_transfer_id, value_base), payment.id)
+
+
+def _release_budget(book: Book, payment: Payment, at_ms: int) -> None:
+    key = book.keys.get(payment.key_id)
+    for budget in key.budgets if key is not None else ():
+        use = book.budget_use(budget, at_ms)
+        if budget.covers(payment.vendor, payment.route) and payment.created_at_ms >= use.window_started_at_ms:
+            left = max(0, use.used_base - payment.hold_base)
+            book.put_budget_use(BudgetUse(use.budget_id, use.window_started_at_ms, left))

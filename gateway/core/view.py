@@ -1,0 +1,110 @@
+"""What the running service may read without asking the store: the committed state that hot paths need.
+
+Must not know about decisions in flight.  Theory: decisions happen where the store is written; this view is moved forward
+only when a group of rows is durable, so whatever it shows has survived (P3), and only one thread ever touches it.
+"""
+
+from dataclasses import dataclass, field
+
+from gateway.core.book import Book, PriceView, Rows
+from gateway.core.ledger import Account
+from gateway.core.money import USD
+from gateway.core.payment import Charge
+from gateway.core.records import AgentAccount, ApiKey, BudgetUse, Freeze, Payment
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An agent's balance in USD base units."""
+
+    available_base: int = 0
+    held_base: int = 0
+
+
+@dataclass(slots=True)
+class View:
+    """Committed state, by the keys that requests come with."""
+
+    keys_by_digest: dict[bytes, ApiKey] = field(default_factory=dict)
+    keys_by_id: dict[str, ApiKey] = field(default_factory=dict)
+    agent_accounts: dict[str, AgentAccount] = field(default_factory=dict)
+    balances: dict[str, Balance] = field(default_factory=dict)
+    wallets: dict[tuple[str, str], Balance] = field(default_factory=dict)
+    freezes: dict[str, Freeze] = field(default_factory=dict)
+    budget_uses: dict[str, BudgetUse] = field(default_factory=dict)
+    open_payments: dict[str, Payment] = field(default_factory=dict)
+    unanswered: dict[tuple[str, bytes], tuple[str, str | None]] = field(default_factory=dict)
+    payees: set[tuple[str, int, bytes]] = field(default_factory=set)
+    prices: dict[tuple[str, str], PriceView] = field(default_factory=dict)
+    cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    journal_seq: int = 0
+    journal_head: bytes = bytes(32)
+
+    def load(self, book: Book) -> None:
+        """Take everything from a book that was just loaded."""
+        self.keys_by_digest, self.keys_by_id = dict(book.keys_by_digest), dict(book.keys)
+        self.agent_accounts, self.freezes = dict(book.agent_accounts), dict(book.freezes)
+        self.budget_uses, self.open_payments = dict(book.budget_uses), dict(book.open_payments)
+        self.unanswered, self.payees = dict(book.unanswered), set(book.payees)
+        self.prices, self.cursors = dict(book.prices), dict(book.cursors)
+        self.journal_seq, self.journal_head = book.chain.seq, book.chain.head
+        for account in book.ledger.accounts():
+            self._balance(*_totals(account))
+
+    def advance(self, step: "Step") -> None:
+        """Move forward by one committed group."""
+        rows = step.rows
+        for totals in step.totals:
+            self._balance(*totals)
+        for account in rows.agent_accounts:
+            self.agent_accounts[account.id] = account
+        for key in rows.keys.values():
+            self.keys_by_digest[key.digest] = self.keys_by_id[key.id] = key
+        for scope, freeze in rows.freezes.items():
+            if freeze is None:
+                self.freezes.pop(scope, None)
+            else:
+                self.freezes[scope] = freeze
+        for payment in rows.payments.values():
+            self._payment(payment)
+        self.budget_uses.update(rows.budget_uses)
+        self.payees.update((vendor, chain_id, pay_to) for vendor, chain_id, pay_to, _ in rows.payees)
+        self.prices.update(rows.prices)
+        self.cursors.update(rows.cursors)
+        if rows.journal:
+            self.journal_seq, self.journal_head = rows.journal[-1].seq, rows.journal[-1].digest
+
+    def _payment(self, payment: Payment) -> None:
+        if payment.axes.charge is Charge.HELD:
+            self.open_payments[payment.id] = payment
+        else:
+            self.open_payments.pop(payment.id, None)
+        place = (payment.account_id, payment.fingerprint)
+        if not payment.answered:
+            self.unanswered.setdefault(place, (payment.id, payment.idempotency_key))
+        elif self.unanswered.get(place, ("", None))[0] == payment.id:
+            del self.unanswered[place]
+
+    def _balance(self, code: str, asset: str, balance: Balance) -> None:
+        kind, _, name = code.partition(":")
+        if kind == "agent" and asset == USD:
+            self.balances[name] = balance
+        elif kind == "wallet":
+            self.wallets[name, asset] = balance
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One committed group of rows with the balances it left, copied where they were decided."""
+
+    rows: Rows
+    totals: tuple[tuple[str, str, Balance], ...]
+
+
+def step_of(rows: Rows) -> Step:
+    """Return the step that a group of rows makes; call it before the next decision."""
+    return Step(rows, tuple(_totals(account) for account in rows.accounts.values()))
+
+
+def _totals(account: Account) -> tuple[str, str, Balance]:
+    return account.code, account.asset, Balance(account.available_base, account.reserved_base)

@@ -1,0 +1,158 @@
+"""The seams: what the use cases ask of the world. Each has one suite that runs on every implementation.
+
+Must not know any implementation.  Theory: flows speak only to these, so the running service, the tests and the seeded
+simulation drive the same flows with different parts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from contracts.logs import Log
+from contracts.tokens import Token
+from gateway.core.commands import Command, Result
+from gateway.core.records import Answer, Attempt, Payment, Resource
+from gateway.core.view import View
+
+
+class Clock(Protocol):
+    """The wall clock and waiting."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after about that long."""
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness for ids and secrets."""
+
+    def bytes(self, count: int) -> bytes:
+        """Return unpredictable bytes."""
+        ...
+
+
+class Store(Protocol):
+    """Rows that last. `view` is the committed state; every change is a command."""
+
+    view: View
+
+    async def post(self, command: Command) -> Result:
+        """Decide and commit; returns only when durable. Raises StoreBroken if the process must end."""
+        ...
+
+    async def payment(self, payment_id: str) -> Payment | None:
+        """Return a payment as committed."""
+        ...
+
+    async def attempt(self, payment_id: str) -> Attempt | None:
+        """Return the payment's newest attempt."""
+        ...
+
+    async def answer(self, payment_id: str) -> Answer | None:
+        """Return the stored answer of a payment."""
+        ...
+
+    async def claimed(self, account_id: str, idempotency_key: str) -> "ClaimedAnswer | None":
+        """Return what an idempotency key stands for."""
+        ...
+
+    async def resource(self, vendor: str, ref: str) -> Resource | None:
+        """Return a vendor's resource."""
+        ...
+
+    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Mapping[str, Any]]:
+        """Run one of the named statements of gateway.store.queries on the reading connection."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what is queued and close."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedAnswer:
+    """An idempotency key in use: the request it belongs to, and the payment or the kept answer behind it."""
+
+    fingerprint: bytes
+    payment_id: str | None
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block as its header says."""
+
+    number: int
+    hash: bytes
+    time_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A mined transaction's outcome."""
+
+    tx_hash: bytes
+    status: int
+    block: Block
+    logs: tuple[Log, ...]
+
+
+class ChainUnavailable(Exception):  # noqa: N818 - named for what is known
+    """Too few endpoints answered to decide anything. Unknown, ask again later."""
+
+
+class ChainDisagreement(Exception):  # noqa: N818 - named for what is known
+    """Endpoints contradict each other (P14). Unknown, and an alert. `what` says on which question."""
+
+    def __init__(self, what: str, answers: Mapping[str, str]) -> None:
+        super().__init__(f"{what}: {dict(answers)}")
+        self.what, self.answers = what, dict(answers)
+
+
+class Chain(Protocol):
+    """One chain as `evidence_quorum` independent endpoints see it. Every answer is the same answer from that many.
+
+    All methods raise ChainUnavailable or ChainDisagreement. Block numbers are explicit: nothing asks for "latest"
+    where money is decided.
+    """
+
+    chain_id: int
+
+    async def head(self) -> Block:
+        """Return a recent block; no quorum, for windows and sightings only, never evidence."""
+        ...
+
+    async def final(self) -> Block:
+        """Return the newest block that the quorum holds final: the lowest of the endpoints' final blocks, same hash."""
+        ...
+
+    async def authorization_logs(
+        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        """Return AuthorizationUsed and AuthorizationCanceled logs of these authorizers, in order, agreed by the quorum."""
+        ...
+
+    async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
+        """Return the same logs up to the newest block from one endpoint: for display, never evidence."""
+        ...
+
+    async def receipt(self, tx_hash: bytes) -> Receipt | None:
+        """Return a transaction's receipt with its block, agreed by the quorum; None if the quorum knows none."""
+        ...
+
+    async def authorization_used(self, token: Token, wallet: bytes, nonce: bytes, at: Block) -> bool:
+        """Return authorizationState at exactly this block (by hash): true if used or canceled."""
+        ...
+
+    async def token_balance(self, token: Token, owner: bytes, at: Block) -> int:
+        """Return the token balance at exactly this block."""
+        ...
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        """Names of the endpoints whose agreement the last evidence rests on; no URL secrets."""
+        ...

@@ -1,0 +1,67 @@
+"""What a rail refuses, as typed errors with stable codes.
+
+It knows no HTTP status and no problem document: the API maps codes to `type`s. Theory: a refusal is a result that
+an agent, an operator and a test all name by the same word, so the words are data, never prose.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.rails.offer import Offer
+
+__all__ = ["ChallengeError", "OfferRefused", "Problem", "RailError"]
+
+
+class Problem(StrEnum):
+    """Every reason why a rail does not pay. The values are part of the public interface."""
+
+    # The challenge as a whole.
+    CHALLENGE_OVERSIZED = "challenge_oversized"
+    CHALLENGE_MALFORMED = "challenge_malformed"
+    VERSION_UNKNOWN = "version_unknown"
+    NO_OFFER = "no_offer"
+    # One entry of it that cannot be read.
+    OFFER_MALFORMED = "offer_malformed"
+    OFFER_OVERSIZED = "offer_oversized"
+    AMOUNT_MALFORMED = "amount_malformed"
+    AMOUNT_FIELDS_DIFFER = "amount_fields_differ"
+    ADDRESS_MALFORMED = "address_malformed"
+    TIMEOUT_MALFORMED = "timeout_malformed"
+    UNKNOWN_NETWORK = "unknown_network"
+    UNSUPPORTED_SCHEME = "unsupported_scheme"
+    UNSUPPORTED_TRANSFER = "unsupported_transfer"
+    # One entry that can be read, and that policy refuses.
+    NETWORK_NOT_ALLOWED = "network_not_allowed"
+    ASSET_NOT_ALLOWED = "asset_not_allowed"
+    PAYEE_IS_OURS = "payee_is_ours"
+    PAYEE_NOT_ALLOWED = "payee_not_allowed"
+    PRICE_ABOVE_CEILING = "price_above_ceiling"
+    PRICE_ABOVE_QUOTE = "price_above_quote"
+    PRICE_BELOW_QUOTE = "price_below_quote"
+    WINDOW_TOO_SHORT = "window_too_short"
+    WINDOW_TOO_LONG = "window_too_long"
+
+
+class RailError(Exception):
+    """A rail's refusal: `code` is stable, `message` is for people, `field` the wire's name of what was wrong, or ''."""
+
+    def __init__(self, code: Problem, message: str, field: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.field = field
+
+
+class ChallengeError(RailError):
+    """The 402 speaks this rail's language, but cannot be read: nothing was chosen, nothing may be signed."""
+
+
+class OfferRefused(RailError):  # noqa: N818 - a decision, not a fault
+    """No offer may be paid. `offer` is the one that came nearest, None when none could be read."""
+
+    def __init__(self, code: Problem, message: str, field: str = "", offer: Offer | None = None) -> None:
+        super().__init__(code, message, field)
+        self.offer = offer

@@ -1,0 +1,74 @@
+"""What the book asks of committed rows: the SQL behind `gateway.core.book.Reader`.
+
+Must not know what is in memory.  Theory: each question is one indexed look-up, so a decision costs the same at ten
+rows and at ten million.
+"""
+
+import sqlite3
+
+from gateway.core.book import Claim
+from gateway.core.records import Payment, Resource, Task
+from gateway.store import columns as col
+
+CLAIM = "SELECT fingerprint, payment_id FROM claims WHERE account_id = ? AND idempotency_key = ?"
+PAYMENT = f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE id = ?"  # noqa: S608 - column names are ours
+RESOURCE = f"SELECT {col.RESOURCE_COLUMNS} FROM resources WHERE vendor = ? AND ref = ?"  # noqa: S608
+OPEN_TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE kind = ? AND subject = ? AND closed_at_ms IS NULL"  # noqa: S608
+TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE id = ?"  # noqa: S608
+HAS_EVIDENCE = "SELECT 1 FROM evidence WHERE chain_id = ? AND tx_hash = ? AND log_index = ?"
+UNPAID = (
+    "SELECT COUNT(*) FROM payments WHERE account_id = ? AND closed_at_ms >= ? AND delivery = 'delivered' "
+    "AND transfer = 'dead'"
+)
+REFUNDED = (
+    "SELECT COALESCE(SUM(hold_base), 0) FROM payments WHERE vendor = ? AND account_id = ? AND closed_at_ms >= ? "
+    "AND charge = 'refunded'"
+)
+
+
+class SqliteReader:
+    """The reader over one connection; used only where that connection is."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def claim(self, account_id: str, idempotency_key: str) -> Claim | None:
+        """Return the claim on an account's idempotency key."""
+        row = self._db.execute(CLAIM, (account_id, idempotency_key)).fetchone()
+        return None if row is None else Claim(row[0], row[1])
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """Return a payment."""
+        row = self._db.execute(PAYMENT, (payment_id,)).fetchone()
+        return None if row is None else col.payment_from(row)
+
+    def resource(self, vendor: str, ref: str) -> Resource | None:
+        """Return a vendor's resource."""
+        row = self._db.execute(RESOURCE, (vendor, ref)).fetchone()
+        return None if row is None else col.resource_from(row)
+
+    def open_task(self, kind: str, subject: str) -> Task | None:
+        """Return the open task of this kind on this subject."""
+        row = self._db.execute(OPEN_TASK, (kind, subject)).fetchone()
+        return None if row is None else col.task_from(row)
+
+    def task(self, task_id: str) -> Task | None:
+        """Return a task."""
+        row = self._db.execute(TASK, (task_id,)).fetchone()
+        return None if row is None else col.task_from(row)
+
+    def has_reference(self, reference: str) -> bool:
+        """Say whether a credit with this reference was booked."""
+        return self._db.execute("SELECT 1 FROM credits WHERE reference = ?", (reference,)).fetchone() is not None
+
+    def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int) -> bool:
+        """Say whether this log was booked."""
+        return self._db.execute(HAS_EVIDENCE, (chain_id, tx_hash, log_index)).fetchone() is not None
+
+    def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
+        """Count the account's payments that were delivered and died since then."""
+        return int(self._db.execute(UNPAID, (account_id, since_ms)).fetchone()[0])
+
+    def refunded_base(self, vendor: str, account_id: str, since_ms: int) -> int:
+        """Sum what the house bore for this vendor and account since then."""
+        return int(self._db.execute(REFUNDED, (vendor, account_id, since_ms)).fetchone()[0])

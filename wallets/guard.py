@@ -1,0 +1,168 @@
+"""The guard: what a wallet may sign. It runs inside every signing call, and its default is no (DESIGN P8).
+
+Must not know prices, purchases or vendors: it sees messages only, so that a mistake or a takeover of everything above
+it still cannot move money to a stranger. Theory: the policy is an immutable snapshot that the operator's changes
+replace whole; each rule is one named refusal.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from contracts.codec import ZERO_ADDRESS, Address
+from contracts.eip3009 import Authorization, Cancellation
+from contracts.tokens import TokenKey
+from wallets.transactions import Transaction
+
+
+class Refusal(StrEnum):
+    """Why the guard said no."""
+
+    FROZEN = "frozen"
+    UNKNOWN_WALLET = "unknown_wallet"
+    NOT_OURS = "not_ours"
+    CHAIN_MISMATCH = "chain_mismatch"
+    TOKEN_NOT_ALLOWED = "token_not_allowed"  # noqa: S105 - a reason, not a password
+    PAYEE_NOT_ALLOWED = "payee_not_allowed"
+    PAYEE_FORBIDDEN = "payee_forbidden"
+    VALUE_ZERO = "value_zero"
+    VALUE_ABOVE_MAX = "value_above_max"
+    EXPIRED = "expired"
+    WINDOW_TOO_LONG = "window_too_long"
+    CALL_NOT_ALLOWED = "call_not_allowed"
+    FEE_ABOVE_MAX = "fee_above_max"
+
+
+class SigningRefused(Exception):  # noqa: N818 - a refusal is a decision, not a fault
+    """The guard refused a message; nothing was signed. ``code`` is stable, the message is for people."""
+
+    def __init__(self, code: Refusal, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """A contract function that a wallet may call by transaction; an empty selector is a plain transfer of ether."""
+
+    chain_id: int
+    to: Address
+    selector: bytes
+
+
+def _empty_calls() -> Mapping[CallKey, int]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class WalletPolicy:
+    """What one wallet may sign; whatever is not named is refused.
+
+    ``max_value_base`` maps each allowed token to its ceiling for one authorization, in base units. ``max_window_s``
+    bounds ``valid_before`` against the signer's clock. ``calls`` maps each allowed transaction to the most wei it may
+    carry, and ``max_fee_wei`` bounds gas times price.
+    """
+
+    chain_ids: frozenset[int]
+    max_value_base: Mapping[TokenKey, int]
+    payees: frozenset[Address]
+    max_window_s: int
+    calls: Mapping[CallKey, int] = field(default_factory=_empty_calls)
+    max_fee_wei: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policies of all wallets, and every address that is our own, watched ones and relayers included."""
+
+    wallets: Mapping[Address, WalletPolicy]
+    own: frozenset[Address]
+
+
+def never_frozen(_wallet: Address) -> bool:
+    """Answer that no wallet is frozen, for processes that have no freeze flag to read."""
+    return False
+
+
+class Guard:
+    """Checks messages against the current policy; every ``check_*`` returns None or raises SigningRefused."""
+
+    __slots__ = ("_is_frozen", "_policy")
+
+    def __init__(self, policy: Policy, is_frozen: Callable[[Address], bool]) -> None:
+        self._policy = policy
+        self._is_frozen = is_frozen
+
+    def replace_policy(self, policy: Policy) -> None:
+        """Put another snapshot in force, from the next message on."""
+        self._policy = policy
+
+    def check_authorization(self, wallet: Address, auth: Authorization, now_s: int) -> None:
+        """Allow a payment authorization of ``wallet``, judged at ``now_s`` (Unix seconds), or raise SigningRefused."""
+        policy = self._policy_of(wallet)
+        if self._is_frozen(wallet):
+            raise SigningRefused(Refusal.FROZEN, "the wallet is frozen")
+        if auth.authorizer != wallet:
+            raise SigningRefused(Refusal.NOT_OURS, "the authorizer is not the signing wallet")
+        ceiling_base = _ceiling(policy, auth.token.key)
+        self._check_payee(policy, auth)
+        if auth.value_base == 0:
+            raise SigningRefused(Refusal.VALUE_ZERO, "an authorization of nothing")
+        if auth.value_base > ceiling_base:
+            raise SigningRefused(Refusal.VALUE_ABOVE_MAX, f"{auth.value_base} is above {ceiling_base} base units")
+        if auth.valid_before <= now_s:
+            raise SigningRefused(Refusal.EXPIRED, "the window has passed already")
+        if auth.valid_before - now_s > policy.max_window_s:
+            raise SigningRefused(
+                Refusal.WINDOW_TOO_LONG, f"collectable for {auth.valid_before - now_s} s, allowed {policy.max_window_s}"
+            )
+
+    def check_cancellation(self, wallet: Address, cancel: Cancellation) -> None:
+        """Allow the cancellation of one of the wallet's own nonces, or raise SigningRefused.
+
+        A frozen wallet may cancel: that only takes back what could be collected, and is what a freeze is for.
+        """
+        policy = self._policy_of(wallet)
+        if cancel.authorizer != wallet:
+            raise SigningRefused(Refusal.NOT_OURS, "the nonce is of another authorizer")
+        _ceiling(policy, cancel.token.key)
+
+    def check_transaction(self, wallet: Address, tx: Transaction) -> None:
+        """Allow a transaction by destination, function, ether and fee, or raise SigningRefused."""
+        policy = self._policy_of(wallet)
+        if self._is_frozen(wallet):
+            raise SigningRefused(Refusal.FROZEN, "the wallet is frozen")
+        if tx.chain_id not in policy.chain_ids:
+            raise SigningRefused(Refusal.CHAIN_MISMATCH, f"chain {tx.chain_id} is not one of the wallet's")
+        max_value_wei = policy.calls.get(CallKey(tx.chain_id, tx.to, tx.selector))
+        if max_value_wei is None:
+            raise SigningRefused(Refusal.CALL_NOT_ALLOWED, "this function of this address is not on the wallet's list")
+        if tx.value_wei > max_value_wei:
+            raise SigningRefused(Refusal.VALUE_ABOVE_MAX, f"{tx.value_wei} is above {max_value_wei} wei")
+        if tx.max_fee_wei > policy.max_fee_wei:
+            raise SigningRefused(Refusal.FEE_ABOVE_MAX, f"a fee of {tx.max_fee_wei} is above {policy.max_fee_wei} wei")
+
+    def _policy_of(self, wallet: Address) -> WalletPolicy:
+        policy = self._policy.wallets.get(wallet)
+        if policy is None:
+            raise SigningRefused(Refusal.UNKNOWN_WALLET, "the wallet has no policy")
+        return policy
+
+    def _check_payee(self, policy: WalletPolicy, auth: Authorization) -> None:
+        # Before the allow-list, so that a list that names one of these by mistake allows nothing.
+        if auth.pay_to in {ZERO_ADDRESS, auth.token.address, auth.authorizer} or auth.pay_to in self._policy.own:
+            raise SigningRefused(Refusal.PAYEE_FORBIDDEN, "the payee is nobody, the token, or a wallet of our own")
+        if auth.pay_to not in policy.payees:
+            raise SigningRefused(Refusal.PAYEE_NOT_ALLOWED, "the payee is not on the wallet's list")
+
+
+def _ceiling(policy: WalletPolicy, token: TokenKey) -> int:
+    """Return the most that one authorization of this token may move, in base units."""
+    if token[0] not in policy.chain_ids:
+        raise SigningRefused(Refusal.CHAIN_MISMATCH, f"chain {token[0]} is not one of the wallet's")
+    ceiling_base = policy.max_value_base.get(token)
+    if ceiling_base is None:
+        raise SigningRefused(Refusal.TOKEN_NOT_ALLOWED, "the token is not on the wallet's list")
+    return ceiling_base
