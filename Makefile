@@ -30,7 +30,7 @@ setup: .venv/.installed .venv-sandbox/.installed sandbox/node_modules/.installed
 	$(call require,$(PYTHON) -c 'import ensurepip',python3-venv,$(PYTHON) cannot make a virtual environment)
 	@[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
 	$(product_pip) -e '.[dev]'
-	@$(product_pip) '.[fast]' 2>/dev/null || echo "no C compiler for the fast keccak; pycryptodome's serves"
+	@$(product_pip) -e '.[fast]' 2>/dev/null || echo "no C compiler for the fast keccak; pycryptodome's serves"
 	@touch $@
 
 .venv-sandbox/.installed: sandbox/requirements.txt sandbox/constraints.txt
@@ -39,7 +39,7 @@ setup: .venv/.installed .venv-sandbox/.installed sandbox/node_modules/.installed
 	$(sandbox_pip) -r sandbox/requirements.txt
 	@touch $@
 
-# Without install scripts: anvil's only repairs an incomplete download, which the lock's hashes exclude.
+# No package here needs an install script, so none gets to run.
 sandbox/node_modules/.installed: sandbox/package.json sandbox/package-lock.json
 	$(call require,npm --version,nodejs npm,npm is missing: the local chain comes from it)
 	npm ci --prefix sandbox --ignore-scripts --no-audit --no-fund --loglevel=error

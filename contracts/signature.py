@@ -24,6 +24,7 @@ class SignatureError(ContractError):
 def load_key(secret: bytes) -> PrivateKey:
     """Make a signing key of 32 secret bytes. Raises SignatureError, without the bytes, when they are no key."""
     if len(secret) != KEY_BYTES or not 0 < int.from_bytes(secret, "big") < ORDER:
+        del secret  # a traceback that shows its frames' locals must not show it
         raise SignatureError("private key: not a secp256k1 scalar of 32 bytes")
     return PrivateKey(secret)
 

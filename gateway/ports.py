@@ -4,15 +4,19 @@ Must not know any implementation.  Theory: flows speak only to these, so the run
 simulation drive the same flows with different parts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from contracts.logs import Log
 from contracts.tokens import Token
-from gateway.core.commands import Command, Result
+from gateway.core.commands import AccountLimits, Command, Result
+from gateway.core.payment import Delivery, Fault
 from gateway.core.records import Answer, Attempt, Payment, Resource
+from gateway.core.routes import Match, Route
 from gateway.core.view import View
+from gateway.http.port import UpstreamResponse
+from wallets.secret import Secret
 
 
 class Clock(Protocol):
@@ -64,7 +68,7 @@ class Store(Protocol):
         """Return a vendor's resource."""
         ...
 
-    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Mapping[str, Any]]:
+    async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Sequence[Mapping[str, Any]]:
         """Run one of the named statements of gateway.store.queries on the reading connection."""
         ...
 
@@ -155,4 +159,88 @@ class Chain(Protocol):
     @property
     def witnesses(self) -> tuple[str, ...]:
         """Names of the endpoints whose agreement the last evidence rests on; no URL secrets."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VendorTerms:
+    """What the operator allows for one vendor (P8): from configuration, parsed once."""
+
+    wallet: bytes
+    tokens: tuple[Token, ...]
+    payees: frozenset[bytes]
+    max_drift_ppm: int
+    rate_ppm: Mapping[str, int]
+    terms_ttl_s: int
+    delivery_deadline_s: int
+    limits: AccountLimits
+
+
+@dataclass(frozen=True, slots=True)
+class PricedItem:
+    """What a call buys, as the price list names it: `quantity` of `item`."""
+
+    item: str
+    quantity: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A resource that an answer tells of. `secret` is the vendor's own credential for it, in clear, on its way to a seal."""
+
+    ref: str
+    kind: str
+    state: str
+    secret: Secret[str] | None
+    expires_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a vendor's module makes of an answer. `body` is what the agent gets (surrogates in place of secrets)."""
+
+    delivery: Delivery
+    fault: Fault
+    body: bytes
+    created: Created | None = None
+    prices: tuple[tuple[str, int], ...] = ()
+    state: str | None = None
+    expires_at_ms: int | None = None
+
+
+class Vendor(Protocol):
+    """One vendor: its routes as data and pure readings of its messages. No I/O, no clock."""
+
+    name: str
+    origin: str
+    terms: VendorTerms
+    routes: tuple[Route, ...]
+    response_headers: frozenset[str]
+
+    def match(self, method: str, raw_path: str) -> Match | None:
+        """Return the declared route that a request matches."""
+        ...
+
+    def check_input(self, match: Match, body: bytes) -> None:
+        """Raise Problem("input_refused") for input that the vendor would refuse after being paid."""
+        ...
+
+    def item(self, match: Match, body: bytes, resource: Resource | None) -> PricedItem | None:
+        """Return what the call buys, or None where the vendor has no price list (then the ceiling is the check)."""
+        ...
+
+    def surrogate_in(self, match: Match, target: str) -> str | None:
+        """Return the surrogate credential that the agent's target carries, if any."""
+        ...
+
+    def outgoing_target(self, target: str, surrogate: str | None, real: Secret[str] | None) -> str:
+        """Return the target to send: the surrogate replaced by the vendor's own credential."""
+        ...
+
+    def scrub(self, target: str) -> str:
+        """Return the target without secrets, for records and logs."""
+        ...
+
+    def read(self, match: Match, answer: UpstreamResponse, surrogate: Callable[[str], str]) -> Reading:
+        """Judge an answer to a presented credential (or, on a free route, to any request). Never raises."""
         ...

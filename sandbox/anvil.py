@@ -7,7 +7,7 @@ that started it eats the machine, so its life hangs on a pipe that the kernel cl
 import http.client
 import itertools
 import json
-import platform
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-_NODE_MODULES = Path(__file__).parent / "node_modules"
+_INSTALLED = Path(__file__).parent / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
 _LISTENING = re.compile(r"^Listening on (127\.0\.0\.1):(\d+)\s*$", re.MULTILINE)
 _START_TIMEOUT_S = 30
 _CALL_TIMEOUT_S = 30
@@ -85,12 +85,15 @@ class JsonRpc:
 
 
 def binary() -> Path:
-    """Return the anvil that `npm ci` put into sandbox/node_modules; raise FileNotFoundError when it is not there."""
-    machine = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine().lower()]
-    path = _NODE_MODULES / "@foundry-rs" / f"anvil-{platform.system().lower()}-{machine}" / "bin" / "anvil"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run `make setup`")
-    return path
+    """Return the anvil to run: the one that SANDBOX_ANVIL names, else the one that `npm ci` installed.
+
+    Raises FileNotFoundError, with what to do about it, when there is none.
+    """
+    if chosen := os.environ.get("SANDBOX_ANVIL"):
+        return Path(chosen)
+    if not _INSTALLED.is_file():
+        raise FileNotFoundError(f"{_INSTALLED} is missing: run `make setup`; off Linux on x86-64 set SANDBOX_ANVIL")
+    return _INSTALLED
 
 
 @dataclass

@@ -8,6 +8,7 @@ not know what the servers serve.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
@@ -68,9 +69,12 @@ class SandboxProcess:
         """
         log = log_path or _temporary_log(module)
         env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+        interpreter = python or sandbox_python()
+        if not Path(interpreter).is_file():
+            raise SandboxError(f"{interpreter} is missing: run `make setup`, or set SANDBOX_PYTHON")
         with log.open("ab") as log_file:
             process = subprocess.Popen(  # the command is ours, nothing of it comes from a user
-                [python or sandbox_python(), "-m", module, "--config", "-"],
+                [interpreter, "-m", module, "--config", "-"],
                 cwd=ROOT,
                 env=env,
                 stdin=subprocess.PIPE,
@@ -205,5 +209,6 @@ def _end(process: subprocess.Popen[str], with_signal: signal.Signals) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
     if process.stdin is not None:
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # a config that a dying child never read
+            process.stdin.close()
     return process.wait()

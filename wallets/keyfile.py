@@ -107,7 +107,7 @@ class KeyFile:
             body = json.loads(raw)
         except ValueError:
             raise KeystoreError(f"{source}: not JSON") from None
-        if not isinstance(body, dict) or body.get("format") != FORMAT or body.get("kind") not in set(Kind):
+        if not isinstance(body, dict) or body.get("format") != FORMAT or body.get("kind") not in list(Kind):
             raise KeystoreError(f"{source}: not a keystore file of format {FORMAT}")
         kind, name = Kind(body["kind"]), body.get("name")
         if not isinstance(name, str):

@@ -61,10 +61,9 @@ def read_passphrase(source: PassphraseSource, environ: Mapping[str, str]) -> Sec
     an ACL shows as group rights) or the world.
     """
     if source.kind is SourceKind.ENV:
-        value = environ.get(source.name)
-        if value is None:
+        if source.name not in environ:
             raise PassphraseError(f"{source}: the variable is not set")
-        return _checked(value, source)
+        return _checked(Secret(environ[source.name]), source)
     if source.kind is SourceKind.FILE:
         return _read_file(Path(source.name), source, forbidden=stat.S_IRWXG | stat.S_IRWXO)
     directory = environ.get(CREDENTIALS_DIRECTORY)
@@ -87,21 +86,40 @@ def _read_file(path: Path, source: PassphraseSource, *, forbidden: int) -> Secre
             raise PassphraseError(f"{source}: owned by another user")
         if status.st_mode & forbidden:
             raise PassphraseError(f"{source}: open to others (mode {stat.S_IMODE(status.st_mode):04o}); use chmod 600")
-        raw = os.read(descriptor, MAX_BYTES + 1)
+        raw = Secret(os.read(descriptor, MAX_BYTES + 1))
     finally:
         os.close(descriptor)
+    text = _decode(raw)
+    if text is None:
+        raise PassphraseError(f"{source}: not UTF-8")
+    return _checked(text, source)
+
+
+# Below, no frame that raises holds the passphrase in a plain local: tracebacks may show locals, and a
+# UnicodeDecodeError carries the bytes that it failed on.
+
+
+def _decode(raw: Secret[bytes]) -> Secret[str] | None:
     try:
-        return _checked(raw.decode("utf-8"), source)
+        return Secret(raw.reveal().decode("utf-8"))
     except UnicodeDecodeError:
-        raise PassphraseError(f"{source}: not UTF-8") from None
+        return None
 
 
-def _checked(value: str, source: PassphraseSource) -> Secret[str]:
-    value = value.removesuffix("\n").removesuffix("\r")
+def _checked(text: Secret[str], source: PassphraseSource) -> Secret[str]:
+    line = Secret(text.reveal().removesuffix("\n").removesuffix("\r"))
+    problem = _problem(line)
+    if problem is not None:
+        raise PassphraseError(f"{source}: {problem}")
+    return line
+
+
+def _problem(line: Secret[str]) -> str | None:
+    value = line.reveal()
     if not value:
-        raise PassphraseError(f"{source}: empty")
-    if len(value.encode("utf-8", "surrogateescape")) > MAX_BYTES:
-        raise PassphraseError(f"{source}: longer than {MAX_BYTES} bytes")
-    if any(character in value for character in "\0\n\r") or not value.isprintable():
-        raise PassphraseError(f"{source}: holds control characters or more than one line")
-    return Secret(value)
+        return "empty"
+    if len(value) > MAX_BYTES:
+        return f"longer than {MAX_BYTES} characters"
+    if not value.isprintable():
+        return "holds control characters, undecodable bytes or more than one line"
+    return None

@@ -18,6 +18,7 @@ MAX_SCRYPT_MEMORY_BYTES = 2**30
 MAX_SCRYPT_P = 16
 MAX_PBKDF2_ROUNDS = 10_000_000
 EXPORT_N = 2**18
+CIPHER = "aes-128-ctr"
 
 
 class V3Error(Exception):
@@ -31,6 +32,9 @@ def import_v3(raw: str | bytes, passphrase: Secret[str]) -> Secret[bytes]:
     try:
         body = json.loads(raw)
         crypto = {label.lower(): value for label, value in body.items()}["crypto"]
+        if crypto["cipher"] != CIPHER:
+            # The MAC does not cover this field, and eth-account does not look at it.
+            raise V3Error("v3 file: unknown cipher")
         _check_cost(crypto["kdf"], crypto["kdfparams"])
         named = body.get("address")
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -8,8 +8,8 @@ import re
 
 USD = "USD"
 DECIMALS = 6
-BASE_PER_UNIT = 10**DECIMALS
-MAX_AMOUNT_BASE = 10**15  # DESIGN 5: keeps every sum of a million amounts inside SQLite's signed 64 bits
+BASE_PER_UNIT = 1_000_000
+MAX_AMOUNT_BASE = 1_000_000_000_000_000  # DESIGN 5: keeps every sum of a million amounts inside SQLite's signed 64 bits
 RATE_ONE_PPM = 1_000_000
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,9})(?:\.([0-9]{1,6}))?", re.ASCII)
@@ -45,7 +45,7 @@ def format_amount(amount_base: int) -> str:
 
 def check_amount(amount_base: int) -> int:
     """Return the amount if it is an integer in 1..MAX_AMOUNT_BASE, else raise AmountError."""
-    if amount_base.__class__ is not int or not 0 < amount_base <= MAX_AMOUNT_BASE:
+    if type(amount_base) is not int or not 0 < amount_base <= MAX_AMOUNT_BASE:
         raise AmountError(f"an amount is an integer from 1 to {MAX_AMOUNT_BASE} base units, not {amount_base!r}")
     return amount_base
 

@@ -7,7 +7,7 @@ document says.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ SKUS: tuple[Sku, ...] = (
 
 def base_units(amount_usdc: str) -> int:
     """A decimal USDC text in base units; raises ValueError when it has more than six decimals or is negative."""
-    scaled = Decimal(amount_usdc) * BASE_UNITS
+    try:
+        scaled = Decimal(amount_usdc) * BASE_UNITS
+    except InvalidOperation as error:
+        raise ValueError(f"not an amount of USDC: {amount_usdc!r}") from error
     if scaled != scaled.to_integral_value() or scaled < 0:
         raise ValueError(f"not an amount of USDC: {amount_usdc}")
     return int(scaled)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from sandbox.vpsagent.catalog import storefront
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -83,6 +85,7 @@ def read_config(raw: Mapping[str, Any]) -> Config:
     for name, table in (("represent", config.represent), ("max_timeout_by_route_s", config.max_timeout_by_route_s)):
         if wrong := sorted(set(table) - set(ROUTES)):
             raise ValueError(f"{name}: unknown routes: {', '.join(wrong)}")
+    storefront(config.prices, config.unavailable)
     if wrong := sorted(set(config.represent.values()) - set(REPRESENT)):
         raise ValueError(f"represent: unknown values: {', '.join(wrong)}")
     return config

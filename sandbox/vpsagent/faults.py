@@ -57,6 +57,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from sandbox.vpsagent.catalog import storefront
+
 ROUTES = ("catalog", "rent", "rental", "renew", "instance", "healthz")
 
 _COMMON = {"kind", "route", "times", "skip", "paid"}
@@ -116,6 +118,7 @@ class Faults:
             if kind == of_kind and fault[key] not in allowed:
                 raise ValueError(f"{kind}: {key} must be one of {', '.join(allowed)}")
         if kind == "price":
+            storefront({fault["sku"]: fault["price_usdc"]}, ())
             fault["times"] = None
         number = next(self._ids)
         self._active[number] = {"id": number, **fault}

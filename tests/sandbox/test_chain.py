@@ -9,14 +9,20 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from token_payer import Payer
 
 from sandbox.chain import LocalBase, Reverted, RpcError
 from sandbox.devtoken import BASE_USDC, Contract, signed_call
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def payer(automine_base: LocalBase) -> Payer:
+    """A funded account on a fresh automining chain."""
+    return Payer(automine_base)
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> None:
@@ -91,7 +97,7 @@ def test_old_states_can_be_read(automine_base: LocalBase) -> None:
     assert automine_base.balance_of(owner) == 12
 
 
-def test_a_mined_failure_tells_reason_and_receipt(payer: Any) -> None:
+def test_a_mined_failure_tells_reason_and_receipt(payer: Payer) -> None:
     """A transaction that reverts is in a block and costs gas; so is its hash known."""
     with pytest.raises(Reverted) as caught:
         payer.chain.transfer_with_authorization(*payer.transfer(value=10_000_001))
@@ -102,7 +108,7 @@ def test_a_mined_failure_tells_reason_and_receipt(payer: Any) -> None:
     assert receipt["logs"] == []
 
 
-def test_a_read_that_reverts_tells_the_reason(payer: Any) -> None:
+def test_a_read_that_reverts_tells_the_reason(payer: Payer) -> None:
     """A simulation fails with the contract's own text."""
     payer.chain.transfer_with_authorization(*payer.transfer())
     raw = payer.chain.rpc(
@@ -113,7 +119,7 @@ def test_a_read_that_reverts_tells_the_reason(payer: Any) -> None:
     assert caught.value.reason == "FiatTokenV2: authorization is used or canceled"
 
 
-def test_a_reorg_takes_a_settlement_back(payer: Any) -> None:
+def test_a_reorg_takes_a_settlement_back(payer: Payer) -> None:
     """The replaced blocks have other hashes, the settlement is gone, and the authorization can be used again."""
     chain = payer.chain
     authorization, signature = payer.transfer()
@@ -133,7 +139,7 @@ def test_a_reorg_takes_a_settlement_back(payer: Any) -> None:
     assert int(again["blockNumber"], 16) == head["number"] + 1
 
 
-def test_a_reorg_can_put_other_transactions_in(payer: Any) -> None:
+def test_a_reorg_can_put_other_transactions_in(payer: Payer) -> None:
     """A settlement gives way to the payer's own cancellation: the race that evidence at final blocks has to survive."""
     chain = payer.chain
     settled = chain.transfer_with_authorization(*payer.transfer())
@@ -184,6 +190,7 @@ def test_stop_ends_it_and_removes_its_files() -> None:
     """After `stop`, twice, nothing listens and no file is left."""
     chain = LocalBase.start(block_time_s=None)
     assert "Listening" in chain.log()
+    assert chain._process is not None
     files = chain._process.log_path.parent
     chain.stop()
     chain.stop()

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from eth_utils import keccak
+from eth_utils.crypto import keccak
+from token_payer import Payer, sign_message
 
 from sandbox.chain import LocalBase, Reverted, RpcError
 from sandbox.devtoken import BASE_USDC, Contract, encode, signed_call
@@ -24,6 +25,12 @@ FUNDS_SHORT = "ERC20: transfer amount exceeds balance"
 WALLET = "0x00000000000000000000000000000000000A11E7"
 TOKEN = Contract.load("DevUSDC")
 ZERO: dict[str, object] = {"address": bytes(20), "bytes32": bytes(32), "uint256": 0, "uint8": 0}
+
+
+@pytest.fixture
+def payer(automine_base: LocalBase) -> Payer:
+    """A funded account on a fresh automining chain."""
+    return Payer(automine_base)
 
 
 def word(address: str) -> str:
@@ -124,7 +131,7 @@ def test_an_unknown_selector_reverts_without_a_word(shared_automine_base: LocalB
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_an_authorization_moves_the_money_once(payer: Any, overload: str) -> None:
+def test_an_authorization_moves_the_money_once(payer: Payer, overload: str) -> None:
     """The relayer's transaction moves the payer's tokens, marks the nonce, emits Used then Transfer; once."""
     authorization, signature = payer.transfer()
     receipt = payer.chain.transfer_with_authorization(authorization, signature, overload=overload)
@@ -143,7 +150,7 @@ def test_an_authorization_moves_the_money_once(payer: Any, overload: str) -> Non
     assert payer.chain.balance_of(payer.payee) == 9_990_000
 
 
-def test_a_nonce_belongs_to_its_authorizer(payer: Any, sign_message: Callable[..., bytes]) -> None:
+def test_a_nonce_belongs_to_its_authorizer(payer: Payer) -> None:
     """Another payer may use the same nonce, and other amounts under a used nonce are refused."""
     authorization, signature = payer.transfer()
     payer.chain.transfer_with_authorization(authorization, signature)
@@ -165,7 +172,7 @@ def test_a_nonce_belongs_to_its_authorizer(payer: Any, sign_message: Callable[..
     ],
 )
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_time_bounds_are_strict_both_ways(payer: Any, overload: str, offset_s: int, reason: str | None) -> None:
+def test_time_bounds_are_strict_both_ways(payer: Payer, overload: str, offset_s: int, reason: str | None) -> None:
     """At validAfter it is too early and at validBefore too late; the seconds between are good."""
     valid_after = payer.chain.head()["timestamp"] + 1000
     signed = payer.transfer(valid_after=valid_after, valid_before=valid_after + 100)
@@ -179,7 +186,7 @@ def test_time_bounds_are_strict_both_ways(payer: Any, overload: str, offset_s: i
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_cancelled_is_not_used(payer: Any, overload: str) -> None:
+def test_cancelled_is_not_used(payer: Payer, overload: str) -> None:
     """A cancellation sets the same state as a use but emits Canceled, moves nothing, and bars every later use."""
     receipt = payer.chain.cancel_authorization(*payer.cancellation(), overload=overload)
     assert topics(receipt) == [[CANCELED, word(payer.address), payer.authorization.nonce]]
@@ -189,14 +196,14 @@ def test_cancelled_is_not_used(payer: Any, overload: str) -> None:
     assert payer.chain.balance_of(payer.payee) == 0
 
 
-def test_a_cancellation_after_use_loses(payer: Any) -> None:
+def test_a_cancellation_after_use_loses(payer: Payer) -> None:
     """Whichever comes first wins: a used authorization cannot be cancelled."""
     payer.chain.transfer_with_authorization(*payer.transfer())
     refused(USED_OR_CANCELED, payer.chain.cancel_authorization, *payer.cancellation())
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_only_the_authorizer_can_cancel(payer: Any, sign_message: Callable[..., bytes], overload: str) -> None:
+def test_only_the_authorizer_can_cancel(payer: Payer, overload: str) -> None:
     """A cancellation that another key signed changes nothing."""
     address, nonce, _ = payer.cancellation()
     foreign = sign_message("CancelAuthorization", payer.chain.dev_account(2)[1], address, nonce)
@@ -204,7 +211,7 @@ def test_only_the_authorizer_can_cancel(payer: Any, sign_message: Callable[..., 
     assert not payer.chain.authorization_state(address, nonce)
 
 
-def test_an_authorization_outlives_neither_its_funds_nor_its_fields(payer: Any) -> None:
+def test_an_authorization_outlives_neither_its_funds_nor_its_fields(payer: Payer) -> None:
     """More than the balance, a changed field and a foreign signer are each refused with the token's own text."""
     refused(FUNDS_SHORT, payer.chain.transfer_with_authorization, *payer.transfer(value=10_000_001))
     _, signature = payer.transfer()
@@ -213,7 +220,7 @@ def test_an_authorization_outlives_neither_its_funds_nor_its_fields(payer: Any) 
     assert not payer.chain.authorization_state(payer.address, payer.authorization.nonce)
 
 
-def test_nothing_goes_to_the_zero_address_or_to_the_token(payer: Any) -> None:
+def test_nothing_goes_to_the_zero_address_or_to_the_token(payer: Payer) -> None:
     """Circle's two guards against lost money."""
     nobody = "0x" + "00" * 20
     refused("ERC20: transfer to the zero address", payer.chain.transfer_with_authorization, *payer.transfer(to=nobody))
@@ -221,7 +228,7 @@ def test_nothing_goes_to_the_zero_address_or_to_the_token(payer: Any) -> None:
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_pause_stops_transfers_and_cancellations(payer: Any, overload: str) -> None:
+def test_pause_stops_transfers_and_cancellations(payer: Payer, overload: str) -> None:
     """While paused neither a use nor a cancellation goes through; afterwards the authorization is still good."""
     payer.chain.set_paused(True)
     assert payer.chain.token_call("paused()")[-1] == 1
@@ -233,7 +240,7 @@ def test_pause_stops_transfers_and_cancellations(payer: Any, overload: str) -> N
 
 @pytest.mark.parametrize("overload", OVERLOADS)
 @pytest.mark.parametrize("side", ["address", "payee"])
-def test_the_blacklist_bars_both_sides_but_not_a_cancellation(payer: Any, side: str, overload: str) -> None:
+def test_the_blacklist_bars_both_sides_but_not_a_cancellation(payer: Payer, side: str, overload: str) -> None:
     """A blacklisted payer or payee stops the transfer; a blacklisted payer can still cancel, as at Circle."""
     account = getattr(payer, side)
     payer.chain.set_blacklisted(account)
@@ -245,7 +252,7 @@ def test_the_blacklist_bars_both_sides_but_not_a_cancellation(payer: Any, side: 
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_the_higher_s_is_refused(payer: Any, overload: str) -> None:
+def test_the_higher_s_is_refused(payer: Payer, overload: str) -> None:
     """The mirrored signature recovers to the same key and is refused all the same, so a signature has one form."""
     authorization, signature = payer.transfer()
     high_s = CURVE_ORDER - int.from_bytes(signature[32:64], "big")
@@ -256,7 +263,7 @@ def test_the_higher_s_is_refused(payer: Any, overload: str) -> None:
 
 @pytest.mark.parametrize("overload", OVERLOADS)
 @pytest.mark.parametrize("v", [0, 1, 26, 29, 255])
-def test_v_is_27_or_28(payer: Any, overload: str, v: int) -> None:
+def test_v_is_27_or_28(payer: Payer, overload: str, v: int) -> None:
     """The parity forms 0 and 1 that some SDKs send are refused by the chain."""
     authorization, signature = payer.transfer()
     reason = "ECRecover: invalid signature 'v' value"
@@ -264,7 +271,7 @@ def test_v_is_27_or_28(payer: Any, overload: str, v: int) -> None:
     refused(reason, payer.chain.transfer_with_authorization, authorization, odd, overload=overload)
 
 
-def test_signatures_that_are_none(payer: Any) -> None:
+def test_signatures_that_are_none(payer: Payer) -> None:
     """A length other than 65 and an r that is no point each have their text."""
     authorization, signature = payer.transfer()
     for wrong in (b"", signature[:64], signature + b"\0"):
@@ -275,7 +282,7 @@ def test_signatures_that_are_none(payer: Any) -> None:
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_a_contract_wallet_is_asked_by_erc_1271(payer: Any, sign_message: Callable[..., bytes], overload: str) -> None:
+def test_a_contract_wallet_is_asked_by_erc_1271(payer: Payer, overload: str) -> None:
     """For a payer with code its own answer counts, through both overloads, for a transfer and for a cancellation."""
     owner, key = payer.chain.dev_account(2)
     payer.chain.place_contract_wallet(WALLET, owner)
@@ -291,7 +298,7 @@ def test_a_contract_wallet_is_asked_by_erc_1271(payer: Any, sign_message: Callab
     assert payer.chain.authorization_state(WALLET, nonce)
 
 
-def test_a_contract_wallet_may_want_more_than_65_bytes(payer: Any, sign_message: Callable[..., bytes]) -> None:
+def test_a_contract_wallet_may_want_more_than_65_bytes(payer: Payer) -> None:
     """A signature of another length reaches the wallet through the bytes overload."""
     (owner, key), (cosigner, second_key) = payer.chain.dev_account(2), payer.chain.dev_account(3)
     payer.chain.place_contract_wallet(WALLET, owner, cosigner)
@@ -305,7 +312,7 @@ def test_a_contract_wallet_may_want_more_than_65_bytes(payer: Any, sign_message:
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_an_account_with_delegated_code_no_longer_signs_by_key(payer: Any, overload: str) -> None:
+def test_an_account_with_delegated_code_no_longer_signs_by_key(payer: Payer, overload: str) -> None:
     """Once an account has code (EIP-7702), its own ECDSA signature is refused: there is no fallback to recovery."""
     wallet = "0x00000000000000000000000000000000000C0DE5"
     payer.chain.place_code(wallet, Contract.load("DevContractWallet"))
@@ -316,17 +323,14 @@ def test_an_account_with_delegated_code_no_longer_signs_by_key(payer: Any, overl
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_receive_with_authorization_is_for_the_payee_alone(
-    payer: Any, sign_message: Callable[..., bytes], overload: str
-) -> None:
+def test_receive_with_authorization_is_for_the_payee_alone(payer: Payer, overload: str) -> None:
     """Only the payee may submit it, and a transfer's signature does not serve for it."""
     authorization, transfer_signature = payer.transfer()
     signature = sign_message("ReceiveWithAuthorization", payer.key, *authorization.words())
 
     def receive(sender: str, signed: bytes) -> dict[str, Any]:
         data = signed_call(TOKEN, "receiveWithAuthorization", authorization.words(), signed, overload)
-        receipt: dict[str, Any] = payer.chain.receipt(payer.chain.send(BASE_USDC, data, sender=sender))
-        return receipt
+        return payer.chain.receipt(payer.chain.send(BASE_USDC, data, sender=sender))
 
     refused("FiatTokenV2: caller must be the payee", receive, payer.chain.relayer, signature)
     refused(INVALID, receive, payer.payee, transfer_signature)
@@ -335,7 +339,7 @@ def test_receive_with_authorization_is_for_the_payee_alone(
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-def test_permit(payer: Any, sign_message: Callable[..., bytes], overload: str) -> None:
+def test_permit(payer: Payer, overload: str) -> None:
     """A permit counts in the very second of its deadline, only once, and lets the spender take what it says."""
     spender, _ = payer.chain.dev_account(2)
     deadline = payer.chain.head()["timestamp"] + 1000
@@ -351,8 +355,7 @@ def test_permit(payer: Any, sign_message: Callable[..., bytes], overload: str) -
                 *(*words, signature[64], signature[:32], signature[32:64]),
             )
         )
-        receipt: dict[str, Any] = payer.chain.receipt(payer.chain.send(BASE_USDC, data))
-        return receipt
+        return payer.chain.receipt(payer.chain.send(BASE_USDC, data))
 
     refused("EIP2612: invalid signature", permit, 0, value=701)
     payer.chain.set_next_block_time(deadline)
@@ -369,13 +372,12 @@ def test_permit(payer: Any, sign_message: Callable[..., bytes], overload: str) -
     refused("ERC20: transfer amount exceeds allowance", payer.chain.receipt, again)
 
 
-def test_a_plain_transfer_emits_no_authorization(payer: Any) -> None:
+def test_a_plain_transfer_emits_no_authorization(payer: Payer) -> None:
     """ERC-20's own transfer moves money with a Transfer log alone, and obeys balance, pause and blacklist."""
     spend = TOKEN.call("transfer(address,uint256)", payer.payee, 1)
 
     def transfer(data: str = spend) -> dict[str, Any]:
-        receipt: dict[str, Any] = payer.chain.receipt(payer.chain.send(BASE_USDC, data, sender=payer.address))
-        return receipt
+        return payer.chain.receipt(payer.chain.send(BASE_USDC, data, sender=payer.address))
 
     assert topics(transfer()) == [[TRANSFER, word(payer.address), word(payer.payee)]]
     refused(FUNDS_SHORT, transfer, TOKEN.call("transfer(address,uint256)", payer.payee, 10_000_000))

@@ -1,0 +1,156 @@
+"""Every way in which a request can fail, by name: the type of its problem document and what its reader can do.
+
+Must not know HTTP libraries.  Theory: one table maps a stable code to a status and a title, so an agent branches on the
+type, a test proves that each is documented, and no handler invents its own.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+PROBLEM_BASE = "urn:gateway:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """A kind of failure: HTTP status, title, and what to do about it."""
+
+    status: int
+    title: str
+    remedy: str
+
+
+TYPES: dict[str, ProblemType] = {
+    # who asks
+    "key_missing": ProblemType(401, "No API key", "send the key as Bearer, X-Api-Key, or Basic in the base URL"),
+    "key_unknown": ProblemType(401, "Unknown API key", "check the key; ask the account's owner for a new one"),
+    "key_revoked": ProblemType(401, "The API key was revoked", "use another key of the account"),
+    "scope_missing": ProblemType(403, "The key may not do this", "use a key with the scope that the detail names"),
+    # what is asked
+    "not_found": ProblemType(404, "Not found", "check the id; only your own things exist for you"),
+    "route_not_declared": ProblemType(
+        404, "The vendor's route is not served", "see the vendor's document for its routes"
+    ),
+    "vendor_unknown": ProblemType(404, "Unknown vendor", "see GET /v1/vendors for the vendors behind this gateway"),
+    "method_not_allowed": ProblemType(405, "Method not allowed", "use a method that the route has"),
+    "bad_request": ProblemType(400, "Bad request", "mend what the detail names"),
+    "input_refused": ProblemType(422, "The vendor would refuse this input", "mend the field that the detail names"),
+    "body_oversized": ProblemType(413, "The request body is too large", "send at most the limit that the detail names"),
+    "body_not_replayable": ProblemType(
+        413, "The request body cannot be sent twice", "send a body of at most 1 MiB to routes that cost money"
+    ),
+    "idempotency_conflict": ProblemType(409, "The Idempotency-Key belongs to another request", "take a new key"),
+    "idempotency_spent": ProblemType(
+        409, "The purchase under this key is over", "take a new Idempotency-Key to buy again"
+    ),
+    "renewal_open": ProblemType(409, "A renewal is open", "wait until it is settled or dead"),
+    # the agent's money
+    "insufficient_balance": ProblemType(402, "The balance does not cover this", "top up the account and ask again"),
+    "price_above_max_charge": ProblemType(409, "Dearer than X-Max-Charge", "raise X-Max-Charge or do without"),
+    "budget_exhausted": ProblemType(
+        403, "The key's budget does not cover this", "wait for the next window or use another key"
+    ),
+    "too_many_open_payments": ProblemType(429, "Too many open payments", "wait until one of them is closed"),
+    "exposure_capped": ProblemType(
+        429, "The account's share of the wallet is used up", "wait until open payments close"
+    ),
+    "unpaid_delivery_limit": ProblemType(403, "Too many deliveries were never collected", "ask the operator"),
+    "frozen": ProblemType(503, "Frozen by the operator", "ask the operator; nothing was charged"),
+    "wallet_exhausted": ProblemType(
+        503, "The operator's wallet cannot cover this now", "ask again later; nothing was charged"
+    ),
+    "signing_refused": ProblemType(503, "The signer refused", "nothing was charged; the operator has been told"),
+    "not_ready": ProblemType(503, "The gateway is not ready to pay", "ask again later; nothing was charged"),
+    # what the vendor asked for
+    "unexpected_challenge": ProblemType(
+        502, "A free route asked for money", "nothing was paid; the operator has been told"
+    ),
+    "foreign_402": ProblemType(502, "The vendor's 402 is not a payment challenge", "nothing was paid; read the detail"),
+    "challenge_oversized": ProblemType(502, "The vendor's challenge is too large", "nothing was paid"),
+    "challenge_malformed": ProblemType(502, "The vendor's challenge cannot be read", "nothing was paid"),
+    "version_unknown": ProblemType(502, "The challenge's version is unknown", "nothing was paid"),
+    "no_offer": ProblemType(502, "The challenge offers nothing", "nothing was paid"),
+    "offer_malformed": ProblemType(502, "The vendor's offer cannot be read", "nothing was paid"),
+    "offer_oversized": ProblemType(502, "The vendor's offer is too large", "nothing was paid"),
+    "amount_malformed": ProblemType(502, "The offer's amount is not a decimal integer string", "nothing was paid"),
+    "amount_fields_differ": ProblemType(502, "The offer states two different amounts", "nothing was paid"),
+    "address_malformed": ProblemType(502, "The offer holds a bad address", "nothing was paid"),
+    "timeout_malformed": ProblemType(502, "The offer's time-out cannot be read", "nothing was paid"),
+    "unknown_network": ProblemType(502, "The offer names an unknown network", "nothing was paid"),
+    "unsupported_scheme": ProblemType(502, "The offer's scheme is not served", "nothing was paid"),
+    "unsupported_transfer": ProblemType(502, "The offer's transfer method is not served", "nothing was paid"),
+    "network_not_allowed": ProblemType(502, "The vendor may not be paid on this network", "nothing was paid"),
+    "asset_not_allowed": ProblemType(502, "The vendor may not be paid in this asset", "nothing was paid"),
+    "payee_is_ours": ProblemType(502, "The offer pays ourselves", "nothing was paid"),
+    "payee_not_allowed": ProblemType(
+        502, "The payee is not approved", "nothing was paid; a task is open for the operator"
+    ),
+    "price_above_ceiling": ProblemType(
+        502, "The price is above the route's ceiling", "nothing was paid; ask the operator"
+    ),
+    "price_above_quote": ProblemType(
+        502, "The price is above what was quoted", "nothing was paid; a task is open for the operator"
+    ),
+    "price_below_quote": ProblemType(
+        502, "The price is far below what was quoted", "nothing was paid; a task is open for the operator"
+    ),
+    "price_unknown": ProblemType(
+        502, "The price of this item was never approved", "nothing was paid; a task is open for the operator"
+    ),
+    "window_too_short": ProblemType(
+        502, "The offer's window has passed or is too short", "nothing was paid; ask again"
+    ),
+    "window_too_long": ProblemType(502, "The offer's window is too long", "nothing was paid"),
+    # what the vendor did
+    "vendor_unreachable": ProblemType(502, "The vendor cannot be reached", "nothing was charged; ask again later"),
+    "vendor_timeout": ProblemType(504, "The vendor did not answer in time", "nothing was charged; ask again later"),
+    "redirect_refused": ProblemType(502, "The vendor redirects to another origin", "nothing was charged"),
+    "vendor_refused_payment": ProblemType(
+        502, "The vendor refused the payment", "the hold goes back when the authorization is dead; see the payment"
+    ),
+    "outcome_unknown": ProblemType(
+        504, "The vendor's answer is not known", "ask again with the same request: it attaches to this payment"
+    ),
+    # ourselves
+    "evidence_mismatch": ProblemType(500, "Contradicting evidence", "the operator has been told"),
+    "not_disputed": ProblemType(409, "The payment is not a held dispute", "see the payment"),
+    "bad_resolution": ProblemType(400, "A dispute ends captured or refunded", "choose one of the two"),
+    "account_exists": ProblemType(409, "The account exists", "choose another id"),
+    "key_exists": ProblemType(409, "The key exists", "choose another id"),
+    "overloaded": ProblemType(503, "The gateway is overloaded", "ask again after Retry-After"),
+    "shutting_down": ProblemType(503, "The gateway is shutting down", "ask again shortly"),
+    "internal": ProblemType(500, "Internal error", "report the X-Request-Id to the operator"),
+}
+
+
+@dataclass(slots=True)
+class Problem(Exception):  # noqa: N818 - the field's own word (RFC 9457)
+    """A refusal on its way to whoever asked. `extra` becomes members of the problem document."""
+
+    code: str
+    detail: str
+    field: str | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        Exception.__init__(self, f"{self.code}: {self.detail}")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return TYPES[self.code].status
+
+    def document(self) -> dict[str, Any]:
+        """Return the RFC 9457 document."""
+        kind = TYPES[self.code]
+        document: dict[str, Any] = {
+            "type": PROBLEM_BASE + self.code,
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail,
+            "remedy": kind.remedy,
+            **self.extra,
+        }
+        if self.field is not None:
+            document["field"] = self.field
+        return document

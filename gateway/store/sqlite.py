@@ -1,0 +1,207 @@
+"""The embedded store: SQLite behind the `Store` port, with grouped commits.
+
+Must not know what the commands mean.  Theory: whatever arrives while one group is being committed becomes the next
+group, so a lone command costs one fsync and a thousand concurrent ones cost one fsync too; waiters are told one by one,
+and none of them can stop the committer.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from gateway.core.book import BookRules
+from gateway.core.commands import Command, Result
+from gateway.core.records import Answer, Attempt, Payment, Resource
+from gateway.core.view import Step, View
+from gateway.ports import ClaimedAnswer
+from gateway.store import columns as col
+from gateway.store.core import StoreBroken, StoreCore, connect
+from gateway.store.reader import PAYMENT, RESOURCE
+
+GROUP_MAX = 1_024
+
+_T = TypeVar("_T")
+
+ATTEMPT = (
+    "SELECT payment_id, seq, value_base, valid_before_s, sealed_request, created_at_ms FROM attempts "
+    "WHERE payment_id = ? ORDER BY seq DESC LIMIT 1"
+)
+ANSWER = "SELECT payment_id, status, sealed, at_ms FROM answers WHERE payment_id = ?"
+CLAIMED = (
+    "SELECT fingerprint, payment_id, status, sealed, at_ms FROM claims WHERE account_id = ? AND idempotency_key = ?"
+)
+
+
+class StoreInUse(RuntimeError):  # noqa: N818 - named for what the operator reads
+    """Another process owns this database. There is one owner of balances at a time."""
+
+
+class _Thread(aiosqlite.Connection):
+    """aiosqlite's connection, opened to run a whole function in its thread: one hop for a whole group."""
+
+    async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Return the function's result."""
+        return await self._execute(function, *arguments)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class SqliteStore:
+    """One database file with its one owner. Open it with `open`, in the event loop that uses it."""
+
+    def __init__(self, path: Path, core: StoreCore, writer: _Thread, reader: _Thread, lock: int) -> None:
+        self.path, self.view = path, View()
+        self.view.load(core.book)
+        self._core, self._writer, self._reader, self._lock = core, writer, reader, lock
+        self._queue: deque[tuple[Command, asyncio.Future[Result]]] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._committer = asyncio.create_task(self._commit_groups(), name="store committer")
+
+    @classmethod
+    async def open(cls, path: Path, rules: BookRules | None = None, core: type[StoreCore] = StoreCore) -> "SqliteStore":
+        """Open or create the database and load its book. Raises StoreInUse, StoreBroken, BookBroken."""
+        lock = _take_lock(path)
+        writer: _Thread | None = None
+        try:
+            opened: list[StoreCore] = []
+
+            def connect_writer() -> sqlite3.Connection:
+                opened.append(core(connect(path), rules))
+                return opened[0].db
+
+            writer = _Thread(connect_writer, 64)
+            await writer
+            reader = _Thread(lambda: _rows(connect(path, read_only=True)), 64)
+            await reader
+        except BaseException:
+            if writer is not None:
+                await writer.close()
+            os.close(lock)
+            raise
+        return cls(path, opened[0], writer, reader, lock)
+
+    async def post(self, command: Command) -> Result:
+        """Decide and commit; returns only when durable. Raises StoreBroken if the process must end."""
+        if self._closing:
+            raise StoreBroken("the store is closed")
+        if self._committer.done():
+            raise StoreBroken("the store stopped after an earlier failure")
+        waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.append((command, waiter))
+        self._wake.set()
+        return await waiter
+
+    @property
+    def broken(self) -> bool:
+        """Whether the committer has stopped: nothing can be decided any more and the process must end."""
+        return self._committer.done() and not self._closing
+
+    async def _commit_groups(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                count = min(len(self._queue), GROUP_MAX)
+                group = [self._queue.popleft() for _ in range(count)]
+                try:
+                    results, step = await self._writer.run(self._core.post, [command for command, _ in group])
+                except StoreBroken as error:
+                    self._fail(group, error)
+                    raise
+                self._tell(group, results, step)
+            if self._closing:
+                return
+
+    def _tell(self, group: list[tuple[Command, asyncio.Future[Result]]], results: list[Result], step: Step) -> None:
+        self.view.advance(step)
+        for (_, waiter), result in zip(group, results, strict=True):
+            if not waiter.done():  # a waiter that was cancelled has still had its command committed
+                waiter.set_result(result)
+
+    def _fail(self, group: list[tuple[Command, asyncio.Future[Result]]], error: StoreBroken) -> None:
+        for _, waiter in (*group, *self._queue):
+            if not waiter.done():
+                waiter.set_exception(StoreBroken(str(error)))
+        self._queue.clear()
+
+    # reading
+
+    async def _one(self, sql: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
+        def fetch(db: sqlite3.Connection) -> tuple[Any, ...] | None:
+            row = db.execute(sql, parameters).fetchone()
+            return None if row is None else tuple(row)
+
+        return await self._reader.run(fetch, self._reader._conn)  # noqa: SLF001 - our own subclass's connection
+
+    async def payment(self, payment_id: str) -> Payment | None:
+        """Return a payment as committed."""
+        held = self.view.open_payments.get(payment_id)
+        if held is not None:
+            return held
+        row = await self._one(PAYMENT, (payment_id,))
+        return None if row is None else col.payment_from(row)
+
+    async def attempt(self, payment_id: str) -> Attempt | None:
+        """Return the payment's newest attempt."""
+        row = await self._one(ATTEMPT, (payment_id,))
+        return None if row is None else Attempt(*row)
+
+    async def answer(self, payment_id: str) -> Answer | None:
+        """Return the stored answer of a payment."""
+        row = await self._one(ANSWER, (payment_id,))
+        return None if row is None else Answer(*row)
+
+    async def claimed(self, account_id: str, idempotency_key: str) -> ClaimedAnswer | None:
+        """Return what an idempotency key stands for."""
+        row = await self._one(CLAIMED, (account_id, idempotency_key))
+        if row is None:
+            return None
+        kept = None if row[2] is None else Answer("", row[2], row[3], row[4])
+        return ClaimedAnswer(row[0], row[1], kept)
+
+    async def resource(self, vendor: str, ref: str) -> Resource | None:
+        """Return a vendor's resource."""
+        row = await self._one(RESOURCE, (vendor, ref))
+        return None if row is None else col.resource_from(row)
+
+    async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Sequence[Mapping[str, Any]]:
+        """Run one of the named statements of gateway.store.queries on the reading connection."""
+
+        def fetch(db: sqlite3.Connection) -> list[dict[str, Any]]:
+            return [dict(row) for row in db.execute(sql, parameters)]
+
+        return await self._reader.run(fetch, self._reader._conn)  # noqa: SLF001 - our own subclass's connection
+
+    async def close(self) -> None:
+        """Commit what is queued and close."""
+        self._closing = True
+        self._wake.set()
+        with contextlib.suppress(StoreBroken):
+            await self._committer
+        await self._writer.close()
+        await self._reader.close()
+        os.close(self._lock)
+
+
+def _rows(db: sqlite3.Connection) -> sqlite3.Connection:
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def _take_lock(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StoreInUse(f"{path} is in use by another process") from None
+    return lock
