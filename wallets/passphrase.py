@@ -60,16 +60,20 @@ def read_passphrase(source: PassphraseSource, environ: Mapping[str, str]) -> Sec
     regular one, is owned by another user than us or root, or is open to its group (a systemd credential may be, since
     an ACL shows as group rights) or the world.
     """
-    if source.kind is SourceKind.ENV:
-        if source.name not in environ:
-            raise PassphraseError(f"{source}: the variable is not set")
-        return _checked(Secret(environ[source.name]), source)
     if source.kind is SourceKind.FILE:
         return _read_file(Path(source.name), source, forbidden=stat.S_IRWXG | stat.S_IRWXO)
-    directory = environ.get(CREDENTIALS_DIRECTORY)
-    if not directory:
-        raise PassphraseError(f"{source}: {CREDENTIALS_DIRECTORY} is not set")
-    return _read_file(Path(directory) / source.name, source, forbidden=stat.S_IWGRP | stat.S_IRWXO)
+    variable = source.name if source.kind is SourceKind.ENV else CREDENTIALS_DIRECTORY
+    value = Secret(environ[variable]) if variable in environ else None
+    del environ  # its repr shows every variable
+    if value is None:
+        raise PassphraseError(f"{source}: {variable} is not set")
+    if source.kind is SourceKind.ENV:
+        return _checked(value, source)
+    return _read_file(Path(value.reveal()) / source.name, source, forbidden=stat.S_IWGRP | stat.S_IRWXO)
+
+
+# Below and above, no frame that raises holds the passphrase in a plain local: tracebacks may show locals, and a
+# UnicodeDecodeError carries the bytes that it failed on.
 
 
 def _read_file(path: Path, source: PassphraseSource, *, forbidden: int) -> Secret[str]:
@@ -93,10 +97,6 @@ def _read_file(path: Path, source: PassphraseSource, *, forbidden: int) -> Secre
     if text is None:
         raise PassphraseError(f"{source}: not UTF-8")
     return _checked(text, source)
-
-
-# Below, no frame that raises holds the passphrase in a plain local: tracebacks may show locals, and a
-# UnicodeDecodeError carries the bytes that it failed on.
 
 
 def _decode(raw: Secret[bytes]) -> Secret[str] | None:

@@ -5,7 +5,7 @@ spend the same cent (P2); what they leave is collected in `Rows` and committed a
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,7 +13,8 @@ from gateway.core import chart
 from gateway.core.journal import Chain, Record
 from gateway.core.ledger import Account, Ledger, Transfer
 from gateway.core.money import USD
-from gateway.core.payment import Charge
+from gateway.core.payment import Charge, Delivery
+from gateway.core.payment import Transfer as PaymentTransfer
 from gateway.core.records import (
     AgentAccount,
     Answer,
@@ -49,6 +50,9 @@ class Reader(Protocol):
     def task(self, task_id: str) -> Task | None:
         """Return a task."""
 
+    def has_answer(self, payment_id: str) -> bool:
+        """Say whether the payment's answer is kept."""
+
     def has_reference(self, reference: str) -> bool:
         """Say whether a credit with this reference was booked."""
 
@@ -68,6 +72,7 @@ class Claim:
 
     fingerprint: bytes
     payment_id: str | None
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,49 @@ class Rows:
     cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
 
 
+class Unanswered:
+    """Purchases whose answer the agent may not have in full, by what was asked: an identical request attaches to one."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[tuple[str, bytes], dict[str, str | None]] = {}
+
+    def put(self, payment: Payment) -> None:
+        """Take a payment in, or out once it is answered."""
+        place = (payment.account_id, payment.fingerprint)
+        if not payment.answered:
+            self._by_place.setdefault(place, {})[payment.id] = payment.idempotency_key
+        elif place in self._by_place:
+            self._by_place[place].pop(payment.id, None)
+            if not self._by_place[place]:
+                del self._by_place[place]
+
+    def find(self, account_id: str, fingerprint: bytes, idempotency_key: str | None) -> str | None:
+        """Return the oldest purchase that such a request repeats: two different keys say that two are meant."""
+        for payment_id, key in self._by_place.get((account_id, fingerprint), {}).items():
+            if idempotency_key is None or key in (None, idempotency_key):
+                return payment_id
+        return None
+
+    def copy(self) -> "Unanswered":
+        """Return an index of its own with the same content."""
+        twin = Unanswered()
+        twin._by_place = {place: dict(found) for place, found in self._by_place.items()}
+        return twin
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unanswered) and self._by_place == other._by_place
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+
+def _unpaid(payment: Payment) -> bool:
+    return payment.axes.delivery is Delivery.DELIVERED and payment.axes.transfer is PaymentTransfer.DEAD
+
+
+def _refunded(payment: Payment) -> bool:
+    return payment.axes.charge is Charge.REFUNDED
+
+
 class Book:
     """State and the means to change it. `gateway.core.decide.apply` is the only caller of the changing methods."""
 
@@ -125,7 +173,7 @@ class Book:
         self.freezes: dict[str, Freeze] = {}
         self.budget_uses: dict[str, BudgetUse] = {}
         self.open_payments: dict[str, Payment] = {}
-        self.unanswered: dict[tuple[str, bytes], tuple[str, str | None]] = {}
+        self.unanswered = Unanswered()
         self.open_count: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.exposure_base: defaultdict[tuple[str, bytes, str], int] = defaultdict(int)
         self.payees: set[tuple[str, int, bytes]] = set()
@@ -144,9 +192,48 @@ class Book:
         """Return the claim on an idempotency key."""
         return self.rows.claims.get((account_id, idempotency_key)) or self.reader.claim(account_id, idempotency_key)
 
+    def task(self, task_id: str) -> Task | None:
+        """Return a task."""
+        return self.rows.tasks.get(task_id) or self.reader.task(task_id)
+
     def resource(self, vendor: str, ref: str) -> Resource | None:
         """Return a resource."""
         return self.rows.resources.get((vendor, ref)) or self.reader.resource(vendor, ref)
+
+    def has_answer(self, payment_id: str) -> bool:
+        """Say whether the payment's answer is kept, committed or not."""
+        return payment_id in self.rows.answers or self.reader.has_answer(payment_id)
+
+    def has_evidence(self, evidence: Evidence) -> bool:
+        """Say whether this log was booked, committed or not. Evidence that is no log is never the same twice."""
+        if evidence.tx_hash is None or evidence.log_index is None:
+            return False
+        place = (evidence.chain_id, evidence.tx_hash, evidence.log_index)
+        seen = any((e.chain_id, e.tx_hash, e.log_index) == place for e in self.rows.evidence)
+        return seen or self.reader.has_evidence(*place)
+
+    def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
+        """Count the account's payments that were delivered and died since then, committed or not."""
+        fresh = sum(1 for p in self._fresh(_unpaid) if p.account_id == account_id and (p.closed_at_ms or 0) >= since_ms)
+        return fresh + self.reader.unpaid_deliveries(account_id, since_ms)
+
+    def refunded_base(self, vendor: str, account_id: str, since_ms: int) -> int:
+        """Sum what the house bore for this vendor and account since then, committed or not."""
+        place = (vendor, account_id)
+        fresh = sum(
+            p.hold_base
+            for p in self._fresh(_refunded)
+            if (p.vendor, p.account_id) == place and (p.closed_at_ms or 0) >= since_ms
+        )
+        return fresh + self.reader.refunded_base(vendor, account_id, since_ms)
+
+    def _fresh(self, is_so: Callable[[Payment], bool]) -> Iterator[Payment]:
+        """Yield the payments of which this is so now and was not at the last commit: the reader counts the others."""
+        for payment in self.rows.payments.values():
+            if is_so(payment):
+                committed = self.reader.payment(payment.id)
+                if committed is None or not is_so(committed):
+                    yield payment
 
     def frozen(self, scopes: Iterable[str]) -> Freeze | None:
         """Return the first freeze that covers one of the scopes, or everything."""
@@ -197,12 +284,7 @@ class Book:
             self.open_payments[payment.id] = payment
         elif self.open_payments.pop(payment.id, None) is not None:
             self._count(payment, -1)
-        if payment.answered:
-            held = self.unanswered.get((payment.account_id, payment.fingerprint))
-            if held is not None and held[0] == payment.id:
-                del self.unanswered[payment.account_id, payment.fingerprint]
-        else:
-            self.unanswered.setdefault((payment.account_id, payment.fingerprint), (payment.id, payment.idempotency_key))
+        self.unanswered.put(payment)
 
     def _count(self, payment: Payment, sign: int) -> None:
         self.open_count[payment.account_id, payment.vendor] += sign
@@ -214,8 +296,7 @@ class Book:
         if payment.axes.charge is Charge.HELD:
             self.open_payments[payment.id] = payment
             self._count(payment, +1)
-        if not payment.answered:
-            self.unanswered.setdefault((payment.account_id, payment.fingerprint), (payment.id, payment.idempotency_key))
+        self.unanswered.put(payment)
 
     def put_key(self, key: ApiKey) -> None:
         """Add or replace an API key."""
@@ -230,16 +311,18 @@ class Book:
 
     def put_task(self, task: Task) -> bool:
         """Open a task unless one is open for the same kind and subject; say whether it was opened."""
-        same = any(
-            t.kind == task.kind and t.subject == task.subject and t.closed_at_ms is None
-            for t in self.rows.tasks.values()
-        )
-        if same or self.reader.open_task(task.kind, task.subject) is not None:
+        if self.task(task.id) is not None or self._open_task(task.kind, task.subject):
             return False
         self.rows.tasks[task.id] = task
         content = {"task_id": task.id, "task": task.kind, "subject": task.subject, "detail": task.detail}
         self.journal(task.opened_at_ms, "task.opened", task.payment_id, content)
         return True
+
+    def _open_task(self, kind: str, subject: str) -> bool:
+        if any((t.kind, t.subject, t.closed_at_ms) == (kind, subject, None) for t in self.rows.tasks.values()):
+            return True
+        committed = self.reader.open_task(kind, subject)
+        return committed is not None and committed.id not in self.rows.tasks
 
     def take_rows(self) -> Rows:
         """Hand over what the decisions since the last call left, for one commit."""

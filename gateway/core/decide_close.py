@@ -18,21 +18,39 @@ from gateway.core.commands import (
     ResolveDispute,
     Result,
 )
-from gateway.core.payment import DELIVERY_MOVES, Action, Charge, DisputeCaps, Fault, Transfer, settle_dispute
+from gateway.core.payment import (
+    DELIVERY_MOVES,
+    TRANSFER_MOVES,
+    Action,
+    Charge,
+    DisputeCaps,
+    Fault,
+    Transfer,
+    settle_dispute,
+)
 from gateway.core.records import BudgetUse, Evidence, Freeze, Payment, Task
 
 
 def decide_outcome(book: Book, command: RecordOutcome) -> Result:
-    """Record what the vendor answered. A worse word about a delivery that is known already changes nothing."""
+    """Record what the vendor answered. A worse word about a delivery that is known already changes nothing.
+
+    The first answer to a delivery stays: a later one may lack what the vendor says only once, such as a password.
+    """
     payment = book.payment(command.payment_id)
     if payment is None:
         return Refused("not_found", "there is no such payment")
-    if command.resource is not None and book.resource(command.resource.vendor, command.resource.ref) is None:
-        book.rows.resources[command.resource.vendor, command.resource.ref] = command.resource
-        payment = replace(payment, resource_ref=command.resource.ref)
+    found = command.resource
+    if found is not None and book.resource(found.vendor, found.ref) is not None:
+        found = None  # known already, and it stays its owner's
     moved = command.delivery in DELIVERY_MOVES[payment.axes.delivery]
-    if not moved and command.answer is None:
+    answers = command.answer is not None and (
+        moved or (payment.axes.delivery is command.delivery and not book.has_answer(payment.id))
+    )
+    if not (moved or answers or found is not None):
         return Done(payment, changed=False)
+    if found is not None:
+        book.rows.resources[found.vendor, found.ref] = found
+        payment = replace(payment, resource_ref=found.ref)
     if moved:
         payment = replace(
             payment,
@@ -40,13 +58,13 @@ def decide_outcome(book: Book, command: RecordOutcome) -> Result:
             fault=command.fault,
             vendor_status=command.vendor_status,
         )
-    if command.answer is not None and (moved or payment.axes.delivery is command.delivery):
+    if answers and command.answer is not None:
         book.rows.answers[payment.id] = command.answer
     book.put_payment(payment)
     content = {
         "delivery": payment.axes.delivery.value,
-        "fault": command.fault.value,
-        "vendor_status": command.vendor_status,
+        "fault": payment.fault.value,
+        "vendor_status": payment.vendor_status,
         "resource_ref": payment.resource_ref,
         "note": command.note,
     }
@@ -55,34 +73,51 @@ def decide_outcome(book: Book, command: RecordOutcome) -> Result:
 
 
 def decide_settled(book: Book, command: RecordSettled) -> Result:
-    """Record that a final block proves collection. The same proof again changes nothing."""
+    """Record that a final block proves collection. The same proof again changes nothing.
+
+    Refused with `evidence_mismatch` if it does not fit the terms, and with `evidence_conflict` if the log closed something
+    else or the payment is closed by another: the caller books such a collection as an outflow, it is never dropped.
+    """
     payment = book.payment(command.payment_id)
     if payment is None:
         return Refused("not_found", "there is no such payment")
-    if payment.axes.transfer is not Transfer.PRESENTED:
+    evidence = replace(command.evidence, payment_id=payment.id)
+    known = book.has_evidence(evidence)
+    if known and payment.axes.transfer is Transfer.SETTLED:
         return Done(payment, changed=False)
-    evidence = command.evidence
+    if known or payment.axes.transfer is not Transfer.PRESENTED:
+        return Refused(
+            "evidence_conflict", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
+        )
     if not 0 < evidence.value_base <= payment.terms.value_base:
         return Refused("evidence_mismatch", "the collected value is not within what was promised")
     payment = replace(payment, axes=payment.axes.transferred(Transfer.SETTLED), settled_base=evidence.value_base)
     book.rows.evidence.append(evidence)
     book.put_payment(payment)
-    book.journal(command.at_ms, "payment.settled", payment.id, evidence_content(evidence))
     _post_exposure(book, payment, evidence.value_base)
+    book.journal(command.at_ms, "payment.settled", payment.id, evidence_content(evidence))
     return Done(_follow(book, payment, command.at_ms))
 
 
 def decide_dead(book: Book, command: RecordDead) -> Result:
-    """Record that a final block proves the authorization can never be collected; the hold goes back."""
+    """Record that a final block proves the authorization can never be collected; the hold goes back.
+
+    Refused with `evidence_conflict` if the payment is settled, or the log closed something else.
+    """
     payment = book.payment(command.payment_id)
     if payment is None:
         return Refused("not_found", "there is no such payment")
-    if payment.axes.transfer not in (Transfer.PRESENTED, Transfer.PREPARED):
+    if payment.axes.transfer is Transfer.DEAD:
         return Done(payment, changed=False)
+    evidence = replace(command.evidence, payment_id=payment.id)
+    if Transfer.DEAD not in TRANSFER_MOVES[payment.axes.transfer] or book.has_evidence(evidence):
+        return Refused(
+            "evidence_conflict", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
+        )
     payment = replace(payment, axes=payment.axes.transferred(Transfer.DEAD))
-    book.rows.evidence.append(command.evidence)
+    book.rows.evidence.append(evidence)
     book.put_payment(payment)
-    book.journal(command.at_ms, "payment.dead", payment.id, evidence_content(command.evidence))
+    book.journal(command.at_ms, "payment.dead", payment.id, evidence_content(evidence))
     return Done(_follow(book, payment, command.at_ms))
 
 
@@ -138,12 +173,7 @@ def _follow(book: Book, payment: Payment, at_ms: int) -> Payment:
 
 def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
     day_started_ms = at_ms - at_ms % DAY_MS
-    spent = book.reader.refunded_base(payment.vendor, payment.account_id, day_started_ms)
-    spent += sum(
-        p.hold_base
-        for p in book.rows.payments.values()
-        if p.axes.charge is Charge.REFUNDED and (p.vendor, p.account_id) == (payment.vendor, payment.account_id)
-    )
+    spent = book.refunded_base(payment.vendor, payment.account_id, day_started_ms)
     caps = DisputeCaps(book.rules.dispute_cap_base.get(payment.vendor, 0), spent)
     charge = settle_dispute(payment.fault, payment.hold_base, caps)
     if charge is not Charge.HELD:
@@ -153,8 +183,9 @@ def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
     book.journal(at_ms, "dispute.held", payment.id, {"vendor": payment.vendor, "hold_base": payment.hold_base})
     reason = f"collected payment {payment.id} without delivery, beyond the dispute cap"
     freeze = Freeze(f"vendor:{payment.vendor}", reason, at_ms, "dispute rule")
-    book.freezes[freeze.scope] = book.rows.freezes[freeze.scope] = freeze
-    book.journal(at_ms, "freeze.set", payment.id, {"scope": freeze.scope, "reason": reason, "by": freeze.by})
+    if freeze.scope not in book.freezes:
+        book.freezes[freeze.scope] = book.rows.freezes[freeze.scope] = freeze
+        book.journal(at_ms, "freeze.set", payment.id, {"scope": freeze.scope, "reason": reason, "by": freeze.by})
     detail = f"{payment.vendor} collected {payment.hold_base} base units for {payment.id} and did not deliver"
     book.put_task(Task(f"task_{payment.id}", "dispute", payment.id, detail, at_ms, payment.id))
     return payment
@@ -163,9 +194,10 @@ def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
 def _close(book: Book, payment: Payment, charge: Charge, at_ms: int) -> Payment:
     captured = _end_hold(book, payment, charge)
     closed = replace(payment, axes=payment.axes.charged(charge), captured_base=captured, closed_at_ms=at_ms)
+    if closed.reclaimable:  # nothing was answered and nothing ever will be: the same request may buy again
+        closed = replace(closed, answered=True)
     book.put_payment(closed)
-    if charge is not Charge.CAPTURED:
-        _release_budget(book, payment, at_ms)
+    _release_budget(book, payment, payment.hold_base - captured, at_ms)
     if closed.renews and closed.resource_ref is not None:
         resource = book.resource(closed.vendor, closed.resource_ref)
         if resource is not None and resource.open_renewal == closed.id:
@@ -200,10 +232,12 @@ def _post_exposure(book: Book, payment: Payment, value_base: int) -> None:
     book.book(book.ledger.post(payment.exposure_transfer_id, value_base), payment.id)
 
 
-def _release_budget(book: Book, payment: Payment, at_ms: int) -> None:
+def _release_budget(book: Book, payment: Payment, unspent_base: int, at_ms: int) -> None:
+    if not unspent_base:
+        return
     key = book.keys.get(payment.key_id)
     for budget in key.budgets if key is not None else ():
         use = book.budget_use(budget, at_ms)
         if budget.covers(payment.vendor, payment.route) and payment.created_at_ms >= use.window_started_at_ms:
-            left = max(0, use.used_base - payment.hold_base)
+            left = max(0, use.used_base - unspent_base)
             book.put_budget_use(BudgetUse(use.budget_id, use.window_started_at_ms, left))

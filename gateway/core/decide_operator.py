@@ -108,7 +108,7 @@ def decide_task(book: Book, command: c.OpenTask) -> Result:
 
 def decide_close_task(book: Book, command: c.CloseTask) -> Result:
     """Close an open task."""
-    task = book.rows.tasks.get(command.task_id) or book.reader.task(command.task_id)
+    task = book.task(command.task_id)
     if task is None:
         return Refused("not_found", f"there is no task {command.task_id}")
     if task.closed_at_ms is not None:
@@ -138,8 +138,10 @@ def decide_payee(book: Book, command: c.ApprovePayee) -> Result:
 
 
 def decide_observed_price(book: Book, command: c.ObservePrice) -> Result:
-    """Note a price that the vendor's catalogue stated; it becomes what we expect to be asked."""
+    """Note a price that the vendor's catalogue stated; it becomes what we expect to be asked. An older look is no news."""
     known = book.prices.get((command.vendor, command.item), PriceView())
+    if known.observed_at_ms is not None and known.observed_at_ms > command.at_ms:
+        return Done(changed=False)
     view = replace(known, observed_base=command.amount_base, observed_at_ms=command.at_ms)
     book.prices[command.vendor, command.item] = book.rows.prices[command.vendor, command.item] = view
     return Done()
@@ -190,6 +192,6 @@ def decide_remember(book: Book, command: c.Remember) -> Result:
     if book.claim(command.account_id, command.idempotency_key) is not None:
         return Done(changed=False)
     place = (command.account_id, command.idempotency_key)
-    book.rows.claims[place] = Claim(command.fingerprint, None)
+    book.rows.claims[place] = Claim(command.fingerprint, None, command.answer.at_ms)
     book.rows.remembered[place] = command.answer
     return Done()

@@ -11,7 +11,11 @@ from gateway.core import chart
 from gateway.core.book import Book, Claim
 from gateway.core.commands import Attached, Done, Purchase, Refused, Result
 from gateway.core.money import USD, format_amount
+from gateway.core.payment import Axes, Transfer
 from gateway.core.records import BudgetUse, Payment
+
+
+PLACED = Axes(transfer=Transfer.PRESENTED)
 
 
 def scopes(payment: Payment) -> tuple[str, ...]:
@@ -25,16 +29,23 @@ def scopes(payment: Payment) -> tuple[str, ...]:
 
 
 def decide_purchase(book: Book, command: Purchase) -> Result:
-    """Reserve the money for a purchase, or say why not, or name the purchase that it repeats."""
+    """Reserve the money for a purchase, or say why not, or name the purchase that it repeats.
+
+    Raises ValueError for a payment id in use or other axes than PLACED: a bug of the caller's, not an answer.
+    """
     payment = command.payment
-    earlier = _earlier(book, payment)
+    earlier = _earlier(book, payment, command.at_ms)
     if earlier is not None:
         return earlier
+    if payment.axes != PLACED or book.payment(payment.id) is not None:
+        raise ValueError(
+            f"payment {payment.id} is not a new one, or not presented: what it signed could not be followed"
+        )
     refusal = (
         _right_refusal(book, payment)
         or _cap_refusal(book, command)
         or _renewal_refusal(book, payment)
-        or _budget_refusal(book, payment, command.at_ms)
+        or _budget_refusal(book, payment)
         or _fund_refusal(book, payment)
     )
     if refusal is not None:
@@ -42,7 +53,7 @@ def decide_purchase(book: Book, command: Purchase) -> Result:
     return Done(_place(book, command))
 
 
-def _earlier(book: Book, payment: Payment) -> Result | None:
+def _earlier(book: Book, payment: Payment, at_ms: int) -> Result | None:
     key = payment.idempotency_key
     if key is not None:
         claim = book.claim(payment.account_id, key)
@@ -53,13 +64,15 @@ def _earlier(book: Book, payment: Payment) -> Result | None:
                 "idempotency_conflict", "this Idempotency-Key has an answer that cost nothing; take a new one"
             )
         if claim is not None and claim.payment_id is not None:
-            return Attached(claim.payment_id)
-    open_one = book.unanswered.get((payment.account_id, payment.fingerprint))
-    if open_one is None or (key is not None and open_one[1] not in (None, key)):
-        return None  # two different keys say that two purchases are meant
+            earlier = book.payment(claim.payment_id)
+            if earlier is None or not earlier.reclaimable:
+                return Attached(claim.payment_id)
+    open_id = book.unanswered.find(payment.account_id, payment.fingerprint, key)
+    if open_id is None:
+        return None
     if key is not None:
-        book.rows.claims[payment.account_id, key] = Claim(payment.fingerprint, open_one[0])
-    return Attached(open_one[0])
+        book.rows.claims[payment.account_id, key] = Claim(payment.fingerprint, open_id, at_ms)
+    return Attached(open_id)
 
 
 def _right_refusal(book: Book, payment: Payment) -> Refused | None:
@@ -74,18 +87,18 @@ def _right_refusal(book: Book, payment: Payment) -> Refused | None:
 
 def _cap_refusal(book: Book, command: Purchase) -> Refused | None:
     payment, limits = command.payment, command.limits
-    if book.open_count[payment.account_id, payment.vendor] >= limits.open_payments_per_vendor:
+    if book.open_count.get((payment.account_id, payment.vendor), 0) >= limits.open_payments_per_vendor:
         detail = (
             f"{limits.open_payments_per_vendor} payments to {payment.vendor} are open already; wait for one to close"
         )
         return Refused("too_many_open_payments", detail)
     terms = payment.terms
-    exposed = book.exposure_base[payment.account_id, terms.wallet, terms.asset]
+    exposed = book.exposure_base.get((payment.account_id, terms.wallet, terms.asset), 0)
     if exposed + terms.value_base > limits.exposure_base:
         detail = f"this account's open payments may not exceed {format_amount(limits.exposure_base)} on one wallet"
         return Refused("exposure_capped", detail)
     since_ms = command.at_ms - limits.unpaid_window_ms
-    if book.reader.unpaid_deliveries(payment.account_id, since_ms) >= limits.unpaid_deliveries:
+    if book.unpaid_deliveries(payment.account_id, since_ms) >= limits.unpaid_deliveries:
         detail = f"{limits.unpaid_deliveries} deliveries to this account were never collected by the vendor; ask the operator"
         return Refused("unpaid_delivery_limit", detail)
     return None
@@ -105,11 +118,11 @@ def _renewal_refusal(book: Book, payment: Payment) -> Refused | None:
     return None
 
 
-def _budget_refusal(book: Book, payment: Payment, at_ms: int) -> Refused | None:
+def _budget_refusal(book: Book, payment: Payment) -> Refused | None:
     for budget in book.keys[payment.key_id].budgets:
         if not budget.covers(payment.vendor, payment.route):
             continue
-        left = budget.limit_base - book.budget_use(budget, at_ms).used_base
+        left = budget.limit_base - book.budget_use(budget, payment.created_at_ms).used_base
         if payment.hold_base > left:
             detail = f"the key's budget has {format_amount(left)} left in this window, {format_amount(payment.hold_base)} needed"
             return Refused("budget_exhausted", detail)
@@ -141,11 +154,13 @@ def _place(book: Book, command: Purchase) -> Payment:
     payment = replace(command.payment, hold_transfer_id=hold.id, exposure_transfer_id=exposure.id)
     for budget in book.keys[payment.key_id].budgets:
         if budget.covers(payment.vendor, payment.route):
-            use = book.budget_use(budget, command.at_ms)
+            use = book.budget_use(budget, payment.created_at_ms)
             used = use.used_base + payment.hold_base
             book.put_budget_use(BudgetUse(use.budget_id, use.window_started_at_ms, used))
     if payment.idempotency_key is not None:
-        book.rows.claims[payment.account_id, payment.idempotency_key] = Claim(payment.fingerprint, payment_id)
+        book.rows.claims[payment.account_id, payment.idempotency_key] = Claim(
+            payment.fingerprint, payment_id, command.at_ms
+        )
     if payment.renews and payment.resource_ref is not None:
         _mark_renewal(book, payment)
     book.put_payment(payment, new=True)

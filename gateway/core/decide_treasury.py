@@ -14,10 +14,11 @@ from gateway.core.records import Freeze, Task
 def decide_float(book: Book, command: ObserveFloat) -> Result:
     """Book what came in; for what is missing open a task and freeze the wallet."""
     address_hex = "0x" + command.wallet.hex()
-    wallet = book.account(chart.wallet(address_hex), command.asset)
-    difference = command.balance_base - wallet.posted_base
+    known = book.ledger.find(chart.wallet(address_hex), command.asset)
+    difference = command.balance_base - (0 if known is None else known.posted_base)
     if difference == 0:
         return Done(changed=False)
+    wallet = book.account(chart.wallet(address_hex), command.asset)
     content = {
         **evidence_content(command.evidence),
         "wallet": address_hex,
@@ -31,9 +32,10 @@ def decide_float(book: Book, command: ObserveFloat) -> Result:
         return Done()
     detail = f"{address_hex} holds {-difference} base units of {command.asset} less than the book says"
     opened = book.put_task(Task(command.task_id, "float_missing", address_hex, detail, command.at_ms))
-    if not opened:
+    bookable = wallet.available_base >= -difference  # else it waits until enough of what is pending has ended
+    if not opened and not bookable:
         return Done(changed=False)
-    if wallet.available_base >= -difference:
+    if bookable:
         suspense = book.account(chart.SUSPENSE, command.asset)
         book.book(book.ledger.move(suspense, wallet, -difference), None)
     book.journal(command.at_ms, "float.missing", None, content)
@@ -44,11 +46,9 @@ def decide_float(book: Book, command: ObserveFloat) -> Result:
 def decide_outflow(book: Book, command: RecordOutflow) -> Result:
     """Book an unknown collection from a wallet once, open a task and freeze the wallet."""
     evidence = command.evidence
-    if evidence.tx_hash is None or evidence.log_index is None:
-        raise ValueError("an outflow is proven by a log")
-    place = (evidence.chain_id, evidence.tx_hash, evidence.log_index)
-    seen = any((e.chain_id, e.tx_hash, e.log_index) == place for e in book.rows.evidence)
-    if seen or book.reader.has_evidence(*place):
+    if evidence.tx_hash is None or evidence.log_index is None or evidence.payment_id is not None:
+        raise ValueError("an outflow is proven by a log, and belongs to no payment")
+    if book.has_evidence(evidence):
         return Done(changed=False)
     address_hex = "0x" + command.wallet.hex()
     book.rows.evidence.append(evidence)

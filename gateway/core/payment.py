@@ -158,11 +158,11 @@ def settle_dispute(fault: Fault, amount_base: int, caps: DisputeCaps) -> Charge:
     """Return what the dispute rule makes of a charge that was collected without delivery.
 
     REFUNDED: the vendor's fault and within the caps, the house bears it. CAPTURED: the agent's own input was refused
-    and the vendor kept the money; the agent pays for what it asked. HELD: beyond the caps; the caller freezes the
-    vendor and opens a task.
+    and the vendor kept the money; the agent pays for what it asked. HELD: beyond the caps, or nobody's fault that we
+    know of; the caller freezes the vendor and opens a task.
     """
     if fault is Fault.AGENT:
         return Charge.CAPTURED
-    if caps.spent_today_base + amount_base <= caps.cap_base:
+    if fault is Fault.VENDOR and caps.spent_today_base + amount_base <= caps.cap_base:
         return Charge.REFUNDED
     return Charge.HELD

@@ -6,7 +6,7 @@ was committed and what is in memory cannot drift apart half-way.
 
 from dataclasses import dataclass, field
 
-from gateway.core.payment import Axes, Fault
+from gateway.core.payment import Axes, Charge, Delivery, Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,15 @@ class Payment:
     answered: bool = False
     disputed: bool = False
     closed_at_ms: int | None = None
+
+    @property
+    def reclaimable(self) -> bool:
+        """Whether its Idempotency-Key may buy again: proven dead, nothing delivered, and not for the agent's own input."""
+        return (
+            self.axes.charge is Charge.VOIDED
+            and self.axes.delivery is not Delivery.DELIVERED
+            and self.fault is not Fault.AGENT
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ only when a group of rows is durable, so whatever it shows has survived (P3), an
 
 from dataclasses import dataclass, field
 
-from gateway.core.book import Book, PriceView, Rows
+from gateway.core.book import Book, PriceView, Rows, Unanswered
 from gateway.core.ledger import Account
 from gateway.core.money import USD
 from gateway.core.payment import Charge
@@ -33,7 +33,7 @@ class View:
     freezes: dict[str, Freeze] = field(default_factory=dict)
     budget_uses: dict[str, BudgetUse] = field(default_factory=dict)
     open_payments: dict[str, Payment] = field(default_factory=dict)
-    unanswered: dict[tuple[str, bytes], tuple[str, str | None]] = field(default_factory=dict)
+    unanswered: Unanswered = field(default_factory=Unanswered)
     payees: set[tuple[str, int, bytes]] = field(default_factory=set)
     prices: dict[tuple[str, str], PriceView] = field(default_factory=dict)
     cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class View:
         self.keys_by_digest, self.keys_by_id = dict(book.keys_by_digest), dict(book.keys)
         self.agent_accounts, self.freezes = dict(book.agent_accounts), dict(book.freezes)
         self.budget_uses, self.open_payments = dict(book.budget_uses), dict(book.open_payments)
-        self.unanswered, self.payees = dict(book.unanswered), set(book.payees)
+        self.unanswered, self.payees = book.unanswered.copy(), set(book.payees)
         self.prices, self.cursors = dict(book.prices), dict(book.cursors)
         self.journal_seq, self.journal_head = book.chain.seq, book.chain.head
         for account in book.ledger.accounts():
@@ -79,11 +79,7 @@ class View:
             self.open_payments[payment.id] = payment
         else:
             self.open_payments.pop(payment.id, None)
-        place = (payment.account_id, payment.fingerprint)
-        if not payment.answered:
-            self.unanswered.setdefault(place, (payment.id, payment.idempotency_key))
-        elif self.unanswered.get(place, ("", None))[0] == payment.id:
-            del self.unanswered[place]
+        self.unanswered.put(payment)
 
     def _balance(self, code: str, asset: str, balance: Balance) -> None:
         kind, _, name = code.partition(":")

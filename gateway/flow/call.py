@@ -4,7 +4,7 @@ Must not know aiohttp.  Theory: whatever identifies a purchase (who, what, where
 the same call can be recognised by comparing bytes.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -19,7 +19,8 @@ class Call:
     """One request of an agent to a vendor's route.
 
     `target` is path and query as the agent wrote them after `/proxy/{vendor}`; `headers` are those that may reach the
-    vendor; `max_charge_base` is USD. `body` is None when it was larger than what may be kept: then nothing is paid.
+    vendor; `max_charge_base` is USD. `stream` is set instead of `body` when the body is too
+    large to be kept: then it can be sent once, and nothing is paid.
     """
 
     key: ApiKey
@@ -29,7 +30,8 @@ class Call:
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes | None
+    body: bytes
+    stream: AsyncIterable[bytes] | None = None
     idempotency_key: str | None = None
     max_charge_base: int | None = None
     quote_only: bool = False
@@ -43,7 +45,7 @@ class Call:
     def fingerprint(self) -> bytes:
         """What makes two calls the same purchase: vendor, method, target and body, each framed by its length."""
         digest = sha256(b"gateway-call-v1")
-        for part in (self.vendor.name.encode(), self.method.encode(), self.target.encode(), self.body or b""):
+        for part in (self.vendor.name.encode(), self.method.encode(), self.target.encode(), self.body):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.digest()

@@ -10,7 +10,7 @@ from gateway.core.book import Claim
 from gateway.core.records import Payment, Resource, Task
 from gateway.store import columns as col
 
-CLAIM = "SELECT fingerprint, payment_id FROM claims WHERE account_id = ? AND idempotency_key = ?"
+CLAIM = "SELECT fingerprint, payment_id, at_ms FROM claims WHERE account_id = ? AND idempotency_key = ?"
 PAYMENT = f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE id = ?"  # noqa: S608 - column names are ours
 RESOURCE = f"SELECT {col.RESOURCE_COLUMNS} FROM resources WHERE vendor = ? AND ref = ?"  # noqa: S608
 OPEN_TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE kind = ? AND subject = ? AND closed_at_ms IS NULL"  # noqa: S608
@@ -35,7 +35,7 @@ class SqliteReader:
     def claim(self, account_id: str, idempotency_key: str) -> Claim | None:
         """Return the claim on an account's idempotency key."""
         row = self._db.execute(CLAIM, (account_id, idempotency_key)).fetchone()
-        return None if row is None else Claim(row[0], row[1])
+        return None if row is None else Claim(*row)
 
     def payment(self, payment_id: str) -> Payment | None:
         """Return a payment."""
@@ -56,6 +56,10 @@ class SqliteReader:
         """Return a task."""
         row = self._db.execute(TASK, (task_id,)).fetchone()
         return None if row is None else col.task_from(row)
+
+    def has_answer(self, payment_id: str) -> bool:
+        """Say whether the payment's answer is kept."""
+        return self._db.execute("SELECT 1 FROM answers WHERE payment_id = ?", (payment_id,)).fetchone() is not None
 
     def has_reference(self, reference: str) -> bool:
         """Say whether a credit with this reference was booked."""

@@ -26,14 +26,17 @@ UPDATE_PAYMENT = (
 )
 INSERT_AUTHORIZATION = "INSERT INTO authorizations VALUES (?, ?, ?, ?, ?)"
 INSERT_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
-INSERT_CLAIM = "INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)"
+PUT_CLAIM = "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)"
 PUT_ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 INSERT_EVIDENCE = (
     "INSERT INTO evidence (kind, chain_id, block_number, block_hash, block_time_s, tx_hash, log_index, payment_id, "
     "value_base, witnesses) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 PUT_RESOURCE = f"INSERT OR REPLACE INTO resources ({col.RESOURCE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-PUT_TASK = f"INSERT OR REPLACE INTO tasks ({col.TASK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+PUT_TASK = (
+    f"INSERT INTO tasks ({col.TASK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+    "ON CONFLICT (id) DO UPDATE SET closed_at_ms = excluded.closed_at_ms, resolution = excluded.resolution"
+)
 PUT_KEY = (
     "INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET revoked_at_ms = "
     "excluded.revoked_at_ms"
@@ -110,13 +113,14 @@ def _ledger(db: sqlite3.Connection, rows: Rows) -> None:
 
 
 def _payments(db: sqlite3.Connection, rows: Rows) -> None:
-    new = [rows.payments[i] for i in rows.new_payments]
-    if new:
-        db.executemany(INSERT_PAYMENT, [col.payment_row(p) for p in new])
-        db.executemany(INSERT_AUTHORIZATION, [(*p.terms.identity, p.id) for p in new])
+    # Changes first: a renewal that ends in this group makes room for the next one of the same resource.
     changed = [col.payment_change(p) for p in rows.payments.values() if p.id not in rows.new_payments]
     if changed:
         db.executemany(UPDATE_PAYMENT, changed)
+    new = [p for p in rows.payments.values() if p.id in rows.new_payments]
+    if new:
+        db.executemany(INSERT_PAYMENT, [col.payment_row(p) for p in new])
+        db.executemany(INSERT_AUTHORIZATION, [(*p.terms.identity, p.id) for p in new])
     if rows.attempts:
         attempts = [
             (a.payment_id, a.seq, a.value_base, a.valid_before_s, a.sealed_request, a.created_at_ms)
@@ -127,9 +131,8 @@ def _payments(db: sqlite3.Connection, rows: Rows) -> None:
         db.executemany(PUT_ANSWER, [(a.payment_id, a.status, a.sealed, a.at_ms) for a in rows.answers.values()])
     for (account_id, key), claim in rows.claims.items():
         kept = rows.remembered.get((account_id, key))
-        at_ms = kept.at_ms if kept is not None else (rows.journal[-1].at_ms if rows.journal else 0)
         answer = (None, None) if kept is None else (kept.status, kept.sealed)
-        db.execute(INSERT_CLAIM, (account_id, key, claim.fingerprint, claim.payment_id, *answer, at_ms))
+        db.execute(PUT_CLAIM, (account_id, key, claim.fingerprint, claim.payment_id, *answer, claim.at_ms))
 
 
 def _seen(db: sqlite3.Connection, rows: Rows) -> None:

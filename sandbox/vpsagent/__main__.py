@@ -56,7 +56,10 @@ async def serve(config: Config) -> None:
 
 
 async def _listen(app: web.Application, host: str, port: int) -> web.AppRunner:
-    runner = web.AppRunner(app, max_field_size=HEADER_LIMIT, max_line_size=HEADER_LIMIT, shutdown_timeout=1)
+    # No access log: it would show root tokens, which this vendor takes in the query string.
+    runner = web.AppRunner(
+        app, access_log=None, max_field_size=HEADER_LIMIT, max_line_size=HEADER_LIMIT, shutdown_timeout=1
+    )
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner

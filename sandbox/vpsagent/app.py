@@ -1,7 +1,7 @@
 """The vendor's public routes, as its OpenAPI document has them: order of checks, schemas, headers, status codes.
 
-400 before 404 before 401 before 409 before 402, so that nobody is asked to pay for what cannot be had. Money is
-`frontdesk`'s business.
+Whoever asks for what does not exist, is not theirs, is malformed or cannot be had now (404, 401, 400, 409 or 503, in that
+order) is told so before any price, so that nobody pays for it. Money is `frontdesk`'s business.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class Config:
     """For so long `ipv4` stays null after /rent."""
     worker_interval_s: float = 0.2
     connect_timeout_s: float = 1.0
-    settle_workers: int = 8
+    settle_workers: int = 32
+    """Settlements under way at once; each waits for its block."""
     manual_step_s: float | None = None
     """A renewal's manual step is done after so long; None: only by POST /admin/renewals/{rental_id}/complete."""
     grace_s: int = 86_400

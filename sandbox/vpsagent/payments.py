@@ -10,7 +10,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from requests import RequestException
@@ -30,8 +30,9 @@ from x402.schemas.v1 import PaymentPayloadV1, PaymentRequirementsV1
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-T = TypeVar("T")
 log = logging.getLogger("vpsagent.payments")
+
+VERIFIERS = 4
 
 
 class PaymentRefusedError(Exception):
@@ -99,7 +100,9 @@ class Payments:
     def __init__(self, rpc_url: str, relayer_key: str, workers: int) -> None:
         self._rpc_url = rpc_url
         self._relayer_key = relayer_key
-        self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="x402")
+        # Apart, or settlements that wait for a block would keep new payments waiting to be verified.
+        self._verifiers = ThreadPoolExecutor(max_workers=VERIFIERS, thread_name_prefix="verify")
+        self._settlers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="settle")
         self._collecting = 0
         self._signer = self._new_signer()
         self._scheme = self._new_scheme()
@@ -111,14 +114,16 @@ class Payments:
 
     def close(self) -> None:
         """Let go of the threads; a settlement under way goes on in the background until the process ends."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._verifiers, self._settlers):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def verify(self, payment: Presented, candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The first of the candidate requirements that the payment satisfies.
 
         Raises PaymentRefusedError with the first reason.
         """
-        return await self._in_thread(lambda: self._verify(payment, candidates))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._verifiers, self._verify, payment, candidates)
 
     async def settle(self, payload: dict[str, Any], requirements: dict[str, Any]) -> Collected:
         """Collect, simulated first; never raises for what the chain or its RPC says."""
@@ -134,9 +139,6 @@ class Payments:
     def _new_scheme(self) -> ExactEvmSchemeV1:
         return ExactEvmSchemeV1(self._signer, ExactEvmSchemeV1Config(simulate_in_settle=True))
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
     async def _collect(self, call: Callable[[], Collected]) -> Collected:
         # The SDK's signer only ever counts its nonce up: after a failed send, or a chain that was rolled back, it
         # waits forever. A new one asks the chain. Only when no other is in flight, or the two would take the same
@@ -146,7 +148,7 @@ class Payments:
             self._scheme = self._new_scheme()
         self._collecting += 1
         try:
-            return await self._in_thread(call)
+            return await asyncio.get_running_loop().run_in_executor(self._settlers, call)
         finally:
             self._collecting -= 1
 

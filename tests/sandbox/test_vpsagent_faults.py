@@ -42,6 +42,15 @@ def test_second_box_for_one_payment_is_paid_once(vendor: VendorClient) -> None:
     assert vendor.balances() == (before[0] - 500_000, before[1] + 500_000)
 
 
+def test_repeated_payment_can_be_refused(vendor: VendorClient) -> None:
+    """A vendor may not know a payment that it has accepted; the rental lives on all the same."""
+    first, payment = vendor.rent()
+    vendor.fault("represent", "rent", mode="refuse")
+    again = vendor.post("/rent", {"sku": "sandbox_1h"}, headers=payment.headers)
+    assert (again.status_code, again.json()["error"]["reason"]) == (402, "payment_already_used")
+    vendor.wait_status(first.json()["rental_id"], "active")
+
+
 def test_error_after_provisioning_hides_a_box_that_is_paid(vendor: VendorClient) -> None:
     """A 500 that follows the verification is not a failed rental."""
     vendor.fault("status", "rent", status=500, when="after", paid=True)
@@ -267,6 +276,8 @@ def test_faults_wear_out_wait_and_choose(vendor: VendorClient) -> None:
         {"kind": "cut", "when": "sometimes"},
         {"kind": "box", "delay": 3},
         {"kind": "slow", "route": "nowhere"},
+        {"kind": "price", "sku": "server_huge", "price_usdc": "1"},
+        {"kind": "price", "sku": "sandbox_1h", "price_usdc": "cheap"},
         {},
     ],
 )

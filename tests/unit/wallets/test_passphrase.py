@@ -97,3 +97,11 @@ def test_refuses_missing_variables() -> None:
         read_passphrase(PassphraseSource(SourceKind.ENV, "P"), {"P": ""})
     with pytest.raises(PassphraseError, match="CREDENTIALS_DIRECTORY"):
         read_passphrase(PassphraseSource(SourceKind.CREDENTIAL, "x"), {})
+
+
+def test_p10_a_refused_variable_is_not_in_the_traceback() -> None:
+    """P10: neither the value nor the environment that it came from is a local of a raising frame."""
+    with pytest.raises(PassphraseError) as caught:
+        read_passphrase(PassphraseSource(SourceKind.ENV, "P"), {"P": "hunter2\nhunter2"})
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "hunter2" not in str([entry.locals for entry in frames.stack[1:]])

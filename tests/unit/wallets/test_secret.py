@@ -19,7 +19,7 @@ HIDDEN = "hunter2-passphrase"
 def test_p10_every_text_form_is_redacted() -> None:
     """P10: repr, str, format, f-strings, percent formatting and containers show nothing."""
     secret = Secret(HIDDEN)
-    forms = [repr(secret), str(secret), format(secret, ">40"), f"{secret!r:>30}", "{} {!r}".format(secret, secret)]
+    forms = [repr(secret), str(secret), format(secret, ">40"), f"{secret!r:>30}", f"{secret} {secret!r}"]
     forms += [repr([secret]), repr({"k": secret}), repr((Secret(HIDDEN.encode()),))]
     assert all(HIDDEN not in form and REDACTED in form for form in forms)
 

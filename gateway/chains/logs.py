@@ -1,0 +1,92 @@
+"""The authorization logs of one endpoint over any range, whole, in order, and each in a block that the node stands by.
+
+Must not know other endpoints or finality. Theory: nodes refuse wide ranges, each with its own limit and error, so a
+refused range is halved until it is served; and a node's log index is another database than its chain (orphaned blocks
+have been served from it), so the block of every log is looked up.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+from contracts.codec import Address
+from contracts.logs import AUTHORIZATION_CANCELED, AUTHORIZATION_USED, Log, topic_address
+from gateway.chains.node import Node
+from gateway.chains.rpc import CallRefused, EndpointUnavailable
+
+__all__ = ["LOG_RANGE_MAX", "LOG_REQUESTS_MAX", "authorization_logs_of"]
+
+LOG_RANGE_MAX = 2_000
+"""Blocks in one eth_getLogs: what public Base endpoints serve without complaint."""
+
+LOG_REQUESTS_MAX = 1_000
+"""Requests in one question; beyond it the caller asks for less at a time."""
+
+_LOOKUPS_AT_ONCE = 8
+_EVENTS = (AUTHORIZATION_USED, AUTHORIZATION_CANCELED)
+
+
+async def authorization_logs_of(
+    node: Node, token: Address, wallets: Sequence[bytes], from_block: int, to_block: int
+) -> tuple[Log, ...]:
+    """Return AuthorizationUsed and AuthorizationCanceled logs of these authorizers in [from_block, to_block], in order.
+
+    Raises EndpointUnavailable when the node refuses, has not got there, or contradicts itself.
+    """
+    if not wallets:
+        return ()  # an empty list in a filter means "any"
+    # A node that has not the last block yet would answer with the logs that it has, which looks like "none".
+    last = await node.block(to_block)
+    topics = (_EVENTS, tuple(topic_address(Address(wallet)) for wallet in wallets))
+    logs = await _collect(node, token, topics, from_block, to_block)
+    _check(node, logs, token, topics)
+    await _check_blocks(node, logs)
+    await node.require_block(last)  # else the range was read across a reorganisation
+    return tuple(logs)
+
+
+async def _collect(
+    node: Node, token: Address, topics: Sequence[Sequence[bytes]], from_block: int, to_block: int
+) -> list[Log]:
+    logs: list[Log] = []
+    start, width = from_block, LOG_RANGE_MAX
+    for _ in range(LOG_REQUESTS_MAX):
+        if start > to_block:
+            return logs
+        end = min(start + width - 1, to_block)
+        try:
+            part = await node.logs(token, topics, start, end)
+        except CallRefused:
+            if end == start:
+                raise
+            width = (end - start + 1) // 2
+            continue
+        if any(not start <= log.block_number <= end for log in part):
+            raise EndpointUnavailable(node.name, "eth_getLogs: a log outside the range")
+        # Order within an answer is the node's habit, not its promise.
+        logs += sorted(part, key=_place)
+        start = end + 1
+    raise EndpointUnavailable(node.name, f"eth_getLogs: more than {LOG_REQUESTS_MAX} requests for one question")
+
+
+def _place(log: Log) -> tuple[int, int]:
+    return log.block_number, log.log_index
+
+
+def _check(node: Node, logs: Sequence[Log], token: Address, topics: Sequence[Sequence[bytes]]) -> None:
+    for log in logs:
+        matches = all(topic in any_of for topic, any_of in zip(log.topics, topics, strict=False))
+        if log.address != token or len(log.topics) < len(topics) or not matches:
+            raise EndpointUnavailable(node.name, "eth_getLogs: a log that was not asked for")
+    if any(_place(a) == _place(b) for a, b in itertools.pairwise(logs)):
+        raise EndpointUnavailable(node.name, "eth_getLogs: one log twice")
+
+
+async def _check_blocks(node: Node, logs: Sequence[Log]) -> None:
+    claims = sorted({(log.block_number, log.block_hash) for log in logs})
+    for start in range(0, len(claims), _LOOKUPS_AT_ONCE):
+        batch = claims[start : start + _LOOKUPS_AT_ONCE]
+        blocks = await asyncio.gather(*(node.block(number) for number, _ in batch))
+        if any(block.hash != claimed for block, (_, claimed) in zip(blocks, batch, strict=True)):
+            raise EndpointUnavailable(node.name, "eth_getLogs: a log of a block that is not on its chain")
+

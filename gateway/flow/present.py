@@ -1,0 +1,192 @@
+"""Showing a credential to the vendor and recording what came of it: once at first, and again until the answer is known.
+
+Must not know prices or balances.  Theory (P4, P5): what is shown is the stored bytes, however often; no answer is not a
+refusal, so an outcome that nobody saw stays unknown and the hold stays with it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.core.commands import Done, ObservePrice, RecordOutcome
+from gateway.core.payment import Delivery, Fault
+from gateway.core.problems import Problem
+from gateway.core.records import Answer, Payment, Resource
+from gateway.core.routes import Match
+from gateway.flow.pack import Headers, pack, unpack
+from gateway.flow.promise import seal_context
+from gateway.http.headers import response_headers
+from gateway.http.port import NotSent, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.ports import Clock, Created, Reading, Store, Vendor
+from wallets.sealing import Sealer
+from wallets.secret import Secret
+
+CONNECT_ATTEMPTS = 3
+CONNECT_PAUSE_S = 0.3
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Surrogates:
+    """Stand-ins for vendors' tokens: `make(vendor, real)` and `digest(surrogate)`."""
+
+    make: Callable[[str, str], str]
+    digest: Callable[[str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A presented credential's committed outcome, and the vendor's answer if there was one."""
+
+    payment: Payment
+    status: int | None
+    headers: Headers
+    body: bytes
+
+
+class Presenter:
+    """Sends stored requests and commits outcomes."""
+
+    def __init__(self, store: Store, upstream: Upstream, sealer: Sealer, surrogates: Surrogates, clock: Clock) -> None:
+        self._store, self._upstream, self._sealer = store, upstream, sealer
+        self._surrogates, self._clock = surrogates, clock
+
+    async def present(self, vendor: Vendor, match: Match, payment: Payment, request: UpstreamRequest) -> Outcome:
+        """Show the credential and commit what came of it. Never raises for what the vendor or the network did."""
+        try:
+            answer = await self._send(vendor, request)
+        except UpstreamError as error:
+            return await self._commit(payment, None, _unknown(), error.code)
+        reading = vendor.read(match, answer, self.surrogate_for(vendor))
+        if answer.rest is not None:
+            await answer.rest.close()
+        return await self._commit(payment, answer, reading, "", vendor)
+
+    async def represent(self, vendor: Vendor, payment: Payment) -> Outcome | None:
+        """Show the stored credential again where the route allows it; None where it does not."""
+        if payment.represent != "yes":
+            return None
+        attempt = await self._store.attempt(payment.id)
+        match = vendor.match(payment.method, payment.path.partition("?")[0])
+        if attempt is None or match is None:
+            return None
+        opened = self._sealer.open(attempt.sealed_request, seal_context("attempt", payment.id))
+        method, target, headers, body = unpack(opened)
+        request = UpstreamRequest(method, target, headers, body)
+        log.info("payment.represented", payment_id=payment.id, vendor=vendor.name, route=payment.route)
+        return await self.present(vendor, match, payment, request)
+
+    async def _send(self, vendor: Vendor, request: UpstreamRequest) -> UpstreamResponse:
+        for attempt in range(1, CONNECT_ATTEMPTS):
+            try:
+                return await self._upstream.send(vendor.origin, request)
+            except NotSent:  # no byte has left, so trying again is not a second presentation
+                await self._clock.sleep(CONNECT_PAUSE_S * attempt)
+        return await self._upstream.send(vendor.origin, request)
+
+    async def _commit(
+        self,
+        payment: Payment,
+        answer: UpstreamResponse | None,
+        reading: Reading,
+        note: str,
+        vendor: Vendor | None = None,
+    ) -> Outcome:
+        now_ms = self._clock.now_ms()
+        status = None if answer is None else answer.status
+        headers: Headers = ()
+        if answer is not None and vendor is not None:
+            headers = response_headers(answer.headers.items(), vendor.response_headers)
+        keep = reading.delivery is Delivery.DELIVERED or (
+            reading.delivery is Delivery.REFUSED and reading.fault is Fault.AGENT
+        )
+        stored = None
+        if keep and status is not None:
+            sealed = self._sealer.seal(pack("", "", headers, reading.body), seal_context("answer", payment.id))
+            stored = Answer(payment.id, status, sealed, now_ms)
+        command = RecordOutcome(
+            payment_id=payment.id,
+            delivery=reading.delivery,
+            fault=reading.fault,
+            vendor_status=status,
+            answer=stored,
+            resource=None if reading.created is None else self._resource(payment, reading.created, now_ms),
+            at_ms=now_ms,
+            note=note,
+        )
+        prices = [ObservePrice(payment.vendor, item, base, now_ms) for item, base in reading.prices]
+        result, *_ = await asyncio.gather(self._store.post(command), *(self._store.post(p) for p in prices))
+        recorded = result.payment if isinstance(result, Done) and result.payment is not None else payment
+        return Outcome(recorded, status, headers, reading.body)
+
+    def _resource(self, payment: Payment, created: Created, now_ms: int) -> Resource:
+        surrogate_digest = sealed = None
+        if created.secret is not None:
+            surrogate = self._surrogates.make(payment.vendor, created.secret.reveal())
+            surrogate_digest = self._surrogates.digest(surrogate)
+            context = seal_context("resource", f"{payment.vendor}/{created.ref}")
+            sealed = self._sealer.seal(created.secret.reveal().encode(), context)
+        return Resource(
+            vendor=payment.vendor,
+            ref=created.ref,
+            account_id=payment.account_id,
+            payment_id=payment.id,
+            kind=created.kind,
+            state=created.state,
+            surrogate_digest=surrogate_digest,
+            sealed_secret=sealed,
+            expires_at_ms=created.expires_at_ms,
+            as_of_ms=now_ms,
+        )
+
+    def open_answer(self, answer: Answer) -> tuple[Headers, bytes]:
+        """Return a stored answer's headers and body."""
+        return self.open_packed(answer.sealed, seal_context("answer", answer.payment_id))
+
+    def open_packed(self, sealed: bytes, context: bytes) -> tuple[Headers, bytes]:
+        """Return headers and body that were packed and sealed in another context."""
+        _, _, headers, body = unpack(self._sealer.open(sealed, context))
+        return headers, body
+
+    def surrogate_for(self, vendor: Vendor) -> Callable[[str], str]:
+        """Return the function that turns this vendor's tokens into surrogates."""
+        return lambda real: self._surrogates.make(vendor.name, real)
+
+    def open_secret(self, resource: Resource) -> Secret[str] | None:
+        """Return the vendor's own credential for a resource."""
+        if resource.sealed_secret is None:
+            return None
+        context = seal_context("resource", f"{resource.vendor}/{resource.ref}")
+        return Secret(self._sealer.open(resource.sealed_secret, context).decode())
+
+    def owns(self, resource: Resource, surrogate: str) -> bool:
+        """Say whether a surrogate is this resource's."""
+        return resource.surrogate_digest == self._surrogates.digest(surrogate)
+
+
+def _unknown() -> Reading:
+    return Reading(Delivery.UNKNOWN, Fault.NONE, b"")
+
+
+def refusal_of(payment: Payment) -> Problem:
+    """Return what an agent is told about a payment that has no answer to pass on."""
+    extra = {
+        "payment_id": payment.id,
+        "delivery": payment.axes.delivery.value,
+        "transfer": payment.axes.transfer.value,
+        "charge": payment.axes.charge.value,
+        "valid_before_s": payment.terms.valid_before_s,
+        "vendor_status": payment.vendor_status,
+    }
+    if payment.axes.delivery is Delivery.REFUSED:
+        detail = (
+            f"{payment.vendor} refused a payment that it may still collect; the hold goes back once the chain proves "
+            "that it cannot"
+        )
+        return Problem("vendor_refused_payment", detail, extra=extra)
+    if payment.closed_at_ms is not None:
+        return Problem("idempotency_spent", f"the purchase ended as {payment.axes.charge.value}", extra=extra)
+    return Problem("outcome_unknown", f"the money stays on hold until {payment.vendor}'s answer is found", extra=extra)

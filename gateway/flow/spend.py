@@ -1,0 +1,295 @@
+"""Spending an agent's money at a vendor, from the first request to the answer. It reads top to bottom as DESIGN section 4.
+
+Must not know HTTP servers, chains or SQL.  Theory: a purchase is one commit that claims, holds and binds its terms, and
+everything before it is free to fail while everything after it is free to be repeated.
+"""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+
+import structlog
+
+from gateway.core.commands import Attached, Done, MarkAnswered, OpenTask, Purchase, Refused, Remember, UpdateResource
+from gateway.core.money import format_amount
+from gateway.core.payment import Delivery, Fault
+from gateway.core.problems import Problem
+from gateway.core.records import Answer, Payment, Resource, Task
+from gateway.core.routes import Ownership, Pricing
+from gateway.flow.call import Call, Reply
+from gateway.flow.pack import pack
+from gateway.flow.present import Outcome, Presenter, refusal_of
+from gateway.flow.promise import Promise, Promiser, seal_context
+from gateway.flow.quote import Quote, Quoter, Refusal
+from gateway.http.headers import response_headers
+from gateway.http.port import NotSent, RedirectRefused, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.ports import Clock, Entropy, Store
+from gateway.rails.offer import Challenge
+from gateway.rails.problems import ChallengeError
+from gateway.rails.x402.challenge import parse_challenge
+from wallets.sealing import Sealer
+from wallets.watermark import Watermark
+
+PAYMENT_REQUIRED = 402
+BUFFER_BYTES = 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class Spend:
+    """The use case. One object serves every call; what is in flight lives in tasks that no disconnect cancels."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        upstream: Upstream,
+        quoter: Quoter,
+        promiser: Promiser,
+        presenter: Presenter,
+        watermark: Watermark,
+        sealer: Sealer,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._store, self._upstream, self._sealer = store, upstream, sealer
+        self._quoter, self._promiser, self._presenter = quoter, promiser, presenter
+        self._watermark, self._clock, self._entropy = watermark, clock, entropy
+        self._presenting: dict[str, asyncio.Task[Outcome]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self, call: Call) -> Reply:
+        """Serve one call. Raises Problem; then nothing was charged unless the problem names a payment."""
+        earlier = await self._earlier(call)
+        if earlier is not None:
+            return earlier
+        resource, request = await self._admit(call)
+        if call.quote_only and call.match.route.pricing is Pricing.FREE:
+            return _quote_reply(call, None)
+        answer = await self._ask(call, request)
+        if answer.status != PAYMENT_REQUIRED:
+            return await self._pass_on(call, answer)
+        challenge = await self._challenge(call, answer)
+        quote = await self._judge(call, challenge, resource)
+        if call.quote_only:
+            return _quote_reply(call, quote)
+        if call.max_charge_base is not None and quote.hold_base > call.max_charge_base:
+            detail = f"it costs {format_amount(quote.hold_base)}, X-Max-Charge is {format_amount(call.max_charge_base)}"
+            raise Problem("price_above_max_charge", detail, "X-Max-Charge")
+        resource_ref = None if resource is None else resource.ref
+        promise = self._promiser.make(call, quote, challenge, request, resource_ref)
+        placed = await self._hold(call, promise)
+        if isinstance(placed, Attached):
+            return await self._join(placed.payment_id)
+        return await self._deliver(call, promise, placed)
+
+    # admit
+
+    async def _earlier(self, call: Call) -> Reply | None:
+        """An identical call that was not fully answered, or the same Idempotency-Key, stands for this one."""
+        if call.match.route.pricing is Pricing.FREE or call.quote_only:
+            return None
+        if call.idempotency_key is not None:
+            claimed = await self._store.claimed(call.account_id, call.idempotency_key)
+            if claimed is not None and claimed.fingerprint != call.fingerprint:
+                raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
+            if claimed is not None and claimed.answer is not None:
+                return self._kept(call, claimed.answer)
+            if claimed is not None and claimed.payment_id is not None:
+                payment = await self._store.payment(claimed.payment_id)
+                if payment is None or not payment.reclaimable:
+                    return await self._join(claimed.payment_id)
+        waiting = self._store.view.unanswered.get((call.account_id, call.fingerprint))
+        if waiting is not None and (call.idempotency_key is None or waiting[1] in (None, call.idempotency_key)):
+            return await self._join(waiting[0])
+        return None
+
+    async def _admit(self, call: Call) -> tuple[Resource | None, UpstreamRequest]:
+        route, vendor = call.match.route, call.vendor
+        if route.pricing is not Pricing.FREE and call.stream is None:
+            vendor.check_input(call.match, call.body)
+        resource, target = None, call.target
+        if route.ownership is Ownership.OWNER:
+            resource, target = await self._owned(call)
+        body = call.stream if call.stream is not None else call.body
+        return resource, UpstreamRequest(
+            call.method, target, call.headers, body, BUFFER_BYTES, may_resend=route.safe and call.stream is None
+        )
+
+    async def _owned(self, call: Call) -> tuple[Resource, str]:
+        """P9: what the account did not buy does not exist, whatever token comes with it."""
+        ref, vendor = call.match.ref or "", call.vendor
+        resource = await self._store.resource(vendor.name, ref)
+        if resource is None or resource.account_id != call.account_id:
+            raise Problem("not_found", f"there is no {call.match.route.ref_parameter} {ref} of yours")
+        surrogate = vendor.surrogate_in(call.match, call.target)
+        if surrogate is None:
+            return resource, call.target
+        if not self._presenter.owns(resource, surrogate):
+            raise Problem("not_found", f"there is no {call.match.route.ref_parameter} {ref} with this token")
+        return resource, vendor.outgoing_target(call.target, surrogate, self._presenter.open_secret(resource))
+
+    # the vendor's first answer
+
+    async def _ask(self, call: Call, request: UpstreamRequest) -> UpstreamResponse:
+        try:
+            return await self._upstream.send(call.vendor.origin, request)
+        except NotSent as error:
+            raise Problem("vendor_unreachable", f"{call.vendor.name}: {error.message}") from error
+        except RedirectRefused as error:
+            raise Problem("redirect_refused", f"{call.vendor.name}: {error.message}") from error
+        except UpstreamError as error:
+            raise Problem("vendor_timeout", f"{call.vendor.name}: {error.message}") from error
+
+    async def _pass_on(self, call: Call, answer: UpstreamResponse) -> Reply:
+        """Not a challenge: no money moves."""
+        headers = response_headers(answer.headers.items(), call.vendor.response_headers)
+        if answer.rest is not None or call.match.route.pricing is Pricing.MAYBE:
+            reply = Reply(answer.status, headers, answer.body, answer.rest)
+        else:
+            make = self._presenter.surrogate_for(call.vendor)
+            reading = call.vendor.read(call.match, answer, make)
+            reply = Reply(answer.status, headers, reading.body)
+            ref = call.match.ref
+            if ref is not None and reading.state is not None:
+                seen = UpdateResource(call.vendor.name, ref, reading.state, reading.expires_at_ms, self._clock.now_ms())
+                self._later(self._post_quietly(seen))
+        if call.idempotency_key is not None and call.method not in {"GET", "HEAD"}:
+            await self._remember(call, reply)
+        return reply
+
+    async def _remember(self, call: Call, reply: Reply) -> None:
+        """Keep a good answer to an unpriced request under its key; a failure may be tried again."""
+        if reply.rest is not None or not 200 <= reply.status < 300:
+            return
+        context = seal_context("kept", f"{call.account_id}/{call.idempotency_key}")
+        sealed = self._sealer.seal(pack("", "", reply.headers, reply.body), context)
+        answer = Answer("", reply.status, sealed, self._clock.now_ms())
+        await self._store.post(Remember(call.account_id, call.idempotency_key or "", call.fingerprint, answer))
+
+    def _kept(self, call: Call, answer: Answer) -> Reply:
+        context = seal_context("kept", f"{call.account_id}/{call.idempotency_key}")
+        headers, body = self._presenter.open_packed(answer.sealed, context)
+        return Reply(answer.status, headers, body, replayed=True)
+
+    # challenge, quote
+
+    async def _challenge(self, call: Call, answer: UpstreamResponse) -> Challenge:
+        if answer.rest is not None:
+            await answer.rest.close()
+        if call.stream is not None:
+            raise Problem("body_not_replayable", f"{call.vendor.name} asks for a payment for a body too large to keep")
+        try:
+            challenge = parse_challenge(answer.status, answer.headers, answer.body)
+        except ChallengeError as error:
+            raise Problem(error.code.value, error.message, error.field or None) from error
+        if challenge is None:
+            raise Problem("foreign_402", f"{call.vendor.name} answered 402 without a challenge that we can pay")
+        return challenge
+
+    async def _judge(self, call: Call, challenge: Challenge, resource: Resource | None) -> Quote:
+        try:
+            return self._quoter.judge(call, challenge, resource)
+        except Refusal as refusal:
+            if refusal.task is not None:
+                await self._store.post(OpenTask(refusal.task))
+                log.warning("task.opened", kind=refusal.task.kind, subject=refusal.task.subject)
+            raise refusal.problem from refusal
+
+    # hold, present
+
+    async def _hold(self, call: Call, promise: Promise) -> Payment | Attached:
+        limits = call.vendor.terms.limits
+        result = await self._store.post(Purchase(promise.payment, promise.attempt, limits, self._clock.now_ms()))
+        if isinstance(result, Refused):
+            raise Problem(result.code, result.detail)
+        if isinstance(result, Attached):
+            return result
+        view = self._store.view
+        # P12: the signer's own record of how far the book had come, before any signature of it leaves.
+        self._watermark.record(view.journal_seq, view.journal_head)
+        return result.payment if result.payment is not None else promise.payment
+
+    async def _deliver(self, call: Call, promise: Promise, payment: Payment) -> Reply:
+        presenting = asyncio.create_task(
+            self._presenter.present(call.vendor, call.match, payment, promise.request), name=f"present {payment.id}"
+        )
+        self._presenting[payment.id] = presenting
+        presenting.add_done_callback(lambda _: self._presenting.pop(payment.id, None))
+        return self._reply(await asyncio.shield(presenting))
+
+    async def _join(self, payment_id: str) -> Reply:
+        """Answer from a purchase that was made already, waiting for it if it is under way."""
+        presenting = self._presenting.get(payment_id)
+        if presenting is not None:
+            return self._reply(await asyncio.shield(presenting), replayed=True)
+        payment = await self._store.payment(payment_id)
+        stored = await self._store.answer(payment_id)
+        if payment is None or stored is None:
+            raise refusal_of(payment) if payment is not None else Problem("not_found", "there is no such payment")
+        headers, body = self._presenter.open_answer(stored)
+        return self._finish(Outcome(payment, stored.status, headers, body), replayed=True)
+
+    def _reply(self, outcome: Outcome, *, replayed: bool = False) -> Reply:
+        axes = outcome.payment.axes
+        passed_on = axes.delivery is Delivery.DELIVERED or (
+            axes.delivery is Delivery.REFUSED and outcome.payment.fault is Fault.AGENT
+        )
+        if not passed_on or outcome.status is None:
+            raise refusal_of(outcome.payment)
+        return self._finish(outcome, replayed=replayed)
+
+    def _finish(self, outcome: Outcome, *, replayed: bool) -> Reply:
+        payment_id = outcome.payment.id
+
+        async def delivered() -> None:
+            self._later(self._post_quietly(MarkAnswered(payment_id, self._clock.now_ms())))
+
+        return Reply(
+            outcome.status or 0,
+            outcome.headers,
+            outcome.body,
+            payment_id=payment_id,
+            charge_base=outcome.payment.hold_base if outcome.payment.axes.delivery is Delivery.DELIVERED else 0,
+            replayed=replayed,
+            delivered=delivered,
+        )
+
+    # behind the answer
+
+    @property
+    def presenting(self) -> frozenset[str]:
+        """Payments whose credential is being presented now; nobody else may present them."""
+        return frozenset(self._presenting)
+
+    async def _post_quietly(self, command: MarkAnswered | UpdateResource) -> None:
+        result = await self._store.post(command)
+        if not isinstance(result, Done):
+            log.warning("command.refused", command=type(command).__name__)
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for what is being presented and recorded, at most that long; the rest is found again at the next start."""
+        pending = {*self._presenting.values(), *self._background}
+        if pending:
+            await asyncio.wait(pending, timeout=timeout_s)
+
+
+def _quote_reply(call: Call, quote: Quote | None) -> Reply:
+    price_base = 0 if quote is None else quote.hold_base
+    document: dict[str, object] = {
+        "vendor": call.vendor.name,
+        "route": call.match.route.name,
+        "price": format_amount(price_base),
+        "held_at_most_s": 0,
+        "item": None,
+    }
+    if quote is not None:
+        document["held_at_most_s"] = call.match.route.window.clamp(quote.offer.max_timeout_s)
+        if quote.item is not None:
+            document["item"] = {"item": quote.item.item, "quantity": quote.item.quantity}
+    return Reply(200, (("Content-Type", "application/json"),), json.dumps(document).encode())
