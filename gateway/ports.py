@@ -52,6 +52,14 @@ class Store(Protocol):
         """Return a payment as committed."""
         ...
 
+    async def payment_of(self, identity: tuple[int, bytes, bytes, bytes]) -> Payment | None:
+        """Return the payment whose authorization this is: (chain id, token, authorizer, nonce)."""
+        ...
+
+    async def journal_digest(self, seq: int) -> bytes | None:
+        """Return the digest of a journal row, or None if there is no such row."""
+        ...
+
     async def attempt(self, payment_id: str) -> Attempt | None:
         """Return the payment's newest attempt."""
         ...

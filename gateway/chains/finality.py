@@ -12,7 +12,7 @@ from typing import Self
 from contracts.codec import to_hex
 from gateway.ports import Block, ChainDisagreement
 
-__all__ = ["Finality", "FinalMark"]
+__all__ = ["FinalMark", "Finality"]
 
 _CONFIRMATIONS = re.compile(r"confirmations:([1-9][0-9]{0,5})", re.ASCII)
 

@@ -13,6 +13,7 @@ from contracts.codec import Address
 from contracts.logs import AUTHORIZATION_CANCELED, AUTHORIZATION_USED, Log, topic_address
 from gateway.chains.node import Node
 from gateway.chains.rpc import CallRefused, EndpointUnavailable
+from gateway.ports import Block
 
 __all__ = ["LOG_RANGE_MAX", "LOG_REQUESTS_MAX", "authorization_logs_of"]
 
@@ -28,13 +29,15 @@ _EVENTS = (AUTHORIZATION_USED, AUTHORIZATION_CANCELED)
 
 async def authorization_logs_of(
     node: Node, token: Address, wallets: Sequence[bytes], from_block: int, to_block: int
-) -> tuple[Log, ...]:
+) -> tuple[Block, tuple[Log, ...]]:
     """Return AuthorizationUsed and AuthorizationCanceled logs of these authorizers in [from_block, to_block], in order.
+
+    With them the node's own block ``to_block``: what it says of the logs is worth as much as that is right.
 
     Raises EndpointUnavailable when the node refuses, has not got there, or contradicts itself.
     """
     if not wallets:
-        return ()  # an empty list in a filter means "any"
+        raise ValueError("wallets: an empty list in a filter means any")
     # A node that has not the last block yet would answer with the logs that it has, which looks like "none".
     last = await node.block(to_block)
     topics = (_EVENTS, tuple(topic_address(Address(wallet)) for wallet in wallets))
@@ -42,7 +45,7 @@ async def authorization_logs_of(
     _check(node, logs, token, topics)
     await _check_blocks(node, logs)
     await node.require_block(last)  # else the range was read across a reorganisation
-    return tuple(logs)
+    return last, tuple(logs)
 
 
 async def _collect(
@@ -89,4 +92,3 @@ async def _check_blocks(node: Node, logs: Sequence[Log]) -> None:
         blocks = await asyncio.gather(*(node.block(number) for number, _ in batch))
         if any(block.hash != claimed for block, (_, claimed) in zip(blocks, batch, strict=True)):
             raise EndpointUnavailable(node.name, "eth_getLogs: a log of a block that is not on its chain")
-

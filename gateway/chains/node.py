@@ -74,9 +74,7 @@ class Node:
         """Return when this very block is on the endpoint's chain; any other answer is unavailable."""
         found = await self.block(expected.number)
         if found.hash != expected.hash:
-            raise EndpointUnavailable(
-                self.name, f"holds another block {expected.number} than {to_hex(expected.hash)}"
-            )
+            raise EndpointUnavailable(self.name, f"holds another block {expected.number} than {to_hex(expected.hash)}")
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """Return the receipt with its block, which must be on the endpoint's chain; None if it knows no receipt."""

@@ -78,14 +78,12 @@ class RpcEndpoint(AsyncHTTPProvider):
     Raises ValueError, without repeating the URL, when it is no http(s) URL.
     """
 
-    def __init__(
-        self, url: str, limits: Limits | None = None, *, jitter: Callable[[], float] = random.SystemRandom().random
-    ) -> None:
+    def __init__(self, url: str, limits: Limits | None = None, *, jitter: Callable[[], float] | None = None) -> None:
         self._url, self.name = _parse_url(url)
         # web3 keeps and prints what it is given, so it is given the name.
         super().__init__(URI(self.name), exception_retry_configuration=None)
         self._limits = limits or Limits()
-        self._jitter = jitter
+        self._jitter = jitter or random.SystemRandom().random
         self._ids = itertools.count(1)
         self._session: ClientSession | None = None
         self._closed = False

@@ -28,6 +28,7 @@ from gateway.core.records import (
     Resource,
     Task,
 )
+from gateway.core.unanswered import Unanswered
 
 DAY_MS = 86_400_000
 
@@ -106,6 +107,8 @@ class Rows:
     answers: dict[str, Answer] = field(default_factory=dict)
     remembered: dict[tuple[str, str], Answer] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
+    logs: set[tuple[int, bytes | None, int | None]] = field(default_factory=set)  # of that evidence
+    losses: dict[str, None] = field(default_factory=dict)  # payments of this group that count to a limit on losses
     resources: dict[tuple[str, str], Resource] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
@@ -116,41 +119,6 @@ class Rows:
     payees: list[tuple[str, int, bytes, int]] = field(default_factory=list)
     prices: dict[tuple[str, str], PriceView] = field(default_factory=dict)
     cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
-
-
-class Unanswered:
-    """Purchases whose answer the agent may not have in full, by what was asked: an identical request attaches to one."""
-
-    def __init__(self) -> None:
-        self._by_place: dict[tuple[str, bytes], dict[str, str | None]] = {}
-
-    def put(self, payment: Payment) -> None:
-        """Take a payment in, or out once it is answered."""
-        place = (payment.account_id, payment.fingerprint)
-        if not payment.answered:
-            self._by_place.setdefault(place, {})[payment.id] = payment.idempotency_key
-        elif place in self._by_place:
-            self._by_place[place].pop(payment.id, None)
-            if not self._by_place[place]:
-                del self._by_place[place]
-
-    def find(self, account_id: str, fingerprint: bytes, idempotency_key: str | None) -> str | None:
-        """Return the oldest purchase that such a request repeats: two different keys say that two are meant."""
-        for payment_id, key in self._by_place.get((account_id, fingerprint), {}).items():
-            if idempotency_key is None or key in (None, idempotency_key):
-                return payment_id
-        return None
-
-    def copy(self) -> "Unanswered":
-        """Return an index of its own with the same content."""
-        twin = Unanswered()
-        twin._by_place = {place: dict(found) for place, found in self._by_place.items()}
-        return twin
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Unanswered) and self._by_place == other._by_place
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
 
 
 def _unpaid(payment: Payment) -> bool:
@@ -209,8 +177,7 @@ class Book:
         if evidence.tx_hash is None or evidence.log_index is None:
             return False
         place = (evidence.chain_id, evidence.tx_hash, evidence.log_index)
-        seen = any((e.chain_id, e.tx_hash, e.log_index) == place for e in self.rows.evidence)
-        return seen or self.reader.has_evidence(*place)
+        return place in self.rows.logs or self.reader.has_evidence(*place)
 
     def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
         """Count the account's payments that were delivered and died since then, committed or not."""
@@ -229,7 +196,8 @@ class Book:
 
     def _fresh(self, is_so: Callable[[Payment], bool]) -> Iterator[Payment]:
         """Yield the payments of which this is so now and was not at the last commit: the reader counts the others."""
-        for payment in self.rows.payments.values():
+        for payment_id in self.rows.losses:
+            payment = self.rows.payments[payment_id]
             if is_so(payment):
                 committed = self.reader.payment(payment.id)
                 if committed is None or not is_so(committed):
@@ -280,6 +248,8 @@ class Book:
             self.rows.new_payments.add(payment.id)
             self._count(payment, +1)
         self.rows.payments[payment.id] = payment
+        if _unpaid(payment) or _refunded(payment):
+            self.rows.losses[payment.id] = None
         if payment.axes.charge is Charge.HELD:
             self.open_payments[payment.id] = payment
         elif self.open_payments.pop(payment.id, None) is not None:
@@ -297,6 +267,11 @@ class Book:
             self.open_payments[payment.id] = payment
             self._count(payment, +1)
         self.unanswered.put(payment)
+
+    def put_evidence(self, evidence: Evidence) -> None:
+        """Add evidence; the caller has asked `has_evidence` first."""
+        self.rows.evidence.append(evidence)
+        self.rows.logs.add((evidence.chain_id, evidence.tx_hash, evidence.log_index))
 
     def put_key(self, key: ApiKey) -> None:
         """Add or replace an API key."""

@@ -92,7 +92,7 @@ def decide_settled(book: Book, command: RecordSettled) -> Result:
     if not 0 < evidence.value_base <= payment.terms.value_base:
         return Refused("evidence_mismatch", "the collected value is not within what was promised")
     payment = replace(payment, axes=payment.axes.transferred(Transfer.SETTLED), settled_base=evidence.value_base)
-    book.rows.evidence.append(evidence)
+    book.put_evidence(evidence)
     book.put_payment(payment)
     _post_exposure(book, payment, evidence.value_base)
     book.journal(command.at_ms, "payment.settled", payment.id, evidence_content(evidence))
@@ -115,7 +115,7 @@ def decide_dead(book: Book, command: RecordDead) -> Result:
             "evidence_conflict", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
         )
     payment = replace(payment, axes=payment.axes.transferred(Transfer.DEAD))
-    book.rows.evidence.append(evidence)
+    book.put_evidence(evidence)
     book.put_payment(payment)
     book.journal(command.at_ms, "payment.dead", payment.id, evidence_content(evidence))
     return Done(_follow(book, payment, command.at_ms))

@@ -14,7 +14,6 @@ from gateway.core.money import USD, format_amount
 from gateway.core.payment import Axes, Transfer
 from gateway.core.records import BudgetUse, Payment
 
-
 PLACED = Axes(transfer=Transfer.PRESENTED)
 
 
@@ -37,7 +36,7 @@ def decide_purchase(book: Book, command: Purchase) -> Result:
     earlier = _earlier(book, payment, command.at_ms)
     if earlier is not None:
         return earlier
-    if payment.axes != PLACED or book.payment(payment.id) is not None:
+    if payment.axes != PLACED or payment.id in book.open_payments or payment.id in book.rows.payments:
         raise ValueError(
             f"payment {payment.id} is not a new one, or not presented: what it signed could not be followed"
         )

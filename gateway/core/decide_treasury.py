@@ -51,7 +51,7 @@ def decide_outflow(book: Book, command: RecordOutflow) -> Result:
     if book.has_evidence(evidence):
         return Done(changed=False)
     address_hex = "0x" + command.wallet.hex()
-    book.rows.evidence.append(evidence)
+    book.put_evidence(evidence)
     wallet = book.account(chart.wallet(address_hex), command.asset)
     if evidence.value_base and wallet.available_base >= evidence.value_base:
         suspense = book.account(chart.SUSPENSE, command.asset)

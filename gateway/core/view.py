@@ -6,11 +6,12 @@ only when a group of rows is durable, so whatever it shows has survived (P3), an
 
 from dataclasses import dataclass, field
 
-from gateway.core.book import Book, PriceView, Rows, Unanswered
+from gateway.core.book import Book, PriceView, Rows
 from gateway.core.ledger import Account
 from gateway.core.money import USD
 from gateway.core.payment import Charge
 from gateway.core.records import AgentAccount, ApiKey, BudgetUse, Freeze, Payment
+from gateway.core.unanswered import Unanswered
 
 
 @dataclass(frozen=True, slots=True)

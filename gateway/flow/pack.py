@@ -5,6 +5,8 @@ Must not know keys.  Theory: four bytes of length before each part; no escapes, 
 
 from contracts.codec import ContractError
 
+MIN_PARTS = 3  # two words and a body
+
 
 class PackError(ContractError):
     """The bytes are not a packed message: the wrong row, or another program's."""
@@ -33,7 +35,7 @@ def unpack(packed: bytes) -> tuple[str, str, Headers, bytes]:
             raise PackError("a packed message was cut short")
         parts.append(part)
         at += 4 + length
-    if len(parts) < 3 or len(parts) % 2 == 0:
+    if len(parts) < MIN_PARTS or len(parts) % 2 == 0:
         raise PackError("a packed message has an impossible number of parts")
     pairs = parts[2:-1]
     headers = tuple((pairs[i].decode("latin-1"), pairs[i + 1].decode("latin-1")) for i in range(0, len(pairs), 2))

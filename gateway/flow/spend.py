@@ -14,7 +14,7 @@ from gateway.core.commands import Attached, Done, MarkAnswered, OpenTask, Purcha
 from gateway.core.money import format_amount
 from gateway.core.payment import Delivery, Fault
 from gateway.core.problems import Problem
-from gateway.core.records import Answer, Payment, Resource, Task
+from gateway.core.records import Answer, Payment, Resource
 from gateway.core.routes import Ownership, Pricing
 from gateway.flow.call import Call, Reply
 from gateway.flow.pack import pack
@@ -31,6 +31,7 @@ from wallets.sealing import Sealer
 from wallets.watermark import Watermark
 
 PAYMENT_REQUIRED = 402
+SUCCESS_CLASS = 2
 BUFFER_BYTES = 1024 * 1024
 
 log = structlog.get_logger()
@@ -99,10 +100,8 @@ class Spend:
                 payment = await self._store.payment(claimed.payment_id)
                 if payment is None or not payment.reclaimable:
                     return await self._join(claimed.payment_id)
-        waiting = self._store.view.unanswered.get((call.account_id, call.fingerprint))
-        if waiting is not None and (call.idempotency_key is None or waiting[1] in (None, call.idempotency_key)):
-            return await self._join(waiting[0])
-        return None
+        waiting = self._store.view.unanswered.find(call.account_id, call.fingerprint, call.idempotency_key)
+        return None if waiting is None else await self._join(waiting)
 
     async def _admit(self, call: Call) -> tuple[Resource | None, UpstreamRequest]:
         route, vendor = call.match.route, call.vendor
@@ -160,7 +159,7 @@ class Spend:
 
     async def _remember(self, call: Call, reply: Reply) -> None:
         """Keep a good answer to an unpriced request under its key; a failure may be tried again."""
-        if reply.rest is not None or not 200 <= reply.status < 300:
+        if reply.rest is not None or reply.status // 100 != SUCCESS_CLASS:
             return
         context = seal_context("kept", f"{call.account_id}/{call.idempotency_key}")
         sealed = self._sealer.seal(pack("", "", reply.headers, reply.body), context)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urljoin, urlsplit
 
-__all__ = ["EgressRule", "Origin", "Timeouts", "address_allowed", "leaves_origin"]
+__all__ = ["EgressRule", "Origin", "Timeouts", "address_allowed", "leaves_origin", "resolve_location"]
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]", re.ASCII)
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
@@ -68,15 +68,23 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `connect_s` includes the wait for a free connection; `body_s` is the longest silence within a body."""
+    """Seconds. `connect_s` includes the wait for a free connection; `body_s` is the longest silence within a body.
+
+    `total_s` bounds `send`; a body that is streamed on after it has `stream_s`.
+    """
 
     connect_s: float = 5.0
     first_byte_s: float = 60.0
     body_s: float = 30.0
     total_s: float = 120.0
+    stream_s: float = 3600.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.connect_s < self.total_s or not 0 < self.first_byte_s <= self.total_s or self.body_s <= 0:
+        if (
+            not 0 < self.connect_s < self.total_s
+            or not 0 < self.first_byte_s <= self.total_s
+            or min(self.body_s, self.stream_s) <= 0
+        ):
             # A total that ends a connect attempt would blur the one line that matters: sent, or not.
             raise ValueError("time-outs must be positive, connect_s below total_s, first_byte_s at most total_s")
 
@@ -114,13 +122,26 @@ def address_allowed(rule: EgressRule, address: str) -> bool:
 
 def leaves_origin(origin: Origin, target: str, status: int, location: str | None) -> bool:
     """Whether an answer redirects away from `origin`. A Location that cannot be read counts as leaving."""
-    if status not in _REDIRECTS or location is None:
-        return False
+    return status in _REDIRECTS and location is not None and resolve_location(origin, target, location) is None
+
+
+def resolve_location(origin: Origin, target: str, location: str) -> str | None:
+    """Path and query that a Location means when it is met on `target`, None if it leads away from `origin`.
+
+    Browsers and libraries disagree about back-slashes, tabs and missing hosts ("http:///x"); whatever any of them would
+    follow elsewhere leads away.
+    """
+    text = re.sub(r"[\x00-\x20]", "", location).replace("\\", "/")
     try:
-        parts = urlsplit(urljoin(f"{origin}{target}", location.replace("\\", "/")))
-        return Origin.parse(f"{parts.scheme}://{parts.netloc}") != origin
+        parts = urlsplit(text)
+        if (parts.scheme or text.startswith("//")) and not parts.netloc:
+            return None
+        parts = urlsplit(urljoin(f"{origin}{target}", text))
+        if Origin.parse(f"{parts.scheme}://{parts.netloc}") != origin or parts.path.startswith("//"):
+            return None
     except ValueError:
-        return True
+        return None
+    return f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

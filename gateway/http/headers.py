@@ -9,12 +9,13 @@ be allowed by mistake.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin, urlsplit
 
-from gateway.http.egress import Origin
+from gateway.http.egress import resolve_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from gateway.http.egress import Origin
 
 __all__ = ["NEVER_FORWARDED", "NEVER_RETURNED", "agent_location", "request_headers", "response_headers"]
 
@@ -134,14 +135,8 @@ def response_headers(
 
 def agent_location(location: str, origin: Origin, target: str, prefix: str) -> str | None:
     """A vendor's Location as a path below `prefix` ("/proxy/<vendor>"), None if it leads away from that vendor."""
-    try:
-        parts = urlsplit(urljoin(f"{origin}{target}", location.replace("\\", "/")))
-        if Origin.parse(f"{parts.scheme}://{parts.netloc}") != origin:
-            return None
-    except ValueError:
-        return None
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{prefix}{parts.path or '/'}{query}"
+    path = resolve_location(origin, target, location)
+    return None if path is None else prefix + path
 
 
 def _filter(

@@ -97,7 +97,7 @@ class SentUnknown(UpstreamError):  # noqa: N818 - the opposite fact
     """The vendor may have got the request, and may have acted on it.
 
     Codes: `connection_lost`, `first_byte_timeout`, `body_timeout`, `total_timeout`, `truncated_body`,
-    `malformed_answer`, `redirect_refused`.
+    `malformed_answer`, `request_body_failed`, `redirect_refused`.
     """
 
 

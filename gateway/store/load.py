@@ -4,11 +4,12 @@ Must not know how it will be changed.  Theory: balances are kept, not summed, so
 only what is still open; the full proof is `verify_book`, which an operator or a test may run at any time.
 """
 
+import json
 import sqlite3
 
 from gateway.core.book import Book, PriceView
 from gateway.core.journal import verify
-from gateway.core.ledger import Account, Reservation, Side, imbalance
+from gateway.core.ledger import Account, Phase, Reservation, Side, imbalance
 from gateway.core.records import AgentAccount, BudgetUse, Freeze
 from gateway.store import columns as col
 
@@ -22,7 +23,11 @@ OPEN_TRANSFERS = (
     "ON t.id IN (p.hold_transfer_id, p.exposure_transfer_id) WHERE p.charge = 'held' "
     "AND NOT EXISTS (SELECT 1 FROM transfers c WHERE c.pending_id = t.id)"
 )
-OPEN_PAYMENTS = f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE charge = 'held' OR answered = 0 ORDER BY id"  # noqa: S608
+# In the order in which they were decided: the oldest of several unanswered purchases is the one that a repeat attaches to.
+OPEN_PAYMENTS = (
+    f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE charge = 'held' OR answered = 0 "  # noqa: S608
+    "ORDER BY hold_transfer_id"
+)
 
 
 def load_book(db: sqlite3.Connection, book: Book) -> None:
@@ -59,15 +64,17 @@ def _check_open(book: Book) -> None:
     off = imbalance(book.ledger.accounts())
     if off:
         raise BookBroken(f"debits and credits differ: {off}")
-    pending: dict[int, int] = {}
+    pending: dict[int, list[int]] = {}
     for payment in book.open_payments.values():
         for transfer_id in (payment.hold_transfer_id, payment.exposure_transfer_id):
             held = book.ledger.reservation(transfer_id)
             if held is not None:
-                pending[held.debit_id] = pending.get(held.debit_id, 0) + held.amount_base
+                pending.setdefault(held.debit_id, [0, 0])[0] += held.amount_base
+                pending.setdefault(held.credit_id, [0, 0])[1] += held.amount_base
     for account in book.ledger.accounts():
-        if account.debits_pending != pending.get(account.id, 0):
-            raise BookBroken(f"{account.code} has {account.debits_pending} pending, its open payments {pending}")
+        kept, summed = [account.debits_pending, account.credits_pending], pending.get(account.id, [0, 0])
+        if kept != summed:
+            raise BookBroken(f"{account.code} has {kept} pending, its open payments {summed}")
 
 
 def verify_book(db: sqlite3.Connection) -> tuple[int, bytes]:
@@ -75,25 +82,42 @@ def verify_book(db: sqlite3.Connection) -> tuple[int, bytes]:
 
     Raises BookBroken or JournalError naming the first contradiction. Reads everything: for audits, not for start-up.
     """
-    totals: dict[int, list[int]] = {}
-    for phase, debit, credit, amount, pending_id in db.execute(
-        "SELECT phase, debit_id, credit_id, amount_base, pending_id FROM transfers ORDER BY id"
-    ):
-        d, c = totals.setdefault(debit, [0, 0, 0, 0]), totals.setdefault(credit, [0, 0, 0, 0])
-        if phase == 1:
-            d[0] += amount
-            c[2] += amount
-            continue
-        if pending_id is not None:
-            reserved = db.execute("SELECT amount_base FROM transfers WHERE id = ?", (pending_id,)).fetchone()[0]
-            d[0] -= reserved
-            c[2] -= reserved
-        if phase in {0, 2}:
-            d[1] += amount
-            c[3] += amount
+    totals = _replay(db)
     for row in db.execute(
         "SELECT id, code, debits_pending, debits_posted, credits_pending, credits_posted FROM ledger_accounts"
     ):
-        if list(row[2:]) != totals.get(row[0], [0, 0, 0, 0]):
-            raise BookBroken(f"{row[1]}: kept {list(row[2:])}, summed {totals.get(row[0])}")
+        if list(row[2:]) != totals.pop(row[0], [0, 0, 0, 0]):
+            raise BookBroken(f"{row[1]}: the kept totals {list(row[2:])} are not the sum of its transfers")
+    if totals:
+        raise BookBroken(f"transfers name accounts that do not exist: {sorted(totals)}")
+    for seq, at_ms, kind, payment_id, body in db.execute("SELECT seq, at_ms, kind, payment_id, body FROM journal"):
+        sealed = json.loads(body)
+        if (at_ms, kind, payment_id) != (sealed["at_ms"], sealed["kind"], sealed["payment_id"]):
+            raise BookBroken(f"journal row {seq}: its columns do not say what its sealed body says")
     return verify(db.execute("SELECT seq, body, digest FROM journal ORDER BY seq"))
+
+
+def _replay(db: sqlite3.Connection) -> dict[int, list[int]]:
+    """Return each account's [debits pending, debits posted, credits pending, credits posted] by its transfers."""
+    totals: dict[int, list[int]] = {}
+    reserved: dict[int, Reservation] = {}
+    for transfer_id, phase, debit_id, credit_id, amount_base, pending_id in db.execute(
+        "SELECT id, phase, debit_id, credit_id, amount_base, pending_id FROM transfers ORDER BY id"
+    ):
+        debit, credit = totals.setdefault(debit_id, [0, 0, 0, 0]), totals.setdefault(credit_id, [0, 0, 0, 0])
+        if phase == Phase.PENDING:
+            reserved[transfer_id] = Reservation(transfer_id, debit_id, credit_id, amount_base)
+            debit[0] += amount_base
+            credit[2] += amount_base
+            continue
+        if phase in {Phase.POST, Phase.VOID}:
+            held = reserved.pop(pending_id, None)
+            fits = held is not None and (held.debit_id, held.credit_id) == (debit_id, credit_id)
+            if held is None or not fits or amount_base > held.amount_base:
+                raise BookBroken(f"transfer {transfer_id} closes reservation {pending_id}, which it does not fit")
+            debit[0] -= held.amount_base
+            credit[2] -= held.amount_base
+        if phase in {Phase.DIRECT, Phase.POST}:
+            debit[1] += amount_base
+            credit[3] += amount_base
+    return totals

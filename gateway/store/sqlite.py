@@ -30,6 +30,10 @@ GROUP_MAX = 1_024
 
 _T = TypeVar("_T")
 
+PAYMENT_OF = (
+    f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE id = (SELECT payment_id FROM authorizations "  # noqa: S608
+    "WHERE chain_id = ? AND token = ? AND authorizer = ? AND nonce = ?)"
+)
 ATTEMPT = (
     "SELECT payment_id, seq, value_base, valid_before_s, sealed_request, created_at_ms FROM attempts "
     "WHERE payment_id = ? ORDER BY seq DESC LIMIT 1"
@@ -147,6 +151,16 @@ class SqliteStore:
             return held
         row = await self._one(PAYMENT, (payment_id,))
         return None if row is None else col.payment_from(row)
+
+    async def payment_of(self, identity: tuple[int, bytes, bytes, bytes]) -> Payment | None:
+        """Return the payment whose authorization this is."""
+        row = await self._one(PAYMENT_OF, identity)
+        return None if row is None else col.payment_from(row)
+
+    async def journal_digest(self, seq: int) -> bytes | None:
+        """Return the digest of a journal row."""
+        row = await self._one("SELECT digest FROM journal WHERE seq = ?", (seq,))
+        return None if row is None else bytes(row[0])
 
     async def attempt(self, payment_id: str) -> Attempt | None:
         """Return the payment's newest attempt."""

@@ -5,7 +5,7 @@ whether the request may have left.
 """
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.http.client import AiohttpUpstream
+from gateway.http.client import HttpUpstream
 from gateway.http.egress import EgressRule, Origin, Timeouts
 from gateway.http.port import NotSent, RedirectRefused, SentUnknown, Upstream, UpstreamRequest
 
-CLIENTS: dict[str, Any] = {"aiohttp": AiohttpUpstream}
+CLIENTS: dict[str, Any] = {"http": HttpUpstream}
 QUICK = Timeouts(connect_s=1.0, first_byte_s=5.0, body_s=5.0, total_s=20.0)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "t0psecret"
@@ -724,15 +724,15 @@ def certificate(directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A server's context with a self-signed certificate for 127.0.0.1, and a client's that trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(7)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )

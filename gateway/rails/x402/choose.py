@@ -17,8 +17,6 @@ from gateway.rails.problems import OfferRefused, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from contracts.codec import Address
-    from contracts.tokens import TokenKey
     from gateway.rails.offer import Challenge, Offer, RejectedEntry
 
 __all__ = ["AcceptableTerms", "choose"]
@@ -34,9 +32,9 @@ class AcceptableTerms:
     `maxTimeoutSeconds`; None means no upper bound.
     """
 
-    assets: frozenset[TokenKey]
-    payees: frozenset[Address]
-    own_addresses: frozenset[Address]
+    assets: frozenset[tuple[int, bytes]]
+    payees: frozenset[bytes]
+    own_addresses: frozenset[bytes]
     ceiling_base: int
     expected_base: int | None = None
     drift_base: int = 0

@@ -1,0 +1,168 @@
+"""The configuration: one TOML file, read once, complete or refused; and the values that modules are handed from it.
+
+Must not start anything, and nobody keeps it: modules receive the values they need, never this object.  Theory: whatever
+can be known to be wrong is said before the first connection, with file, line and key.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.codec import Address
+from contracts.tokens import Token, TokenKey
+from gateway.core.book import BookRules
+from gateway.http.egress import EgressRule
+from gateway.ports import VendorTerms
+from gateway.settings.checks import findings
+from gateway.settings.lines import key_lines
+from gateway.settings.model import (
+    ChainConfig,
+    KeystoreConfig,
+    LimitsConfig,
+    LogConfig,
+    LogFormat,
+    LogLevel,
+    RouteOverride,
+    ServerConfig,
+    Settings,
+    StoreConfig,
+    TokenConfig,
+    VendorConfig,
+    VendorKind,
+    WalletConfig,
+)
+from gateway.settings.table import At, ConfigError, Source, Spoiled, expand, read_table
+from wallets.guard import Policy, WalletPolicy
+
+__all__ = [
+    "ChainConfig",
+    "Config",
+    "ConfigError",
+    "KeystoreConfig",
+    "LimitsConfig",
+    "LogConfig",
+    "LogFormat",
+    "LogLevel",
+    "RouteOverride",
+    "ServerConfig",
+    "StoreConfig",
+    "TokenConfig",
+    "VendorConfig",
+    "VendorKind",
+    "WalletConfig",
+    "load_config",
+    "parse_config",
+]
+
+MAX_FILE_BYTES = 1024 * 1024
+
+ApprovedPayee = tuple[str, int, bytes]
+"""(vendor, chain id, address), as the book keeps what the operator approved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Settings):
+    """Every setting, and the values that modules take."""
+
+    def token(self, name: str) -> Token:
+        """Return the token of a label."""
+        return self.tokens[name].token
+
+    def own_addresses(self) -> frozenset[Address]:
+        """Return the addresses of all configured wallets: nobody may be paid there."""
+        return frozenset(wallet.address for wallet in self.wallets.values())
+
+    def vendor_terms(self, name: str) -> VendorTerms:
+        """Return what the operator allows for one vendor (P8)."""
+        vendor = self.vendors[name]
+        tokens = tuple(self.token(label) for label in vendor.tokens)
+        return VendorTerms(
+            wallet=self.wallets[vendor.wallet].address,
+            tokens=tokens,
+            payees=frozenset(vendor.payees),
+            max_drift_ppm=vendor.max_drift_ppm,
+            rate_ppm={self.token(label).asset_id: self.tokens[label].rate_ppm for label in vendor.tokens},
+            terms_ttl_s=vendor.terms_ttl_s,
+            delivery_deadline_s=vendor.delivery_deadline_s,
+            limits=self.limits.account_limits,
+        )
+
+    def egress_rules(self) -> tuple[EgressRule, ...]:
+        """Return one rule per vendor origin, for the outgoing client."""
+        return tuple(vendor.egress for vendor in self.vendors.values())
+
+    def book_rules(self) -> BookRules:
+        """Return the rules that closing a charge needs."""
+        return BookRules({vendor.name: vendor.dispute_loss_cap_base for vendor in self.vendors.values()})
+
+    def guard_policy(self, approved: Iterable[ApprovedPayee] = (), also_own: Iterable[Address] = ()) -> Policy:
+        """Return what each wallet may sign: payees of the configuration, and those the operator approved since.
+
+        `also_own` are addresses of the keystore that no vendor uses; they may not be paid either.
+        """
+        taken = tuple(approved)
+        wallets = {wallet.address: self._wallet_policy(wallet, taken) for wallet in self.wallets.values()}
+        return Policy(wallets, self.own_addresses() | frozenset(also_own))
+
+    def _wallet_policy(self, wallet: WalletConfig, approved: tuple[ApprovedPayee, ...]) -> WalletPolicy:
+        max_value_base: dict[TokenKey, int] = {}
+        for label in wallet.tokens:
+            token = self.token(label)
+            max_value_base[token.key] = min(wallet.max_value_base, self.tokens[label].max_value_base)
+        vendors = {vendor.name: vendor for vendor in self.vendors.values() if vendor.wallet == wallet.name}
+        payees = {payee for vendor in vendors.values() for payee in vendor.payees}
+        payees |= {Address(pay_to) for name, _, pay_to in approved if name in vendors}
+        return WalletPolicy(
+            chain_ids=frozenset(chain_id for chain_id, _ in max_value_base),
+            max_value_base=max_value_base,
+            payees=frozenset(payees),
+            max_window_s=wallet.max_window_s,
+        )
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read a file. Raises ConfigError, which lists everything that is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        text = raw.decode("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            (f"{path}: {error.strerror}; write it with `gateway init`, or name it with --config",)
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError((f"{path}: not UTF-8; save it as UTF-8",)) from None
+    if len(raw) > MAX_FILE_BYTES:
+        raise ConfigError((f"{path}: larger than {MAX_FILE_BYTES} bytes; this is no configuration",))
+    return parse_config(text, environ, name=str(path), directory=path.absolute().parent)
+
+
+def parse_config(text: str, environ: Mapping[str, str], *, name: str = "config.toml", directory: Path) -> Config:
+    """Read a configuration's text; relative paths start at its `data_dir`, and that at `directory`. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((f"{name}: not TOML: {error}; mend that line",)) from None
+    source = Source(name, key_lines(text), directory)
+    expanded = {key: expand(value, environ, At(source, (key,))) for key, value in raw.items()}
+    _stop_on(source)
+    written = expanded.get("data_dir")
+    if isinstance(written, str) and written:
+        # The reader of `data_dir` itself takes "." then: it is this directory already.
+        source.data_dir = directory / written
+        expanded["data_dir"] = "."
+    try:
+        config = read_table(Config, expanded, At(source))
+    except Spoiled:
+        _stop_on(source)
+        raise AssertionError("a spoiled table left no fault") from None
+    for path, what, write in findings(config):
+        source.fault(path, what, write)
+    _stop_on(source)
+    return config
+
+
+def _stop_on(source: Source) -> None:
+    if source.problems:
+        raise ConfigError(tuple(source.problems))

@@ -1,0 +1,81 @@
+"""Loops that must not die: each calls one function at its pace, backs off while it fails, and stops when asked.
+
+Must not know what the functions do.  Theory: a background failure is an alert and a later try, never a silent end; only
+a broken store ends the process, because then nothing can be recorded any more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.store.core import StoreBroken
+
+BACKOFF_MAX_S = 60.0
+BACKOFF_GROWTH = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A function to call, and the pause after each call."""
+
+    name: str
+    function: Callable[[], Awaitable[object]]
+    pause_s: float
+
+
+class Loops:
+    """Runs loops until `stop`. `healthy` says of each whether its last call succeeded."""
+
+    def __init__(self, loops: list[Loop], on_broken: Callable[[], None]) -> None:
+        self._loops, self._on_broken = loops, on_broken
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self.healthy: dict[str, bool] = {loop.name: False for loop in loops}
+
+    def start(self) -> None:
+        """Start every loop."""
+        self._tasks = [asyncio.create_task(self._run(loop), name=f"loop {loop.name}") for loop in self._loops]
+
+    async def stop(self, timeout_s: float) -> None:
+        """Let each finish the call that it is in, at most that long, then cancel."""
+        self._stopping.set()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _run(self, loop: Loop) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                await loop.function()
+            except StoreBroken:
+                log.critical("loop.store_broken", loop=loop.name)
+                self._on_broken()
+                return
+            except Exception as error:  # noqa: BLE001 - a loop outlives what its function raises
+                failures += 1
+                self.healthy[loop.name] = False
+                _report(loop.name, failures, error)
+            else:
+                failures = 0
+                self.healthy[loop.name] = True
+            await self._pause(min(BACKOFF_MAX_S, loop.pause_s * BACKOFF_GROWTH ** min(failures, 10)))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+
+def _report(name: str, failures: int, error: Exception) -> None:
+    inner = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+    log.warning("loop.failed", loop=name, failures=failures, error=type(inner).__name__, detail=str(inner)[:300])

@@ -1,0 +1,138 @@
+"""What must hold between sections: names that exist, witnesses that differ, wallets that can sign what vendors may ask.
+
+Must not start anything.  Theory: a contradiction that is found at the start costs nothing; found at a purchase it costs an
+agent's time, and found by a vendor it may cost money.
+"""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from contracts.codec import ZERO_ADDRESS, ContractError
+from gateway.core.money import format_amount, to_usd
+from gateway.settings.lines import KeyPath
+from gateway.settings.model import ChainConfig, Settings, VendorConfig, WalletConfig
+
+Finding = tuple[KeyPath, str, str]
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Yield (key, what is wrong, what to write) for every contradiction between sections."""
+    yield from _chains(settings)
+    yield from _tokens(settings)
+    yield from _wallets(settings)
+    for vendor in settings.vendors.values():
+        yield from _vendor(settings, vendor)
+
+
+def _chains(settings: Settings) -> Iterator[Finding]:
+    seen: dict[int, str] = {}
+    for chain in settings.chains.values():
+        place = ("chains", chain.name)
+        if chain.chain_id in seen:
+            yield (*place, "chain_id"), f"chains.{seen[chain.chain_id]} has it too", "describe each chain once"
+        seen[chain.chain_id] = chain.name
+        yield from _witnesses(chain)
+
+
+def _witnesses(chain: ChainConfig) -> Iterator[Finding]:
+    hosts: set[str] = set()
+    for number, url in enumerate(chain.rpc):
+        place = ("chains", chain.name, "rpc", str(number))
+        try:
+            parts = urlsplit(url.reveal())
+            host = f"{parts.hostname}:{parts.port}" if parts.hostname else ""
+        except ValueError:
+            host = ""
+        if not host:
+            yield place, "has no host, or a malformed port", 'write it as "https://host/path"'
+        elif host in hosts:
+            yield place, "is at the same host as another, so it is not a second witness", "name another provider"
+        hosts.add(host)
+
+
+def _tokens(settings: Settings) -> Iterator[Finding]:
+    networks = {network.chain_id for network in settings.networks()}
+    seen: dict[str, str] = {}
+    for each in settings.tokens.values():
+        place = ("tokens", each.name)
+        try:
+            token = each.token
+        except ContractError as error:
+            yield place, str(error), "describe the contract as it is on chain"
+            continue
+        if token.asset_id in seen:
+            yield place, f"is the same contract as tokens.{seen[token.asset_id]}", "describe each token once"
+        seen[token.asset_id] = each.name
+        if each.enabled and token.chain_id not in networks:
+            yield place, f"is on chain {token.chain_id}, which no [chains] table describes", "add the chain"
+
+
+def _wallets(settings: Settings) -> Iterator[Finding]:
+    seen: dict[bytes, str] = {}
+    for wallet in settings.wallets.values():
+        place = ("wallets", wallet.name)
+        if wallet.address in seen:
+            yield (*place, "address"), f"wallets.{seen[wallet.address]} has it too", "describe each wallet once"
+        seen[wallet.address] = wallet.name
+        yield from _token_names(settings, place, wallet.tokens)
+
+
+def _token_names(settings: Settings, place: KeyPath, names: tuple[str, ...]) -> Iterator[Finding]:
+    for number, name in enumerate(names):
+        found = settings.tokens.get(name)
+        if found is None:
+            known = ", ".join(settings.tokens) or "none"
+            yield (*place, "tokens", str(number)), f"there is no [tokens] table of that name ({known})", "add it"
+        elif not found.enabled:
+            yield (*place, "tokens", str(number)), f"tokens.{name} is not enabled", "remove it, or enable the token"
+
+
+def _vendor(settings: Settings, vendor: VendorConfig) -> Iterator[Finding]:
+    place = ("vendors", vendor.name)
+    yield from _token_names(settings, place, vendor.tokens)
+    yield from _payees(settings, vendor)
+    if settings.server.public_url == vendor.base_url:
+        yield (*place, "base_url"), "is our own public_url", "write the vendor's own address"
+    wallet = settings.wallets.get(vendor.wallet)
+    if wallet is None:
+        known = ", ".join(settings.wallets) or "none"
+        yield (*place, "wallet"), f"there is no [wallets] table of that name ({known})", "add it"
+        return
+    for number, name in enumerate(vendor.tokens):
+        if name not in wallet.tokens:
+            yield (
+                (*place, "tokens", str(number)),
+                f"wallets.{wallet.name} may not pay with it",
+                "add it to the wallet's tokens",
+            )
+    yield from _reach(settings, vendor, wallet)
+
+
+def _payees(settings: Settings, vendor: VendorConfig) -> Iterator[Finding]:
+    own = {wallet.address: f"our own wallets.{wallet.name}" for wallet in settings.wallets.values()}
+    own |= {each.address: f"the token contract tokens.{each.name}" for each in settings.tokens.values() if each.address}
+    own[ZERO_ADDRESS] = "the zero address"
+    for number, payee in enumerate(vendor.payees):
+        if payee in own:
+            yield ("vendors", vendor.name, "payees", str(number)), f"is {own[payee]}", "write the vendor's own address"
+
+
+def _reach(settings: Settings, vendor: VendorConfig, wallet: WalletConfig) -> Iterator[Finding]:
+    """A ceiling or a window that the guard would refuse anyway is a purchase that fails after the agent was quoted."""
+    most_base = 0
+    for name in vendor.tokens:
+        token = settings.tokens.get(name)
+        if token is not None:
+            most_base = max(most_base, to_usd(min(token.max_value_base, wallet.max_value_base), token.rate_ppm))
+    place = ("vendors", vendor.name)
+    ceilings: dict[KeyPath, int] = {(*place, "ceiling"): vendor.ceiling_base}
+    for route in vendor.routes.values():
+        if route.ceiling_base is not None:
+            ceilings[*place, "routes", route.name, "ceiling"] = route.ceiling_base
+        if route.window_max_s is not None and route.window_max_s > wallet.max_window_s:
+            what = f"is above the {wallet.max_window_s} s that wallets.{wallet.name} signs for"
+            yield (*place, "routes", route.name, "window_max_s"), what, "lower it, or raise the wallet's max_window_s"
+    for key, ceiling_base in ceilings.items():
+        if most_base and ceiling_base > most_base:
+            what = f"is above the {format_amount(most_base)} that wallets.{wallet.name} signs for at most"
+            yield key, what, "lower it, or raise max_value of wallet and token"

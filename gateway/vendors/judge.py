@@ -1,0 +1,45 @@
+"""What an answer to a presented credential says about delivery, by its status and framing alone: one table for all.
+
+Must not know a vendor, a route or a body's meaning.  Theory: only a complete 2xx can be a delivery and only a 4xx can be
+a refusal; everything else leaves open whether the vendor acted, and unknown is not failed (DESIGN P5).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.core.payment import Delivery, Fault
+from gateway.http.port import UpstreamResponse
+
+__all__ = ["AGENT_FAULTS", "UNKNOWN", "Verdict", "judge"]
+
+AGENT_FAULTS: Final = frozenset({400, 404, 405, 409, 410, 411, 413, 414, 415, 416, 422})
+"""Refusals of what the agent asked. The other 4xx (402 above all) speak of what the gateway did, or of the vendor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the vendor did, and whose doing it was if it refused."""
+
+    delivery: Delivery
+    fault: Fault
+
+
+UNKNOWN: Final = Verdict(Delivery.UNKNOWN, Fault.NONE)
+_DELIVERED: Final = Verdict(Delivery.DELIVERED, Fault.NONE)
+_REFUSED_INPUT: Final = Verdict(Delivery.REFUSED, Fault.AGENT)
+_REFUSED: Final = Verdict(Delivery.REFUSED, Fault.VENDOR)
+
+
+def judge(answer: UpstreamResponse) -> Verdict:
+    """Return the verdict on an answer; total over every status, never raises.
+
+    A 2xx whose end was not seen (more to come, or only the connection's closing marked it) is unknown. So is a 3xx:
+    nobody knows what the vendor did before it pointed elsewhere.
+    """
+    status = answer.status
+    if 200 <= status < 300:  # noqa: PLR2004 - the class of success, RFC 9110 section 15.3
+        complete = answer.rest is None and answer.delimited
+        return _DELIVERED if complete else UNKNOWN
+    if 400 <= status < 500:  # noqa: PLR2004 - the class of client errors, RFC 9110 section 15.5
+        return _REFUSED_INPUT if status in AGENT_FAULTS else _REFUSED
+    return UNKNOWN
