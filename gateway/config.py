@@ -5,7 +5,7 @@ can be known to be wrong is said before the first connection, with file, line an
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from contracts.tokens import Token, TokenKey
 from gateway.core.book import BookRules
 from gateway.http.egress import EgressRule
 from gateway.ports import VendorTerms
-from gateway.settings.checks import findings
+from gateway.settings.checks import Finding, findings
 from gateway.settings.lines import key_lines
 from gateway.settings.model import (
     ChainConfig,
@@ -56,6 +56,9 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 1024 * 1024
+
+Checks = Callable[["Config"], Iterable[Finding]]
+"""What modules that the configuration must not know can tell of it, such as a vendor of its routes."""
 
 ApprovedPayee = tuple[str, int, bytes]
 """(vendor, chain id, address), as the book keeps what the operator approved."""
@@ -121,8 +124,8 @@ class Config(Settings):
         )
 
 
-def load_config(path: Path, environ: Mapping[str, str]) -> Config:
-    """Read a file. Raises ConfigError, which lists everything that is wrong with it."""
+def load_config(path: Path, environ: Mapping[str, str], further: Checks | None = None) -> Config:
+    """Read a file. Raises ConfigError, which lists everything that is wrong with it; `further` may add to that."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
@@ -135,10 +138,12 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
         raise ConfigError((f"{path}: not UTF-8; save it as UTF-8",)) from None
     if len(raw) > MAX_FILE_BYTES:
         raise ConfigError((f"{path}: larger than {MAX_FILE_BYTES} bytes; this is no configuration",))
-    return parse_config(text, environ, name=str(path), directory=path.absolute().parent)
+    return parse_config(text, environ, name=str(path), directory=path.absolute().parent, further=further)
 
 
-def parse_config(text: str, environ: Mapping[str, str], *, name: str = "config.toml", directory: Path) -> Config:
+def parse_config(
+    text: str, environ: Mapping[str, str], *, name: str = "config.toml", directory: Path, further: Checks | None = None
+) -> Config:
     """Read a configuration's text; relative paths start at its `data_dir`, and that at `directory`. Raises ConfigError."""
     try:
         raw = tomllib.loads(text)
@@ -157,9 +162,10 @@ def parse_config(text: str, environ: Mapping[str, str], *, name: str = "config.t
     except Spoiled:
         _stop_on(source)
         raise AssertionError("a spoiled table left no fault") from None
-    for path, what, write in findings(config):
-        source.fault(path, what, write)
-    _stop_on(source)
+    for check in (findings, further):
+        for path, what, write in check(config) if check is not None else ():
+            source.fault(path, what, write)
+        _stop_on(source)
     return config
 
 

@@ -124,8 +124,6 @@ class QuorumChain:
         # The quorum-th highest claim: that many endpoints hold it final, whatever a laggard or a boaster says.
         number = claims[self._quorum - 1].number
         mark = self._mark.block
-        if mark is not None and number < mark.number:
-            return mark
         agreed = await self._agree(f"final block {number}", lambda node: node.block(number))
         if mark is not None and number > mark.number:
             self._mark.require(await self._agree(f"final block {mark.number}", lambda node: node.block(mark.number)))

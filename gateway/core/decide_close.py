@@ -75,7 +75,7 @@ def decide_outcome(book: Book, command: RecordOutcome) -> Result:
 def decide_settled(book: Book, command: RecordSettled) -> Result:
     """Record that a final block proves collection. The same proof again changes nothing.
 
-    Refused with `evidence_mismatch` if it does not fit the terms, and with `evidence_conflict` if the log closed something
+    Refused with `evidence_mismatch` if it does not fit the terms, the log closed something
     else or the payment is closed by another: the caller books such a collection as an outflow, it is never dropped.
     """
     payment = book.payment(command.payment_id)
@@ -87,7 +87,7 @@ def decide_settled(book: Book, command: RecordSettled) -> Result:
         return Done(payment, changed=False)
     if known or payment.axes.transfer is not Transfer.PRESENTED:
         return Refused(
-            "evidence_conflict", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
+            "evidence_mismatch", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
         )
     if not 0 < evidence.value_base <= payment.terms.value_base:
         return Refused("evidence_mismatch", "the collected value is not within what was promised")
@@ -102,7 +102,7 @@ def decide_settled(book: Book, command: RecordSettled) -> Result:
 def decide_dead(book: Book, command: RecordDead) -> Result:
     """Record that a final block proves the authorization can never be collected; the hold goes back.
 
-    Refused with `evidence_conflict` if the payment is settled, or the log closed something else.
+    Refused with `evidence_mismatch` if the payment is settled, or the log closed something else.
     """
     payment = book.payment(command.payment_id)
     if payment is None:
@@ -112,7 +112,7 @@ def decide_dead(book: Book, command: RecordDead) -> Result:
     evidence = replace(command.evidence, payment_id=payment.id)
     if Transfer.DEAD not in TRANSFER_MOVES[payment.axes.transfer] or book.has_evidence(evidence):
         return Refused(
-            "evidence_conflict", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
+            "evidence_mismatch", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
         )
     payment = replace(payment, axes=payment.axes.transferred(Transfer.DEAD))
     book.put_evidence(evidence)

@@ -31,7 +31,9 @@ def decide_float(book: Book, command: ObserveFloat) -> Result:
         book.journal(command.at_ms, "float.received", None, content)
         return Done()
     detail = f"{address_hex} holds {-difference} base units of {command.asset} less than the book says"
-    opened = book.put_task(Task(command.task_id, "float_missing", address_hex, detail, command.at_ms))
+    opened = book.put_task(
+        Task(command.task_id, "float_missing", f"{address_hex} {command.asset}", detail, command.at_ms)
+    )
     bookable = wallet.available_base >= -difference  # else it waits until enough of what is pending has ended
     if not opened and not bookable:
         return Done(changed=False)

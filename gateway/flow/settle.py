@@ -32,6 +32,7 @@ from gateway.flow.heads import Heads
 from gateway.ports import Block, Chain, Clock, Entropy, Store
 
 PARALLEL_QUESTIONS = 8
+FLOAT_EVERY_S = 15.0
 
 log = structlog.get_logger()
 
@@ -78,7 +79,7 @@ class Tracker:
         sightings: Sightings,
         clock: Clock,
         entropy: Entropy,
-        float_every_s: float = 60.0,
+        float_every_s: float = FLOAT_EVERY_S,
     ) -> None:
         self._store, self._chain, self._watched = store, chain, tuple(watched)
         self._heads, self._sightings = heads, sightings
@@ -86,6 +87,11 @@ class Tracker:
         self._float_every_ms = int(float_every_s * 1000)
         self._float_due_ms = 0
         self._gate = asyncio.Semaphore(PARALLEL_QUESTIONS)
+
+    @property
+    def chain_id(self) -> int:
+        """The chain that it follows."""
+        return self._chain.chain_id
 
     async def poll(self) -> None:
         """Look once. Raises ChainUnavailable or ChainDisagreement; whatever was proven before is committed."""
@@ -100,7 +106,7 @@ class Tracker:
             await self._each(self._expire(p, final) for p in self._open() if final.time_s >= p.terms.valid_before_s)
             now_ms = self._clock.now_ms()
             await self._store.post(MoveCursor(self._chain.chain_id, final.number, final.hash, now_ms))
-            if now_ms >= self._float_due_ms:
+            if now_ms >= self._float_due_ms or self._some_wallet_is_empty():
                 await self._observe_floats(final)
                 self._float_due_ms = now_ms + self._float_every_ms
         await self._look_ahead(final)
@@ -244,6 +250,12 @@ class Tracker:
         await self._each(self._store.post(PassDeadline(p.id, now_ms)) for p in waiting)
 
     # what wallets hold
+
+    def _some_wallet_is_empty(self) -> bool:
+        """A wallet that cannot pay is looked at on every poll: its float may just have come in."""
+        wallets = self._store.view.wallets
+        known = (wallets.get((to_hex(w.wallet), w.token.asset_id)) for w in self._watched)
+        return any(balance is None or balance.available_base == 0 for balance in known)
 
     async def _observe_floats(self, final: Block) -> None:
         for watched in self._watched:

@@ -1,4 +1,4 @@
-"""`Upstream` on our own HTTP/1.1 connections: a fifth of aiohttp's cost, and nothing sent twice in silence.
+"""`Upstream` on our own HTTP/1.1 connections: about half of aiohttp's cost, and nothing sent twice in silence.
 
 It must not know prices, rails or agents. Theory: a request's fate is decided by one line, the first `write`: before it
 every error is `NotSent`, after it every error is `SentUnknown`.

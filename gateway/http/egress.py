@@ -33,6 +33,9 @@ class Origin:
     @classmethod
     def parse(cls, text: str) -> Origin:
         """Read "https://host[:port]". Raises ValueError for a path, user info, query, fragment, or any other scheme."""
+        if not text.isascii() or not text.isprintable() or " " in text:
+            # urlsplit drops line breaks and tabs instead of refusing them.
+            raise ValueError("an origin is printable ASCII")
         parts = urlsplit(text)
         if parts.scheme not in _DEFAULT_PORTS:
             raise ValueError("the scheme must be https or http")
@@ -80,12 +83,9 @@ class Timeouts:
     stream_s: float = 3600.0
 
     def __post_init__(self) -> None:
-        if (
-            not 0 < self.connect_s < self.total_s
-            or not 0 < self.first_byte_s <= self.total_s
-            or min(self.body_s, self.stream_s) <= 0
-        ):
-            # A total that ends a connect attempt would blur the one line that matters: sent, or not.
+        # A total that ends a connect attempt would blur the one line that matters: sent, or not.
+        ordered = 0 < self.connect_s < self.total_s and 0 < self.first_byte_s <= self.total_s
+        if not ordered or min(self.body_s, self.stream_s) <= 0:
             raise ValueError("time-outs must be positive, connect_s below total_s, first_byte_s at most total_s")
 
 

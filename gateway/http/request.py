@@ -39,7 +39,9 @@ def check_request(request: UpstreamRequest) -> None:
     for name, value in request.headers:
         if name.lower() in OWN_HEADERS or _NAME.fullmatch(name) is None:
             raise _invalid("a header's name")
-        if _VALUE.fullmatch(value) is None:
+        # The first line is what nearly every value is, and costs a quarter of the expression.
+        plain = value.isascii() and value.isprintable() and value.strip() == value
+        if not plain and _VALUE.fullmatch(value) is None:
             raise _invalid("a header's value")
 
 

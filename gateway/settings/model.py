@@ -4,6 +4,7 @@ Must not know who uses a setting.  Theory: amounts are base units, addresses byt
 `tokens` is a label, checked across sections before anyone sees the configuration.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,10 @@ from wallets.secret import Secret
 DAY_S = 86_400
 YEAR_S = 365 * DAY_S
 MIB = 1024 * 1024
+
+ROUTE = re.compile(
+    r"[a-z0-9_-]{1,64}|/[^\s]{1,255}", re.ASCII
+)  # a route of the module, or a path prefix of a generic vendor
 
 BUILT_IN_TOKENS: Mapping[str, Token] = {"base-usdc": BASE_USDC, "base-sepolia-usdc": BASE_SEPOLIA_USDC}
 
@@ -171,7 +176,10 @@ class WalletConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteOverride:
-    """[vendors.<name>.routes.<route>]: what differs from the vendor module's own table; what is absent stays."""
+    """[vendors.<name>.routes.<route>]: what differs from the vendor module's own table; what is absent stays.
+
+    A route of the `x402` kind is a path prefix in quotes, such as routes."/v1/images".
+    """
 
     name: Annotated[str, Label()]
     ceiling_base: Annotated[int | None, Key(r.amount, None, name="ceiling")]
@@ -197,7 +205,7 @@ class VendorConfig:
     tokens: Annotated[tuple[str, ...], Key(r.several(r.text, at_least=1), example='["base-usdc"]')]
     payees: Annotated[tuple[Address, ...], Key(r.several(r.address), [])]
     ceiling_base: Annotated[int, Key(r.amount, name="ceiling", example='"25"')]
-    routes: Annotated[Mapping[str, RouteOverride], Key(tables(RouteOverride), {})]
+    routes: Annotated[Mapping[str, RouteOverride], Key(tables(RouteOverride, labels=ROUTE), {})]
     prices: Annotated[Mapping[str, int], Key(r.mapping(r.amount), {})]
     max_drift_ppm: Annotated[int, Key(r.fraction, "0", name="max_drift")]
     dispute_loss_cap_base: Annotated[int, Key(r.amount_or_zero, "0", name="dispute_loss_cap")]

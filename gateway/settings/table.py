@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _MISSING = object()
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\})", re.ASCII)
+LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
@@ -142,8 +143,8 @@ def table(cls: type[T]) -> Reader[T]:
     return lambda value, at: read_table(cls, value, at)
 
 
-def tables(cls: type[T]) -> Reader[Mapping[str, T]]:
-    """Return a reader of a table of tables by label. Labels are lower-case letters, digits, - and _."""
+def tables(cls: type[T], *, labels: re.Pattern[str] = LABEL) -> Reader[Mapping[str, T]]:
+    """Return a reader of a table of tables by label; ordinary labels are lower-case letters, digits, - and _."""
 
     def read(value: object, at: At) -> Mapping[str, T]:
         if not isinstance(value, dict):
@@ -151,8 +152,8 @@ def tables(cls: type[T]) -> Reader[Mapping[str, T]]:
         found: dict[str, T] = {}
         for label, inner in value.items():
             place = at.below(label)
-            if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", label, re.ASCII) is None:
-                at.source.fault(place.path, "a name is 1 to 32 of a-z, 0-9, - and _", "choose another name")
+            if labels.fullmatch(label) is None:
+                at.source.fault(place.path, "this name is not allowed here", f"write one that fits {labels.pattern}")
                 continue
             try:
                 found[label] = read_table(cls, inner, place)

@@ -42,7 +42,9 @@ def only_parameter(target: str, name: str) -> Parameter | None:
     for piece in target[start:].split("&"):
         raw_name, _, _ = piece.partition("=")
         if _base_name(raw_name) == name:
-            found.append((unquote_plus(raw_name), min(start + len(raw_name) + 1, start + len(piece)), start + len(piece)))
+            found.append(
+                (unquote_plus(raw_name), min(start + len(raw_name) + 1, start + len(piece)), start + len(piece))
+            )
         start += len(piece) + 1
     if ";" in target[mark:] and name in unquote_plus(target[mark:]).lower():
         raise Problem("bad_request", f"write ; as %3B in a query that carries {name}", name)
@@ -87,9 +89,11 @@ def _base_name(raw_name: str) -> str:
 
 
 def _decode(raw: str, name: str) -> str:
+    broken = _BROKEN_ESCAPE.search(raw) is not None
     try:
-        if _BROKEN_ESCAPE.search(raw):
-            raise ValueError(raw)
-        return unquote_to_bytes(raw.replace("+", " ")).decode("utf-8")
-    except ValueError:  # UnicodeDecodeError is one
-        raise Problem("bad_request", f"{name} is not percent-encoded UTF-8", name) from None
+        value = unquote_to_bytes(raw.replace("+", " ")).decode("utf-8")
+    except UnicodeDecodeError:
+        broken = True
+    if broken:
+        raise Problem("bad_request", f"{name} is not percent-encoded UTF-8", name)
+    return value

@@ -6,47 +6,55 @@ every string of a document is searched after decoding, and what cannot be read i
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import quote
 
 from gateway.vendors.query import SCRUBBED
 from gateway.vendors.strict_json import map_strings
 
-__all__ = ["MAX_TOKEN_CHARS", "MIN_TOKEN_ALPHANUMERICS", "is_token", "redact_document", "redact_unreadable"]
+__all__ = [
+    "MAX_TOKENS",
+    "MAX_TOKEN_CHARS",
+    "MIN_TOKEN_ALPHANUMERICS",
+    "TooManyTokensError",
+    "is_token",
+    "redact_document",
+    "redact_unreadable",
+]
 
 MIN_TOKEN_ALPHANUMERICS: Final = 8  # fewer would occur by chance in other strings, and have too few surrogates
 MAX_TOKEN_CHARS: Final = 1024
+MAX_TOKENS: Final = 16
 
+_PRINTABLE: Final = re.compile(rf"[!-~]{{1,{MAX_TOKEN_CHARS}}}", re.ASCII)
+_VARIED: Final = re.compile(rf"(?:[^0-9A-Za-z]*+[0-9A-Za-z]){{{MIN_TOKEN_ALPHANUMERICS}}}", re.ASCII)
 _IN_URL: Final = re.compile(r"(token(?:=|%3d))([^\s&;#\"'<>\\]+)", re.IGNORECASE)
 _MEMBER_BYTES: Final = re.compile(rb'("root_token"\s*+:\s*+")(?:[^"\\]++|\\.)*+', re.DOTALL)
 _IN_URL_BYTES: Final = re.compile(rb"(token(?:=|%3d))[^\s&;#\"'<>\\]+", re.IGNORECASE)
 
 
-def is_token(value: object) -> bool:
+class TooManyTokensError(ValueError):
+    """A document tells more credentials than any answer has; the message names none."""
+
+
+def is_token(value: object) -> TypeGuard[str]:
     """Tell whether a value can serve as a credential that has a surrogate: printable ASCII, no space, long enough."""
-    return (
-        isinstance(value, str)
-        and len(value) <= MAX_TOKEN_CHARS
-        and all("!" <= char <= "~" for char in value)
-        and sum(char.isalnum() for char in value) >= MIN_TOKEN_ALPHANUMERICS
-    )
+    return isinstance(value, str) and _PRINTABLE.fullmatch(value) is not None and _VARIED.match(value) is not None
 
 
 def redact_document(text: str, document: object, member: str, surrogate: Callable[[str], str]) -> str:
     """Return a parsed JSON text with the value of every `member` replaced by its surrogate, also inside other strings.
 
-    A value that is no token becomes ***, and so does what a URL in any string carries as its `token`.
+    A value that is no token becomes ***, and so does what a URL in any string carries as its `token`. Raises
+    TooManyTokensError for more than MAX_TOKENS: searching every string for each would be a way to stop the gateway.
     """
-    shown: dict[str, str] = {}
-    for value in _values(document, member):
-        shown[value] = surrogate(value) if is_token(value) else SCRUBBED
-    shown.pop("", None)
-    swaps = [
-        (find, put)
-        for real in sorted(shown, key=len, reverse=True)
-        for find, put in _spellings(real, shown[real])
-        if is_token(real)
-    ]
+    tokens = set(_values(document, member)) - {""}
+    if len(tokens) > MAX_TOKENS:
+        raise TooManyTokensError(f"more than {MAX_TOKENS} tokens in one document")
+    shown = {value: surrogate(value) if is_token(value) else SCRUBBED for value in tokens}
+    # The longer first: no half of one that begins with another is left.
+    reals = sorted(filter(is_token, tokens), key=len, reverse=True)
+    swaps = [swap for real in reals for swap in _spellings(real, shown[real])]
     surrogates = tuple({put for _, put in swaps})
 
     def in_url(found: re.Match[str]) -> str:

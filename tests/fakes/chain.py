@@ -14,6 +14,7 @@ from contracts.eip3009 import Authorization
 from contracts.keccak import keccak256
 from contracts.logs import AUTHORIZATION_CANCELED, AUTHORIZATION_USED, TRANSFER, Log, topic_address
 from contracts.tokens import Token
+from gateway.chains.finality import FinalMark
 from gateway.ports import Block, ChainDisagreement, ChainUnavailable, Receipt
 
 __all__ = ["ScriptedChain"]
@@ -62,7 +63,7 @@ Action = Settle | Cancel | Mint
 Event = tuple[Address, tuple[bytes, ...], bytes]
 
 
-class Reverted(Exception):
+class TokenRevertError(Exception):
     """Inside a block: the transaction fails and leaves nothing behind."""
 
 
@@ -78,7 +79,7 @@ class State:
         return State(dict(self.balances), set(self.used))
 
     def apply(self, action: Action, block_time_s: int) -> list[Event]:
-        """Change this state as the token would and return what it emits. Raises Reverted."""
+        """Change this state as the token would and return what it emits. Raises TokenRevertError."""
         if isinstance(action, Cancel):
             self._use((action.token, action.authorizer, action.nonce))
             topics = (AUTHORIZATION_CANCELED, topic_address(action.authorizer), action.nonce)
@@ -88,7 +89,7 @@ class State:
         events: list[Event] = []
         for auth in action.authorizations:
             if not auth.valid_after < block_time_s < auth.valid_before:
-                raise Reverted("outside the window")
+                raise TokenRevertError("outside the window")
             token = auth.token.address
             self._use((token, auth.authorizer, auth.nonce))
             events += [
@@ -99,14 +100,14 @@ class State:
 
     def _use(self, key: NonceKey) -> None:
         if key in self.used:
-            raise Reverted("authorization is used or canceled")
+            raise TokenRevertError("authorization is used or canceled")
         self.used.add(key)
 
     def _move(self, token: Address, sender: Address, recipient: Address, amount_base: int) -> Event:
         if sender != ZERO_ADDRESS:
             left = self.balances.get((token, sender), 0) - amount_base
             if left < 0:
-                raise Reverted("transfer amount exceeds balance")
+                raise TokenRevertError("transfer amount exceeds balance")
             self.balances[token, sender] = left
         self.balances[token, recipient] = self.balances.get((token, recipient), 0) + amount_base
         data = amount_base.to_bytes(32, "big")
@@ -152,6 +153,7 @@ class ScriptedChain:
         self._final_lag = final_lag
         self._block_time_s = block_time_s
         self._before_answer = before_answer
+        self._mark = FinalMark()
         self._fork = 0
         self._sent = 0
         self._pool: list[tuple[bytes, Action]] = []
@@ -186,8 +188,9 @@ class ScriptedChain:
         return self.newest
 
     def reorg(self, depth: int, *, resend: bool = False, break_finality: bool = False) -> None:
-        """Replace the newest ``depth`` blocks by empty ones at the same times; ``resend`` returns their transactions to
-        the pool. Raises ValueError for a final block, unless told to break finality.
+        """Replace the newest ``depth`` blocks by empty ones at the same times.
+
+        ``resend`` returns their transactions to the pool. Raises ValueError for a final block, unless told to break it.
         """
         if not break_finality and depth > self._final_lag:
             raise ValueError("a final block cannot be undone")
@@ -224,9 +227,9 @@ class ScriptedChain:
         return self.newest
 
     async def final(self) -> Block:
-        """Return the block ``final_lag`` behind the newest, or the first one on a shorter chain."""
+        """Return the block ``final_lag`` behind the newest, or the first one on a shorter chain; never goes back."""
         await self._answer("final")
-        return self._chain[max(0, len(self._chain) - 1 - self._final_lag)].block
+        return self._mark.advance(self._chain[max(0, len(self._chain) - 1 - self._final_lag)].block)
 
     async def authorization_logs(
         self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
@@ -332,7 +335,7 @@ def _execute(
         attempt = state.copy()
         try:
             events = attempt.apply(action, block.time_s)
-        except Reverted:
+        except TokenRevertError:
             receipts.append(Receipt(tx_hash, 0, block, ()))
             continue
         state = attempt

@@ -1,7 +1,7 @@
 """The reference x402 SDK as a black box. Runs in the sandbox's venv only; imports nothing of ours.
 
-`challenges` prints what the SDK's seller says (committed as tests/vectors/x402/sdk.json: regenerate it with
-`make vectors`, or by hand by sending the output there). `verify` reads credentials on stdin and prints what the SDK's
+`challenges` prints what the SDK's seller says (committed as tests/vectors/x402/sdk.json: send the output
+there to regenerate it; a test compares the two). `verify` reads credentials on stdin and prints what the SDK's
 decoder, its seller's matching and its facilitator's offline checks make of them.
 """
 

@@ -65,7 +65,7 @@ def parse_challenge(status: int, headers: MultiMapping[str], body: bytes) -> Cha
         return None
     if len(body) > MAX_BODY_BYTES:
         raise ChallengeError(Problem.CHALLENGE_OVERSIZED, f"the body is over {MAX_BODY_BYTES} bytes", "body")
-    return _parse("body", body)
+    return (_parse_memo if len(body) <= _MEMO_BYTES else _parse_raw)("body", body)
 
 
 def _single(headers: MultiMapping[str], name: str) -> str | None:
@@ -91,15 +91,15 @@ def _is_challenge_text(value: str) -> bool:
 def _read_header(value: str, source: Source, name: str) -> Challenge:
     if len(value) > MAX_HEADER_CHARS:
         raise ChallengeError(Problem.CHALLENGE_OVERSIZED, f"the header is over {MAX_HEADER_CHARS} characters", name)
+    return (_decode_memo if len(value) <= _MEMO_BYTES else _decode)(source, name, value)
+
+
+def _decode(source: Source, name: str, value: str) -> Challenge:
     try:
         raw = decode_base64(value)
     except WireError as error:
         raise ChallengeError(Problem.CHALLENGE_MALFORMED, str(error), name) from error
-    return _parse(source, raw)
-
-
-def _parse(source: Source, raw: bytes) -> Challenge:
-    return _parse_memo(source, raw) if len(raw) <= _MEMO_BYTES else _parse_raw(source, raw)
+    return _parse_raw(source, raw)
 
 
 def _parse_raw(source: Source, raw: bytes) -> Challenge:
@@ -129,6 +129,7 @@ def _parse_raw(source: Source, raw: bytes) -> Challenge:
 
 
 _parse_memo = lru_cache(maxsize=_MEMO_ENTRIES)(_parse_raw)
+_decode_memo = lru_cache(maxsize=_MEMO_ENTRIES)(_decode)
 
 
 def _version(document: dict[str, Any]) -> Literal[1, 2]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from contracts.codec import checksum
 from gateway.rails.x402.wire import compact_json
 
 if TYPE_CHECKING:
+    from contracts.codec import Address
     from contracts.eip3009 import Authorization
     from gateway.rails.offer import Challenge, Offer
 
@@ -76,11 +79,17 @@ def _require_match(offer: Offer, authorization: Authorization, signature: bytes)
 
 def _payload(offer: Offer, authorization: Authorization, signature: bytes) -> str:
     return (
-        f'{{"signature":"0x{signature.hex()}","authorization":{{"from":"0x{authorization.authorizer.hex()}",'
+        f'{{"signature":"0x{signature.hex()}","authorization":{{"from":"{_spelled(authorization.authorizer)}",'
         # Some servers compare payTo as text, so it goes back in the spelling in which it came.
         f'"to":"{offer.wire_pay_to}","value":"{authorization.value_base}","validAfter":"{authorization.valid_after}",'
         f'"validBefore":"{authorization.valid_before}","nonce":"0x{authorization.nonce.hex()}"}}}}'
     )
+
+
+@lru_cache(maxsize=256)
+def _spelled(address: Address) -> str:
+    """EIP-55, since facilitators built on web3.py refuse any other spelling."""
+    return checksum(address)
 
 
 def _extensions(challenge: Challenge, payment_identifier: str | None) -> str:

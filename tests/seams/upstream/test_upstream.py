@@ -5,11 +5,15 @@ whether the request may have left.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import ipaddress
+import random
 import socket
 import ssl
 import struct
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -542,6 +546,35 @@ async def test_late_bytes_on_an_idle_connection_never_answer_the_next_request(cl
         assert server.connections == 2
 
 
+async def test_bytes_that_the_loop_has_not_seen_yet_never_answer_the_next_request(client: Any) -> None:
+    """The same, waiting unread in the kernel when the connection is about to be used again."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    poisoned = threading.Event()
+
+    def serve() -> None:
+        first, _ = listener.accept()
+        first.recv(65536)
+        first.sendall(OK)
+        time.sleep(0.1)
+        first.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+        poisoned.set()
+        second, _ = listener.accept()
+        second.recv(65536)
+        second.sendall(OK)
+        first.close()
+        second.close()
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with connected(client, origin) as upstream:
+        assert (await upstream.send(origin, get())).body == b"ok"
+        assert poisoned.wait(5)  # blocks the loop, on purpose
+        assert (await upstream.send(origin, get())).body == b"ok"
+    server.join(5)
+    listener.close()
+
+
 async def test_an_answer_before_the_requests_end_is_taken(client: Any) -> None:
     """A vendor may refuse a large upload without reading it."""
 
@@ -667,6 +700,36 @@ async def test_cancelling_leaves_the_client_whole(client: Any) -> None:
         with pytest.raises(asyncio.CancelledError):
             await first
         assert (await upstream.send(server.origin, get())).body == b"ok"
+
+
+async def test_the_pool_survives_a_storm(client: Any) -> None:
+    """Cancellations, lost connections and waits at random leak no place: afterwards every connection is free again."""
+    chance = random.Random(7)
+
+    async def script(server: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.read(reader)
+            await asyncio.sleep(chance.random() * 0.004)
+            if chance.random() < 0.2:
+                return
+            writer.write(OK)
+            await writer.drain()
+
+    async def one(upstream: Upstream, origin: str) -> None:
+        with contextlib.suppress(TimeoutError, SentUnknown):
+            async with asyncio.timeout(chance.random() * 0.05):
+                await upstream.send(origin, get(may_resend=chance.random() < 0.5))
+
+    async with wire(script) as server, connected(client, server.origin, max_connections=4) as upstream:
+        await asyncio.gather(*(one(upstream, server.origin) for _ in range(400)))
+        done = await asyncio.gather(
+            *(upstream.send(server.origin, get(may_resend=True)) for _ in range(4)), return_exceptions=True
+        )
+        assert all(not isinstance(result, NotSent) for result in done)
+        (pool,) = upstream._pools.values()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.05)
+        assert (pool._dialing, len(pool._waiting)) == (0, 0)
+        assert set(pool._idle) == pool._open
 
 
 async def test_closing_ends_requests_with_an_unknown_fate(client: Any) -> None:

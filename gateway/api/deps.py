@@ -1,0 +1,60 @@
+"""What the HTTP side is handed: the use cases, the views, and its own limits.
+
+Must not know how any of it is made.  Theory: handlers get one frozen value instead of a configuration, so a test builds
+exactly what the service builds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.core.records import Payment
+from gateway.flow.heads import Heads
+from gateway.flow.settle import Sighting
+from gateway.flow.spend import Spend
+from gateway.ports import Clock, Entropy, Store, Vendor
+from wallets.sealing import Sealer
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Limits of the agents' side. Sizes in bytes, times in seconds.
+
+    A request's body up to `buffer_bytes` is kept, so that it can be sent a second time with a payment; beyond, and up to
+    `stream_bytes`, it is passed on as it comes where the route allows that. `body_silence_s` is the longest pause within
+    a body, and `flush_s` the longest wait for an agent to take its answer before it counts as not delivered.
+    """
+
+    buffer_bytes: int = MIB
+    stream_bytes: int = 256 * MIB
+    body_silence_s: float = 30.0
+    flush_s: float = 30.0
+    keepalive_s: float = 75.0
+    max_in_flight: int = 2_048
+    page_default: int = 50
+    page_max: int = 200
+    keys_per_account: int = 1_000
+    metrics: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ApiDeps:
+    """Everything that the handlers may touch.
+
+    `sightings` tells of settlements that are not final yet; `ready` gives the reasons why no purchase could be made now;
+    `broken` whether the store has stopped for good, and `on_broken` is called then: the process must end.
+    """
+
+    store: Store
+    spend: Spend
+    vendors: Mapping[str, Vendor]
+    heads: Heads
+    sealer: Sealer
+    clock: Clock
+    entropy: Entropy
+    sightings: Callable[[Payment], Sighting | None]
+    ready: Callable[[], list[str]]
+    broken: Callable[[], bool]
+    on_broken: Callable[[], None]
+    settings: ApiSettings = field(default_factory=ApiSettings)

@@ -1,0 +1,96 @@
+"""Our own routes as data: what each takes, who may ask, what it answers; the dispatcher and the OpenAPI page read it.
+
+Must not know what any handler does.  Theory: the description that agents read is made from the same rows that serve
+them, so the two cannot drift apart.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from gateway.api.deps import ApiDeps
+from gateway.api.exchange import Exchange
+from gateway.api.respond import JSON_TYPE
+
+Schema = Mapping[str, Any]
+PAGE = frozenset({"after", "limit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a handler answers. `body` is a document for JSON, or bytes as they are."""
+
+    body: object
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Handler = Callable[[ApiDeps, Exchange], Awaitable[Told]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One route. `scope` is what the key must have; `public` needs no key. Problems of every route are not repeated."""
+
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    answer: Schema
+    scope: str | None = None
+    public: bool = False
+    status: int = 200
+    query: frozenset[str] = frozenset()
+    body: Schema | None = None
+    problems: tuple[str, ...] = ()
+    media_type: str = JSON_TYPE
+    idempotent_key: bool = False
+    segments: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", tuple(self.path[1:].split("/")))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The endpoints of a path by method, with the path's parameters."""
+
+    by_method: Mapping[str, Endpoint]
+    parameters: Mapping[str, str]
+
+
+class Table:
+    """The routes, found by path."""
+
+    def __init__(self, endpoints: tuple[Endpoint, ...]) -> None:
+        self.endpoints = endpoints
+        self._by_path: dict[tuple[str, ...], dict[str, Endpoint]] = {}
+        for endpoint in endpoints:
+            self._by_path.setdefault(endpoint.segments, {})[endpoint.method] = endpoint
+
+    def find(self, path: str) -> Found | None:
+        """Return what serves a raw path. Segments are split before they are decoded."""
+        parts = tuple(path[1:].split("/"))
+        exact = self._by_path.get(parts)
+        if exact is not None:
+            return Found(exact, {})
+        for segments, by_method in self._by_path.items():
+            if len(segments) != len(parts):
+                continue
+            parameters = _fit(segments, parts)
+            if parameters:
+                return Found(by_method, parameters)
+        return None
+
+
+def _fit(segments: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    for segment, part in zip(segments, parts, strict=True):
+        if segment.startswith("{"):
+            if not part:
+                return None
+            found[segment[1:-1]] = unquote(part)
+        elif segment != part:
+            return None
+    return found

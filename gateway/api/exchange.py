@@ -1,0 +1,101 @@
+"""One request and what is said of it: its id, whose it is, and the one line that the log gets.
+
+Must not know routes.  Theory (P10): what may be logged is collected here on purpose, piece by piece; a path reaches the
+log only as a template or scrubbed, a key only as its id.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from aiohttp import web
+
+from gateway.core.ids import RANDOM_BYTES, make_id
+from gateway.core.money import format_amount
+from gateway.core.problems import Problem
+from gateway.core.records import ApiKey
+from gateway.ports import Clock, Entropy, Store
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}", re.ASCII)
+_NO_PARAMETERS: Mapping[str, str] = {}
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request on its way. `route` labels the metrics; `shown_path` is what the log gets."""
+
+    request: web.BaseRequest
+    request_id: str
+    key: ApiKey | None = None
+    route: str = "none"
+    shown_path: str = ""
+    parameters: Mapping[str, str] = _NO_PARAMETERS
+    query: str = ""
+    vendor: str | None = None
+    payment_id: str | None = None
+    charge_base: int | None = None
+    cut: bool = False
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def account_id(self) -> str:
+        """The account that asks. Raises AssertionError on a route that needs no key: a bug of ours."""
+        assert self.key is not None, "this route was served without a key"
+        return self.key.account_id
+
+    @property
+    def granted(self) -> ApiKey:
+        """The key that was shown. Raises AssertionError on a route that needs none: a bug of ours."""
+        assert self.key is not None, "this route was served without a key"
+        return self.key
+
+    def own_headers(self, store: Store) -> list[tuple[str, str]]:
+        """Return the headers that every answer carries (DESIGN 6)."""
+        headers = [("X-Request-Id", self.request_id), ("Server", "agent-payment-gateway")]
+        if self.key is not None:
+            balance = store.view.balances.get(self.key.account_id)
+            headers.append(("X-Balance-Available", format_amount(0 if balance is None else balance.available_base)))
+        return headers
+
+    def write_line(self, status: int, seconds: float) -> None:
+        """Write the request's one log line."""
+        line: dict[str, object] = {
+            "request_id": self.request_id,
+            "method": self.request.method,
+            "path": self.shown_path or self.route,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+        }
+        if self.key is not None:
+            line["account"], line["key"] = self.key.account_id, self.key.id
+        if self.vendor is not None:
+            line["vendor"] = self.vendor
+        if self.payment_id is not None:
+            line["payment_id"] = self.payment_id
+        if self.charge_base is not None:
+            line["charge"] = format_amount(self.charge_base)
+        if self.cut:
+            line["cut"] = True
+        log.info("request", **line)
+
+
+def start(request: web.BaseRequest, clock: Clock, entropy: Entropy) -> Exchange:
+    """Return the exchange of a request: with its own X-Request-Id where that is sane, else with a new one."""
+    given = request.headers.get("X-Request-Id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return Exchange(request, given)
+    return Exchange(request, make_id("req", clock.now_ms(), entropy.bytes(RANDOM_BYTES)))
+
+
+def single_header(request: web.BaseRequest, name: str) -> str | None:
+    """Return a header that may be given once. Raises Problem("bad_request") for two: nobody knows which was meant."""
+    found = request.headers.getall(name, None)
+    if found is None:
+        return None
+    if len(found) > 1:
+        raise Problem("bad_request", f"{name} was given {len(found)} times; give it once", name)
+    return found[0]

@@ -1,0 +1,150 @@
+"""`/v1/keys`: an account's keys, made, listed and revoked by a key that may.
+
+Must not know how keys are checked.  Theory: a key makes narrower keys only: no scope that it lacks, and none at all if it
+has a budget of its own, for a budget that its children did not share would be none.  A retried request must not make a
+second key: its answer is sealed under the Idempotency-Key first, and the key is made from that answer.
+"""
+
+import json
+from hashlib import sha256
+
+from gateway.api.asked import idempotency_key, page_of, query_of
+from gateway.api.body import read_small
+from gateway.api.deps import ApiDeps
+from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.exchange import Exchange
+from gateway.api.newkey import BODY, MAX_BODY_BYTES, KeyAsked, parse_key_body
+from gateway.api.respond import encode
+from gateway.api.schemas import TEXT, page, record
+from gateway.api.views import KEY, key_view
+from gateway.core.apikeys import KEYS, digest_of, new_budget, new_key, within
+from gateway.core.commands import AddKey, Refused, Remember, RevokeKey
+from gateway.core.problems import Problem
+from gateway.core.records import Answer, ApiKey, Budget
+from gateway.flow.pack import pack, unpack
+from gateway.flow.promise import seal_context
+from gateway.store import columns, queries
+
+CREATED = 201
+NEW_KEY = record(**KEY["properties"], key={**TEXT, "description": "shown this once"})
+
+
+async def list_keys(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Answer with the account's keys, revoked ones too, in the order in which they were made."""
+    asked = page_of(query_of(exchange.query, PAGE), deps.settings)
+    now_ms, uses = deps.clock.now_ms(), deps.store.view.budget_uses
+    keys = [key for key in await _keys(deps, exchange.account_id) if key.id > (asked.after or "")]
+    entries = [key_view(key, uses, now_ms) for key in keys[: asked.limit]]
+    return Told({"entries": entries, "next": entries[-1]["id"] if len(keys) > asked.limit else None})
+
+
+async def create_key(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Make a narrower key; its text is in this answer and nowhere else. Raises Problem."""
+    query_of(exchange.query, frozenset())
+    body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
+    claim = idempotency_key(exchange.request)
+    fingerprint = _fingerprint(exchange.request.method, "/v1/keys", body)
+    if claim is not None:
+        earlier = await _earlier(deps, exchange, claim, fingerprint)
+        if earlier is not None:
+            return await _finish(deps, exchange, earlier, replayed=True)
+    asked = parse_key_body(body, frozenset(deps.vendors))
+    await _check_rights(deps, exchange.granted, asked)
+    made, document = _make(deps, exchange, asked)
+    if claim is not None:
+        kept = await _remember(deps, exchange, claim, fingerprint, document)
+        if kept != document:  # the same request came twice at once, and the other was first
+            return await _finish(deps, exchange, kept, replayed=True)
+    await _add(deps, made)
+    return Told(document, CREATED)
+
+
+async def revoke_key(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Revoke a key of the account that may do no more than the one that asks. Raises Problem."""
+    query_of(exchange.query, frozenset())
+    own, key = exchange.granted, deps.store.view.keys_by_id.get(exchange.parameters["id"])
+    if key is None or key.account_id != own.account_id:
+        raise Problem("not_found", "there is no such key of yours")
+    if key.id != own.id and not _narrower(key.scopes, own):
+        raise Problem("scope_missing", "that key may do more than this one", extra={"scope": " ".join(key.scopes)})
+    now_ms = deps.clock.now_ms()
+    result = await deps.store.post(RevokeKey(key.id, own.account_id, now_ms))
+    if isinstance(result, Refused):
+        raise Problem(result.code, result.detail)
+    return Told(key_view(deps.store.view.keys_by_id[key.id], deps.store.view.budget_uses, now_ms))
+
+
+async def _keys(deps: ApiDeps, account_id: str) -> list[ApiKey]:
+    rows = await deps.store.query(queries.KEYS_OF_ACCOUNT, {"account_id": account_id})
+    return [columns.key_from(tuple(row.values())) for row in rows]
+
+
+def _narrower(scopes: tuple[str, ...], own: ApiKey) -> bool:
+    return not own.budgets and within(scopes, own.scopes)
+
+
+async def _check_rights(deps: ApiDeps, own: ApiKey, asked: KeyAsked) -> None:
+    if own.budgets:
+        raise Problem("scope_missing", "a key with a budget of its own makes no keys: they would not share it")
+    if not within(asked.scopes, own.scopes):
+        raise Problem("scope_missing", f"this key may grant no more than {', '.join(own.scopes)}", "scopes")
+    if len(await _keys(deps, own.account_id)) >= deps.settings.keys_per_account:
+        raise Problem("bad_request", f"an account has at most {deps.settings.keys_per_account} keys; ask the operator")
+
+
+def _make(deps: ApiDeps, exchange: Exchange, asked: KeyAsked) -> tuple[ApiKey, dict[str, object]]:
+    now_ms = deps.clock.now_ms()
+    budgets = [
+        new_budget(b.limit_base, b.window_s, now_ms, deps.entropy.bytes, vendor=b.vendor, route=b.route)
+        for b in asked.budgets
+    ]
+    made = new_key(exchange.account_id, asked.name, asked.scopes, budgets, now_ms, deps.entropy.bytes)
+    return made.key, {**key_view(made.key, {}, now_ms), "key": made.text.reveal()}
+
+
+async def _add(deps: ApiDeps, key: ApiKey) -> None:
+    result = await deps.store.post(AddKey(key))
+    if isinstance(result, Refused) and result.code != "key_exists":
+        raise Problem(result.code, result.detail)
+
+
+# under an Idempotency-Key
+
+
+def _fingerprint(method: str, path: str, body: bytes) -> bytes:
+    digest = sha256(b"gateway-own-route-v1")
+    for part in (method.encode(), path.encode(), body):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
+
+
+async def _earlier(deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: bytes) -> dict[str, object] | None:
+    found = await deps.store.claimed(exchange.account_id, claim)
+    if found is None:
+        return None
+    if found.fingerprint != fingerprint or found.answer is None:
+        raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
+    packed = deps.sealer.open(found.answer.sealed, seal_context("kept", f"{exchange.account_id}/{claim}"))
+    document: dict[str, object] = json.loads(unpack(packed)[3])
+    return document
+
+
+async def _remember(
+    deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: bytes, document: dict[str, object]
+) -> dict[str, object]:
+    """Seal the answer under the claim; return the answer that stands there now, which may be another's."""
+    context = seal_context("kept", f"{exchange.account_id}/{claim}")
+    sealed = deps.sealer.seal(pack("", "", (), encode(document)), context)
+    answer = Answer("", CREATED, sealed, deps.clock.now_ms())
+    await deps.store.post(Remember(exchange.account_id, claim, fingerprint, answer))
+    kept = await _earlier(deps, exchange, claim, fingerprint)
+    assert kept is not None, "a claim that was committed is found"
+    return kept
+
+
+async def _finish(deps: ApiDeps, exchange: Exchange, document: dict[str, object], *, replayed: bool) -> Told:
+    """Make sure that the key of a kept answer exists: a crash may have come between the answer and the key."""
+    key_id = str(document["id"])
+    if key_id not in deps.store.view.keys_by_id:
+        await _add(deps, _key_of(document, exchange.account_id, deps.clock.now_ms()))
+    return Told(document, CREATED, (("Idempotent-Replayed", "true"),) if replayed else ())

@@ -1,0 +1,106 @@
+"""`/v1/balance` and `/v1/statement`: what an account has, and every movement that made it so.
+
+Must not know how money moves.  Theory: balances are kept, not summed, and the statement is the ledger's own rows, so the
+two always agree: available = credits - captures - open holds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.api.asked import page_of, query_of
+from gateway.api.deps import ApiDeps
+from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.exchange import Exchange
+from gateway.api.schemas import AMOUNT, INTEGER, TEXT, TIME, choice, maybe, page, record
+from gateway.api.views import time_of
+from gateway.core.apikeys import READ
+from gateway.core.chart import agent
+from gateway.core.ledger import Phase
+from gateway.core.money import USD, format_amount
+from gateway.core.problems import Problem
+from gateway.store import queries
+
+KINDS = ("credit", "hold", "capture", "void", "refund", "debit")
+MAX_TRANSFER_ID = 2**63 - 1
+
+BALANCE = record(account=TEXT, currency=choice(USD), available=AMOUNT, held=AMOUNT, spent=AMOUNT, credited=AMOUNT)
+ENTRY = record(
+    id=TEXT,
+    at=TIME,
+    kind=choice(*KINDS),
+    amount=AMOUNT,
+    payment_id=maybe(TEXT),
+    hold_id=maybe(TEXT),
+    journal_seq=INTEGER,
+)
+
+
+async def balance(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Answer with one row of the ledger, so that its figures belong to the same instant."""
+    query_of(exchange.query, frozenset())
+    rows = await deps.store.query(queries.SPENT, {"code": agent(exchange.account_id)})
+    spent, credited, held = (0, 0, 0) if not rows else tuple(rows[0].values())
+    return Told(
+        {
+            "account": exchange.account_id,
+            "currency": USD,
+            "available": format_amount(credited - spent - held),
+            "held": format_amount(held),
+            "spent": format_amount(spent),
+            "credited": format_amount(credited),
+        }
+    )
+
+
+async def statement(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Answer with the account's ledger rows in the order in which they were booked."""
+    asked = page_of(query_of(exchange.query, PAGE), deps.settings)
+    after = 0 if asked.after is None else _transfer_id(asked.after)
+    account_id = exchange.account_id
+    rows = await deps.store.query(
+        queries.STATEMENT, {"account_id": account_id, "after": after, "limit": asked.limit + 1}
+    )
+    entries = [entry_view(row, agent(account_id)) for row in rows[: asked.limit]]
+    return Told({"entries": entries, "next": entries[-1]["id"] if len(rows) > asked.limit else None})
+
+
+def entry_view(row: Mapping[str, Any], code: str) -> dict[str, Any]:
+    """Return one ledger row as the account's owner reads it. `hold_id` is the entry that a capture or void closes."""
+    return {
+        "id": str(row["id"]),
+        "at": time_of(row["at_ms"]),
+        "kind": _kind(row, code),
+        "amount": format_amount(row["amount_base"]),
+        "payment_id": row["payment_id"],
+        "hold_id": None if row["pending_id"] is None else str(row["pending_id"]),
+        "journal_seq": row["journal_seq"],
+    }
+
+
+def _kind(row: Mapping[str, Any], code: str) -> str:
+    phase = Phase(row["phase"])
+    if phase is Phase.VOID:  # the house bears what the vendor collected: the agent's hold goes back either way
+        return "refund" if row["kind"] == "payment.refunded" else "void"
+    if phase is Phase.DIRECT:
+        return "credit" if row["credit"] == code else "debit"
+    return "hold" if phase is Phase.PENDING else "capture"
+
+
+def _transfer_id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TRANSFER_ID)) and int(text) <= MAX_TRANSFER_ID):
+        raise Problem("bad_request", "after is the `next` of an earlier page", "after")
+    return int(text)
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/v1/balance", "What the account has, holds and has spent", balance, BALANCE, scope=READ),
+    Endpoint(
+        "GET",
+        "/v1/statement",
+        "Every movement of the balance, oldest first",
+        statement,
+        page(ENTRY),
+        scope=READ,
+        query=PAGE,
+    ),
+)

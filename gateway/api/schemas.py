@@ -1,0 +1,66 @@
+"""The shapes of our answers, as JSON Schema: small builders, and what several answers share.
+
+Must not know handlers.  Theory: a shape stands beside the code that fills it and a test holds real answers against it, so
+what the OpenAPI page says is what is sent.
+"""
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+INTEGER: Schema = {"type": "integer"}
+FLAG: Schema = {"type": "boolean"}
+AMOUNT: Schema = {"type": "string", "pattern": r"^-?(0|[1-9][0-9]{0,9})\.[0-9]{6}$", "description": "a decimal, six digits"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+HASH: Schema = {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}
+ADDRESS: Schema = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
+ANY: Schema = {"type": "object"}
+
+
+def choice(*values: str) -> Schema:
+    """Return the schema of one of these texts."""
+    return {"type": "string", "enum": list(values)}
+
+
+def maybe(schema: Schema) -> Schema:
+    """Return a schema that also takes null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def several(item: Schema) -> Schema:
+    """Return the schema of a list."""
+    return {"type": "array", "items": item}
+
+
+def record(**members: Schema) -> Schema:
+    """Return the schema of an object with exactly these members, all of them present."""
+    return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
+
+
+def optional(schema: Schema, *names: str) -> Schema:
+    """Return a record's schema in which these members may be missing."""
+    return {**schema, "required": [name for name in schema["required"] if name not in names]}
+
+
+def page(item: Schema) -> Schema:
+    """Return the schema of one page of a list: ask again with `after` = `next` until that is null."""
+    return record(entries=several(item), next=maybe(TEXT))
+
+
+PROBLEM: Schema = {
+    "type": "object",
+    "description": "RFC 9457; `type` is stable, `code` is its last part",
+    "properties": {
+        "type": TEXT,
+        "title": TEXT,
+        "status": INTEGER,
+        "detail": TEXT,
+        "remedy": TEXT,
+        "code": TEXT,
+        "request_id": TEXT,
+        "field": TEXT,
+        "payment_id": TEXT,
+    },
+    "required": ["type", "title", "status", "detail", "remedy", "code", "request_id"],
+}

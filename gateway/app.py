@@ -1,0 +1,107 @@
+"""From a configuration to a running gateway: opens the parts, assembles the graph, serves until told to stop.
+
+Must not decide anything about money.  Theory: one function opens everything in the order in which it may be trusted
+(keys, database, chain, tokens), and one closes it in reverse, so a start that fails leaves nothing behind.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import structlog
+
+from contracts.codec import Address
+from contracts.tokens import Token
+from gateway.chains.quorum import QuorumChain
+from gateway.chains.rpc import Limits, RpcEndpoint
+from gateway.chains.startup import verify_tokens
+from gateway.config import ChainConfig, Config
+from gateway.core.view import View
+from gateway.graph import Gateway, Parts, assemble
+from gateway.http.client import HttpUpstream
+from gateway.store.sqlite import SqliteStore
+from gateway.system import SystemClock, SystemEntropy
+from wallets.guard import Guard
+from wallets.keystore import Keystore, Unlocked
+from wallets.passphrase import read_passphrase
+from wallets.signer import LocalSigner, Signer
+from wallets.watermark import Watermark
+
+log = structlog.get_logger()
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
+    """Open everything, yield the assembled gateway, close everything.
+
+    Raises what the parts raise: ConfigError, KeystoreError, StoreInUse, WrongChainError, TokenMismatch, ...
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        unlocked = await asyncio.to_thread(_unlock, config, environ)
+        store = await SqliteStore.open(config.store.path, config.book_rules())
+        stack.push_async_callback(store.close)
+        watermark = _watermark(config)
+        stack.callback(watermark.close)
+        chains = {}
+        for chain in config.chains.values():
+            opened = _chain(chain)
+            stack.push_async_callback(opened.close)
+            await opened.start()
+            await verify_tokens(opened, _tokens_on(config, chain.chain_id))
+            chains[chain.chain_id] = opened
+        upstream = HttpUpstream(config.egress_rules())
+        stack.push_async_callback(upstream.close)
+        own = config.own_addresses() | frozenset(unlocked.keys) | frozenset(unlocked.watched)
+        guard = Guard(config.guard_policy(store.view.payees, own), _frozen_reader(store.view))
+        signers: dict[bytes, Signer] = {
+            address: LocalSigner(address, key, guard, watermark, _now_s) for address, key in unlocked.keys.items()
+        }
+        clock, entropy = SystemClock(), SystemEntropy()
+        parts = Parts(
+            store=store,
+            upstream=upstream,
+            chains=chains,
+            signers=signers,
+            guard=guard,
+            data_key=unlocked.data_key,
+            watermark=watermark,
+            clock=clock,
+            entropy=entropy,
+            own_addresses=own,
+        )
+        gateway = assemble(config, parts)
+        await gateway.prepare()
+        yield gateway
+
+
+def _unlock(config: Config, environ: Mapping[str, str]) -> Unlocked:
+    passphrase = read_passphrase(config.keystore.passphrase, environ)
+    return Keystore(config.keystore.directory).unlock(passphrase)
+
+
+def _watermark(config: Config) -> Watermark:
+    path = config.keystore.watermark
+    return Watermark.open(path) if path.exists() else Watermark.create(path)
+
+
+def _chain(chain: ChainConfig) -> QuorumChain:
+    limits = Limits(attempt_s=chain.request_timeout_s)
+    endpoints = [RpcEndpoint(url.reveal(), limits) for url in chain.rpc]
+    return QuorumChain(endpoints, chain_id=chain.chain_id, finality=chain.finality, quorum=chain.evidence_quorum)
+
+
+def _now_s() -> int:
+    return int(time.time())
+
+
+def _frozen_reader(view: View) -> Callable[[Address], bool]:
+    def is_frozen(wallet: Address) -> bool:
+        return "all" in view.freezes or f"wallet:0x{wallet.hex()}" in view.freezes
+
+    return is_frozen
+
+
+def _tokens_on(config: Config, chain_id: int) -> list[Token]:
+    labels = {label for wallet in config.wallets.values() for label in wallet.tokens}
+    return [config.token(label) for label in sorted(labels) if config.token(label).chain_id == chain_id]

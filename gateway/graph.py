@@ -1,0 +1,165 @@
+"""The graph: every use case wired to its parts, in one function, from whichever parts it is given.
+
+Must not open files or sockets.  Theory: the running service, the tests and the simulation differ only in the parts that
+they hand in here, so what is tested is what runs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from contracts.codec import Address
+from gateway.config import Config
+from gateway.core.commands import ApprovePrice
+from gateway.flow.heads import Heads
+from gateway.flow.present import Presenter, Surrogates
+from gateway.flow.promise import Promiser
+from gateway.flow.quarantine import Quarantine
+from gateway.flow.quote import Quoter
+from gateway.flow.recover import Recovery
+from gateway.flow.settle import Sightings, Tracker, Watched
+from gateway.flow.spend import Spend
+from gateway.http.port import Upstream
+from gateway.jobs.loops import Loop, Loops
+from gateway.ports import Chain, Clock, Entropy, Store, Vendor
+from gateway.vendor_config import make_vendor
+from gateway.vendors.surrogate import digest, make_surrogate
+from wallets.guard import Guard
+from wallets.sealing import Sealer, derive_key
+from wallets.secret import Secret
+from wallets.signer import Signer
+from wallets.watermark import Watermark
+
+RECOVERY_PAUSE_S = 1.0
+QUARANTINE_PAUSE_S = 5.0
+WATERMARK_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What touches the world: open, and closed by whoever opened it."""
+
+    store: Store
+    upstream: Upstream
+    chains: Mapping[int, Chain]
+    signers: Mapping[bytes, Signer]
+    guard: Guard
+    data_key: Secret[bytes]
+    watermark: Watermark
+    clock: Clock
+    entropy: Entropy
+    own_addresses: frozenset[Address]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The running use cases."""
+
+    config: Config
+    parts: Parts
+    vendors: Mapping[str, Vendor]
+    spend: Spend
+    recovery: Recovery
+    trackers: Sequence[Tracker]
+    quarantine: Quarantine
+    heads: Heads
+    sightings: Sightings
+
+    def refresh_guard(self) -> None:
+        """Put the payees that were approved since into the signer's policy."""
+        own = self.parts.own_addresses
+        self.parts.guard.replace_policy(self.config.guard_policy(self.parts.store.view.payees, own))
+
+    async def prepare(self) -> None:
+        """Do what must precede the first request: judge the database, take over the configuration's prices."""
+        await self.quarantine.judge()
+        self.refresh_guard()
+        view, now_ms = self.parts.store.view, self.parts.clock.now_ms()
+        for vendor in self.config.vendors.values():
+            for item, amount_base in vendor.prices.items():
+                known = view.prices.get((vendor.name, item))
+                if known is None or known.approved_base is None:
+                    command = ApprovePrice(vendor.name, item, amount_base, "configuration", now_ms)
+                    await self.parts.store.post(command)
+
+    def loops(self, on_broken: Callable[[], None]) -> Loops:
+        """Return the background loops, not yet started."""
+        loops = [
+            Loop(f"track chain {tracker.chain_id}", tracker.poll, self._poll_s(tracker.chain_id))
+            for tracker in self.trackers
+        ]
+        loops.append(Loop("recover answers", self.recovery.sweep, RECOVERY_PAUSE_S))
+        loops.append(Loop("lift quarantine", self.quarantine.lift, QUARANTINE_PAUSE_S))
+        loops.append(Loop("sync watermark", self._sync_watermark, WATERMARK_PAUSE_S))
+        return Loops(loops, on_broken)
+
+    def reasons_not_ready(self) -> list[str]:
+        """Say why no purchase could be made now; empty when ready."""
+        reasons = [
+            f"chain {chain_id} was not read yet" for chain_id in self.parts.chains if self.heads.get(chain_id) is None
+        ]
+        if "all" in self.parts.store.view.freezes:
+            reasons.append(f"frozen: {self.parts.store.view.freezes['all'].reason}")
+        return reasons
+
+    async def _sync_watermark(self) -> None:
+        self.parts.watermark.sync()
+
+    def _poll_s(self, chain_id: int) -> float:
+        return next(chain.poll_s for chain in self.config.chains.values() if chain.chain_id == chain_id)
+
+
+def assemble(config: Config, parts: Parts) -> Gateway:
+    """Wire everything. Raises KeyError only for a configuration that `load_config` would have refused."""
+    store, clock, entropy = parts.store, parts.clock, parts.entropy
+    heads, sightings = Heads(), Sightings()
+    sealer = Sealer(parts.data_key)
+    vendors = {name: make_vendor(vendor, config.vendor_terms(name)) for name, vendor in config.vendors.items()}
+    surrogate_key = derive_key(parts.data_key, "surrogate")
+    surrogates = Surrogates(lambda vendor, real: make_surrogate(surrogate_key, vendor, real), digest)
+    presenter = Presenter(store, parts.upstream, sealer, surrogates, clock)
+    spend = Spend(
+        store=store,
+        upstream=parts.upstream,
+        quoter=Quoter(store.view, parts.own_addresses, clock, entropy),
+        promiser=Promiser(parts.signers, heads, sealer, clock, entropy),
+        presenter=presenter,
+        watermark=parts.watermark,
+        sealer=sealer,
+        clock=clock,
+        entropy=entropy,
+    )
+    trackers = [
+        Tracker(
+            store=store,
+            chain=chain,
+            watched=_watched(config, chain_id),
+            heads=heads,
+            sightings=sightings,
+            clock=clock,
+            entropy=entropy,
+        )
+        for chain_id, chain in parts.chains.items()
+    ]
+    return Gateway(
+        config=config,
+        parts=parts,
+        vendors=vendors,
+        spend=spend,
+        recovery=Recovery(store=store, spend=spend, presenter=presenter, vendors=vendors, heads=heads, clock=clock),
+        trackers=trackers,
+        quarantine=Quarantine(
+            store=store,
+            watermark=parts.watermark,
+            heads=heads,
+            chain_ids=tuple(parts.chains),
+            clock=clock,
+            entropy=entropy,
+        ),
+        heads=heads,
+        sightings=sightings,
+    )
+
+
+def _watched(config: Config, chain_id: int) -> list[Watched]:
+    pairs = [(wallet.address, config.token(label)) for wallet in config.wallets.values() for label in wallet.tokens]
+    return [Watched(address, token) for address, token in pairs if token.chain_id == chain_id]

@@ -1,0 +1,166 @@
+"""Records as the operator reads them: decimal amounts, RFC 3339 times, hex where bytes are, never a secret.
+
+Must not read or change anything itself.  Theory: one spelling per kind of value, the same that agents see, so that what is
+copied from one answer can be pasted into the next question.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from contracts.codec import Address, checksum, to_hex
+from gateway.core.money import format_amount
+from gateway.core.records import ApiKey, Budget, Payment, Resource, Task
+
+_BLOBS = frozenset({"block_hash", "tx_hash"})
+
+
+def when(at_ms: int | None) -> str | None:
+    """Return milliseconds since the epoch as RFC 3339 in UTC."""
+    if at_ms is None:
+        return None
+    whole = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{at_ms % 1000:03d}Z"
+
+
+def address(raw: bytes) -> str:
+    """Return an address with its checksum."""
+    return checksum(Address(raw))
+
+
+def payment(p: Payment) -> dict[str, Any]:
+    """Return a payment with its three axes; `value` and `settled` are in the token, the rest in USD."""
+    t = p.terms
+    return {
+        "id": p.id,
+        "account": p.account_id,
+        "key": p.key_id,
+        "request_id": p.request_id,
+        "vendor": p.vendor,
+        "route": p.route,
+        "method": p.method,
+        "path": p.path,
+        "resource": p.resource_ref,
+        "delivery": p.axes.delivery.value,
+        "transfer": p.axes.transfer.value,
+        "charge": p.axes.charge.value,
+        "fault": p.fault.value,
+        "disputed": p.disputed,
+        "vendor_status": p.vendor_status,
+        "answered": p.answered,
+        "hold": format_amount(p.hold_base),
+        "captured": format_amount(p.captured_base),
+        "value": format_amount(t.value_base),
+        "settled": format_amount(p.settled_base),
+        "asset": t.asset,
+        "chain_id": t.chain_id,
+        "wallet": address(t.wallet),
+        "pay_to": address(t.pay_to),
+        "nonce": to_hex(t.nonce),
+        "valid_before": when(t.valid_before_s * 1000),
+        "delivery_deadline": when(p.delivery_deadline_ms),
+        "created_at": when(p.created_at_ms),
+        "closed_at": when(p.closed_at_ms),
+    }
+
+
+def evidence(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of evidence."""
+    shown = {name: to_hex(value) if name in _BLOBS and value is not None else value for name, value in row.items()}
+    shown.pop("value_base")
+    shown.pop("block_time_s")
+    return {
+        **shown,
+        "block_time": when(row["block_time_s"] * 1000),
+        "value": format_amount(row["value_base"]),
+        "witnesses": json.loads(row["witnesses"]),
+    }
+
+
+def journal_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a journal row, its content unpacked."""
+    content = json.loads(row["body"])
+    payment_id = content.pop("payment_id")
+    kind, at_ms = content.pop("kind"), content.pop("at_ms")
+    return {
+        "seq": row["seq"],
+        "at": when(at_ms),
+        "kind": kind,
+        "payment": payment_id,
+        "content": content,
+        "digest": to_hex(row["digest"]),
+    }
+
+
+def transfer(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a ledger transfer of a payment."""
+    phase = ("direct", "pending", "post", "void")[row["phase"]]
+    return {
+        "id": row["id"],
+        "phase": phase,
+        "debit": row["debit"],
+        "credit": row["credit"],
+        "asset": row["asset"],
+        "amount": format_amount(row["amount_base"]),
+        "closes": row["pending_id"],
+        "journal_seq": row["journal_seq"],
+    }
+
+
+def attempt(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a signed credential's outline; the credential itself stays sealed."""
+    return {
+        "seq": row["seq"],
+        "value": format_amount(row["value_base"]),
+        "valid_before": when(row["valid_before_s"] * 1000),
+        "created_at": when(row["created_at_ms"]),
+    }
+
+
+def task(t: Task) -> dict[str, Any]:
+    """Return a task."""
+    return {
+        "id": t.id,
+        "kind": t.kind,
+        "subject": t.subject,
+        "detail": t.detail,
+        "payment": t.payment_id,
+        "opened_at": when(t.opened_at_ms),
+        "closed_at": when(t.closed_at_ms),
+        "resolution": t.resolution,
+    }
+
+
+def budget(b: Budget) -> str:
+    """Return a budget as it is written on the command line."""
+    where = "" if b.vendor is None else f"@{b.vendor}" + ("" if b.route is None else f"/{b.route}")
+    return f"{format_amount(b.limit_base)}/{b.window_s}s{where}"
+
+
+def key(k: ApiKey) -> dict[str, Any]:
+    """Return an API key without anything that could be used as one."""
+    return {
+        "id": k.id,
+        "account": k.account_id,
+        "name": k.name,
+        "scopes": list(k.scopes),
+        "budgets": [budget(b) for b in k.budgets],
+        "created_at": when(k.created_at_ms),
+        "revoked_at": when(k.revoked_at_ms),
+    }
+
+
+def resource(r: Resource) -> dict[str, Any]:
+    """Return a vendor's resource without its credential."""
+    return {
+        "vendor": r.vendor,
+        "ref": r.ref,
+        "account": r.account_id,
+        "payment": r.payment_id,
+        "kind": r.kind,
+        "state": r.state,
+        "expires_at": when(r.expires_at_ms),
+        "as_of": when(r.as_of_ms),
+        "open_renewal": r.open_renewal,
+    }

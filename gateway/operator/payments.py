@@ -1,0 +1,74 @@
+"""Payments as the operator sees them, and the one decision that is theirs: a held dispute.
+
+Must not know how a payment moves.  Theory: everything known of a payment is one answer, so nobody has to join tables in
+their head while money is stuck.
+"""
+
+from typing import Any
+
+from contracts.codec import to_hex
+from gateway.core.commands import ResolveDispute
+from gateway.core.payment import Charge
+from gateway.core.problems import Problem
+from gateway.core.records import Payment
+from gateway.operator import describe
+from gateway.operator.params import Params
+from gateway.operator.posting import post
+from gateway.operator.services import Services
+from gateway.store import columns as col
+from gateway.store import queries
+
+PAGE_MAX = 1_000
+_LAST = "~"  # sorts after every id
+
+
+async def payments_list(services: Services, params: Params) -> dict[str, Any]:
+    """Return payments, the newest first; of one account, or only those whose hold is open."""
+    limit = params.number("limit", 50, PAGE_MAX)
+    account_id, only_open = params.optional_identifier("account"), params.flag("open")
+    page: dict[str, Any] = {"before": params.optional_identifier("before") or _LAST, "limit": limit}
+    if account_id is None:
+        rows = await services.store.query(queries.PAYMENTS, {**page, "open": int(only_open)})
+    elif only_open:
+        raise Problem("bad_request", "open and account cannot be asked for together", "open")
+    else:
+        rows = await services.store.query(queries.PAYMENTS_OF_ACCOUNT, {**page, "account_id": account_id})
+    payments = [describe.payment(col.payment_from(tuple(row.values()))) for row in rows]
+    return {"payments": payments, "next": payments[-1]["id"] if payments and len(payments) == limit else None}
+
+
+async def payments_show(services: Services, params: Params) -> dict[str, Any]:
+    """Return everything about one payment."""
+    payment_id = params.identifier("payment")
+    payment = await services.store.payment(payment_id)
+    if payment is None:
+        raise Problem("not_found", f"there is no payment {payment_id}")
+    return {"payment": await whole_payment(services, payment)}
+
+
+async def payments_resolve(services: Services, params: Params) -> dict[str, Any]:
+    """Close a held dispute: `captured`, the agent pays, or `refunded`, the house does."""
+    wanted = params.text("charge")
+    charge = next((each for each in (Charge.CAPTURED, Charge.REFUNDED) if each.value == wanted), None)
+    if charge is None:
+        raise Problem("bad_resolution", "a dispute ends captured or refunded", "charge")
+    command = ResolveDispute(params.identifier("payment"), charge, params.by, services.clock.now_ms())
+    done = await post(services, command)
+    if done.payment is None:
+        raise AssertionError("a resolution leaves a payment")
+    return {"payment": await whole_payment(services, done.payment)}
+
+
+async def whole_payment(services: Services, payment: Payment) -> dict[str, Any]:
+    """Return a payment with its evidence, attempts, transfers and journal rows."""
+    store, of_payment = services.store, {"payment_id": payment.id}
+    evidence = [describe.evidence(row) for row in await store.query(queries.EVIDENCE_OF_PAYMENT, of_payment)]
+    return {
+        **describe.payment(payment),
+        "tx_hash": next((row["tx_hash"] for row in evidence if row["tx_hash"] is not None), None),
+        "token": to_hex(payment.terms.token),
+        "evidence": evidence,
+        "attempts": [describe.attempt(row) for row in await store.query(queries.ATTEMPTS_OF_PAYMENT, of_payment)],
+        "transfers": [describe.transfer(row) for row in await store.query(queries.TRANSFERS_OF_PAYMENT, of_payment)],
+        "journal": [describe.journal_row(row) for row in await store.query(queries.JOURNAL_OF_PAYMENT, of_payment)],
+    }

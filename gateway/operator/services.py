@@ -1,0 +1,44 @@
+"""What the operator's calls work with, and the one type that names a call.
+
+Must not know sockets or argument parsers.  Theory: the database has one owner, so the same functions run inside the server
+or, when there is none, in the process that asks; neither way can do what the other cannot.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.operator.params import Params
+from gateway.ports import Clock, Entropy, Store, Vendor
+
+
+def _nothing() -> None:
+    """Do nothing: no signer runs here whose list of payees could be out of date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`routes` is every configured vendor's route names; `own_addresses` may never become payees.
+
+    `payees_changed` is called after an approval is durable: the server puts the list before its signers.
+    """
+
+    store: Store
+    clock: Clock
+    entropy: Entropy
+    routes: Mapping[str, frozenset[str]]
+    own_addresses: frozenset[bytes]
+    payees_changed: Callable[[], None] = _nothing
+
+
+def routes_of(vendors: Iterable[Vendor]) -> Mapping[str, frozenset[str]]:
+    """Return the route names of each vendor, as Services takes them."""
+    return {vendor.name: frozenset(route.name for route in vendor.routes) for vendor in vendors}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call: its function and the names of its parameters. An unknown parameter is refused before it runs."""
+
+    run: Callable[[Services, Params], Awaitable[dict[str, Any]]]
+    parameters: tuple[str, ...] = ()

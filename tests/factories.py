@@ -1,0 +1,250 @@
+"""Ready-made valid values: every argument is optional, and `n` keeps several of a kind apart."""
+
+from dataclasses import fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from gateway.core import commands as c
+from gateway.core.book import Book, BookRules, Rows
+from gateway.core.commands import Command, Result
+from gateway.core.payment import Axes, Delivery, Fault, Transfer
+from gateway.core.records import (
+    AgentAccount,
+    Answer,
+    ApiKey,
+    Attempt,
+    AuthorizationTerms,
+    Budget,
+    Evidence,
+    Freeze,
+    Payment,
+    Resource,
+    Task,
+)
+from gateway.store.core import StoreCore, connect
+
+NOW_MS = 1_800_000_000_000
+HOUR_MS = 3_600_000
+CHAIN_ID = 8453
+ASSET = "USDC@8453"
+TOKEN = bytes.fromhex("833589fcd6edb6e08f4c7c32d4f71b54bda02913")
+WALLET = bytes(range(20))
+PAYEE = b"\x77" * 20
+VENDOR = "vpsagent"
+
+
+def make_terms(n: int = 1, **changes: Any) -> AuthorizationTerms:
+    """Return an authorization of 9 tokens with a nonce of its own."""
+    terms = AuthorizationTerms(
+        chain_id=CHAIN_ID,
+        token=TOKEN,
+        asset=ASSET,
+        wallet=WALLET,
+        pay_to=PAYEE,
+        nonce=sha256(b"nonce %d" % n).digest(),
+        value_base=9_000_000,
+        valid_before_s=NOW_MS // 1000 + 900,
+        signed_at_block=100,
+    )
+    return replace(terms, **changes)
+
+
+def make_payment(n: int = 1, **changes: Any) -> Payment:
+    """Return a presented payment of USD 9 by key_1 of acc_1; `terms` may be changed as well."""
+    payment = Payment(
+        id=f"pay_{n:04}",
+        account_id="acc_1",
+        key_id="key_1",
+        request_id=f"req_{n:04}",
+        vendor=VENDOR,
+        route="rent",
+        method="POST",
+        path="/rent",
+        fingerprint=sha256(b"request %d" % n).digest(),
+        idempotency_key=None,
+        represent="yes",
+        terms=make_terms(n),
+        hold_base=9_000_000,
+        created_at_ms=NOW_MS,
+        delivery_deadline_ms=NOW_MS + HOUR_MS,
+        axes=Axes(transfer=Transfer.PRESENTED),
+    )
+    return replace(payment, **changes)
+
+
+def make_attempt(n: int = 1, **changes: Any) -> Attempt:
+    """Return the first attempt of payment n."""
+    attempt = Attempt(f"pay_{n:04}", 1, 9_000_000, NOW_MS // 1000 + 900, b"sealed request %d" % n, NOW_MS)
+    return replace(attempt, **changes)
+
+
+def make_answer(n: int = 1, **changes: Any) -> Answer:
+    """Return a sealed answer to payment n."""
+    return replace(Answer(f"pay_{n:04}", 200, b"sealed answer %d" % n, NOW_MS), **changes)
+
+
+def make_evidence(n: int = 1, kind: str = "settled", **changes: Any) -> Evidence:
+    """Return evidence about payment n: a log of its own if it was collected, a block alone if it is unused."""
+    block = 200 + n
+    evidence = Evidence(
+        kind=kind,
+        chain_id=CHAIN_ID,
+        block_number=block,
+        block_hash=sha256(b"block %d" % block).digest(),
+        block_time_s=NOW_MS // 1000 + n,
+        witnesses=("rpc-a", "rpc-b"),
+        payment_id=f"pay_{n:04}",
+    )
+    if kind != "unused":
+        evidence = replace(evidence, tx_hash=sha256(b"tx %d" % n).digest(), log_index=n)
+    if kind in {"settled", "outflow"}:
+        evidence = replace(evidence, value_base=9_000_000)
+    if kind == "outflow":
+        evidence = replace(evidence, payment_id=None)
+    return replace(evidence, **changes)
+
+
+def make_account(n: int = 1, **changes: Any) -> AgentAccount:
+    """Return an agent's account."""
+    return replace(AgentAccount(f"acc_{n}", f"Agent {n}", NOW_MS), **changes)
+
+
+def make_budget(n: int = 1, **changes: Any) -> Budget:
+    """Return a budget of USD 20 an hour on everything."""
+    return replace(Budget(f"bud_{n}", 20_000_000, 3_600), **changes)
+
+
+def make_key(n: int = 1, **changes: Any) -> ApiKey:
+    """Return an unlimited key of acc_1."""
+    key = ApiKey(f"key_{n}", "acc_1", sha256(b"key %d" % n).digest(), f"Key {n}", ("spend", "read"), (), NOW_MS)
+    return replace(key, **changes)
+
+
+def make_resource(n: int = 1, **changes: Any) -> Resource:
+    """Return a server that payment n bought."""
+    resource = Resource(
+        vendor=VENDOR,
+        ref=f"srv_{n:04}",
+        account_id="acc_1",
+        payment_id=f"pay_{n:04}",
+        kind="server",
+        state="running",
+        surrogate_digest=sha256(b"surrogate %d" % n).digest(),
+        sealed_secret=b"sealed secret %d" % n,
+        expires_at_ms=NOW_MS + 24 * HOUR_MS,
+        as_of_ms=NOW_MS,
+    )
+    return replace(resource, **changes)
+
+
+def make_task(n: int = 1, **changes: Any) -> Task:
+    """Return an open task."""
+    return replace(Task(f"task_{n}", "payee", f"subject {n}", "look at this", NOW_MS), **changes)
+
+
+def make_freeze(**changes: Any) -> Freeze:
+    """Return a freeze of everything."""
+    return replace(Freeze("all", "drill", NOW_MS, "operator"), **changes)
+
+
+def make_limits(**changes: Any) -> c.AccountLimits:
+    """Return caps that are out of the way."""
+    limits = c.AccountLimits(
+        exposure_base=10**15, open_payments_per_vendor=10_000, unpaid_deliveries=10_000, unpaid_window_ms=24 * HOUR_MS
+    )
+    return replace(limits, **changes)
+
+
+def make_purchase(n: int = 1, *, limits: c.AccountLimits | None = None, at_ms: int = 0, **changes: Any) -> c.Purchase:
+    """Return the purchase of payment n; further arguments change the payment, `terms` included."""
+    payment = make_payment(n, **changes)
+    attempt = make_attempt(n, payment_id=payment.id, value_base=payment.terms.value_base)
+    return c.Purchase(payment, attempt, limits or make_limits(), at_ms or payment.created_at_ms)
+
+
+def make_outcome(n: int = 1, delivery: Delivery = Delivery.DELIVERED, **changes: Any) -> c.RecordOutcome:
+    """Return a vendor's answer to payment n, without anything for the agent."""
+    return replace(
+        c.RecordOutcome(f"pay_{n:04}", delivery, Fault.NONE, 200, answer=None, resource=None, at_ms=NOW_MS + n),
+        **changes,
+    )
+
+
+def make_settled(n: int = 1, **changes: Any) -> c.RecordSettled:
+    """Return proof that payment n was collected; the arguments change the evidence."""
+    return c.RecordSettled(f"pay_{n:04}", make_evidence(n, **changes), NOW_MS + n)
+
+
+def make_dead(n: int = 1, **changes: Any) -> c.RecordDead:
+    """Return proof that payment n can never be collected; the arguments change the evidence."""
+    return c.RecordDead(f"pay_{n:04}", make_evidence(n, **{"kind": "unused", **changes}), NOW_MS + n)
+
+
+def make_credit(n: int = 1, **changes: Any) -> c.CreditAccount:
+    """Return an operator credit of USD 100 to acc_1."""
+    return replace(c.CreditAccount("acc_1", 100_000_000, f"credit {n}", "pilot", "operator", NOW_MS), **changes)
+
+
+def make_float(balance_base: int = 1_000_000_000, n: int = 1, **changes: Any) -> c.ObserveFloat:
+    """Return a look at the wallet's token balance."""
+    seen = make_evidence(n, kind="unused", payment_id=None)
+    return replace(c.ObserveFloat(WALLET, ASSET, balance_base, seen, f"task_float_{n}", NOW_MS), **changes)
+
+
+def make_outflow(n: int = 1, **changes: Any) -> c.RecordOutflow:
+    """Return a collection from the wallet that no payment explains; the arguments change the evidence."""
+    return c.RecordOutflow(WALLET, ASSET, make_evidence(n, kind="outflow", **changes), f"task_out_{n}", NOW_MS)
+
+
+def open_core(
+    folder: Path | None = None, rules: BookRules | None = None, core: type[StoreCore] = StoreCore
+) -> StoreCore:
+    """Return a store core on `folder`'s database, or on one in memory."""
+    return core(connect(":memory:" if folder is None else folder / "gateway.db"), rules)
+
+
+def seeded(core: StoreCore, *, key: ApiKey | None = None) -> StoreCore:
+    """Fund acc_1 with USD 100 and the wallet with 1000 tokens, and give acc_1 a key; return the core."""
+    core.post([c.OpenAccount(make_account()), c.AddKey(key or make_key()), make_credit(), make_float()])
+    return core
+
+
+def post(core: StoreCore, command: Command) -> Result:
+    """Post one command alone and return its result."""
+    return core.post([command])[0][0]
+
+
+def book_state(book: Book) -> dict[str, Any]:
+    """Return everything that the book knows, comparable, with counts of zero left out."""
+    state: dict[str, Any] = {
+        "accounts": {a.id: tuple(getattr(a, f.name) for f in fields(a)) for a in book.ledger.accounts()},
+        "open": dict(book.ledger._open),
+        "next": (book.ledger._next_account_id, book.ledger._next_transfer_id),
+        "chain": (book.chain.seq, book.chain.head),
+        "unanswered": {place: list(found.items()) for place, found in book.unanswered._by_place.items()},
+        "open_count": {k: n for k, n in book.open_count.items() if n},
+        "exposure_base": {k: n for k, n in book.exposure_base.items() if n},
+    }
+    for name in (
+        *("agent_accounts", "keys", "keys_by_digest", "freezes", "budget_uses", "open_payments"),
+        *("payees", "prices", "cursors"),
+    ):
+        state[name] = type(getattr(book, name))(getattr(book, name))
+    return state
+
+
+def dump(core: StoreCore) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every table."""
+    names = [row[0] for row in core.db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    return {name: sorted(map(tuple, core.db.execute(f"SELECT * FROM {name}")), key=repr) for name in names}
+
+
+def leaves_nothing(core: StoreCore, command: Command) -> Result:
+    """Post a command and return its result, after asserting that it left neither rows nor any change in memory."""
+    memory, disk = book_state(core.book), dump(core)
+    results, step = core.post([command])
+    assert step.rows == Rows()
+    assert book_state(core.book) == memory
+    assert dump(core) == disk
+    return results[0]

@@ -1,0 +1,81 @@
+"""The committed state that hot paths read."""
+
+from dataclasses import replace
+
+from gateway.core import commands as c
+from gateway.core.commands import Command
+from gateway.core.payment import Delivery, Fault
+from gateway.core.view import Balance, View
+from gateway.store.core import StoreCore
+from tests.factories import (
+    ASSET,
+    CHAIN_ID,
+    NOW_MS,
+    PAYEE,
+    VENDOR,
+    WALLET,
+    make_account,
+    make_answer,
+    make_budget,
+    make_credit,
+    make_dead,
+    make_float,
+    make_key,
+    make_outcome,
+    make_purchase,
+    make_settled,
+    open_core,
+)
+
+GROUPS: list[list[Command]] = [
+    [c.OpenAccount(make_account()), c.AddKey(make_key(budgets=(make_budget(limit_base=10**9),))), make_credit()],
+    [make_float(), c.ApprovePayee(VENDOR, CHAIN_ID, PAYEE, "me", NOW_MS), c.ObservePrice(VENDOR, "a", 1, NOW_MS)],
+    [make_purchase(n, idempotency_key=f"k{n}", fingerprint=bytes(32)) for n in range(1, 6)],
+    [make_outcome(1, answer=make_answer()), c.MarkAnswered("pay_0001", NOW_MS), make_settled(1)],
+    [make_purchase(6), make_dead(6), c.MarkAnswered("pay_0006", NOW_MS)],
+    [make_outcome(2, Delivery.REFUSED, fault=Fault.VENDOR), make_settled(2)],
+    [c.SetFreeze("all", frozen=True, reason="drill", by="me", at_ms=NOW_MS), c.RevokeKey("key_1", "acc_1", NOW_MS)],
+    [c.SetFreeze("all", frozen=False, reason="over", by="me", at_ms=NOW_MS), c.MoveCursor(CHAIN_ID, 7, bytes(32), 1)],
+    [c.ApprovePrice(VENDOR, "a", 2, "me", NOW_MS), c.OpenAccount(make_account(2)), make_dead(3), make_credit(2)],
+    [],
+]
+
+
+def view_of(core: StoreCore) -> View:
+    """Return a view that was just loaded."""
+    view = View()
+    view.load(core.book)
+    return view
+
+
+def test_advancing_step_by_step_is_the_same_as_loading() -> None:
+    """After every group the view that moved forward equals one loaded from the book."""
+    core = open_core()
+    view = view_of(core)
+    for group in GROUPS:
+        _, step = core.post(group)
+        view.advance(step)
+        assert view == view_of(core)
+
+
+def test_a_step_does_not_change_under_its_reader() -> None:
+    """Later decisions do not reach into a step that is still to be taken: the view shows each group as it was."""
+    core, view = open_core(), View()
+    steps = [core.post(group)[1] for group in GROUPS[:3]]
+    view.advance(steps[0])
+    assert view.balances == {"acc_1": Balance(100_000_000, 0)}
+    view.advance(steps[1])
+    assert view.wallets == {("0x" + WALLET.hex(), ASSET): Balance(1_000_000_000, 0)}
+    view.advance(steps[2])
+    assert view.balances == {"acc_1": Balance(55_000_000, 45_000_000)}
+
+
+def test_the_view_shares_nothing_that_the_book_changes() -> None:
+    """Decisions in flight are not visible: what the view was loaded from may move on without it."""
+    core = open_core()
+    core.post(GROUPS[0])
+    view = view_of(core)
+    core.post([*GROUPS[1], make_purchase(1), replace(make_credit(2), reference="later")])
+    assert view.balances == {"acc_1": Balance(100_000_000, 0)}
+    assert (view.open_payments, view.payees, view.prices) == ({}, set(), {})
+    assert view.unanswered.find("acc_1", make_purchase(1).payment.fingerprint, None) is None

@@ -1,0 +1,100 @@
+"""Loading checks what it reads, and the full proof finds what was tampered with."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.core.journal import JournalError
+from gateway.store.core import StoreCore, connect
+from gateway.store.load import BookBroken, verify_book
+from tests.factories import make_dead, make_outcome, make_purchase, make_settled, open_core, seeded
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> StoreCore:
+    """A core on a file with a captured, a voided and an open payment."""
+    opened = seeded(open_core(tmp_path))
+    opened.post([make_purchase(n) for n in (1, 2, 3)])
+    opened.post([make_outcome(1), make_settled(1), make_dead(2)])
+    opened.db.execute("PRAGMA foreign_keys = OFF")
+    return opened
+
+
+def test_an_untouched_book_verifies_to_its_head(core: StoreCore) -> None:
+    """The proof ends where the journal in memory ends."""
+    assert verify_book(core.db) == (core.book.chain.seq, core.book.chain.head)
+
+
+HOLD = "(SELECT hold_transfer_id FROM payments WHERE id = 'pay_0003')"
+POSTED = "(SELECT id FROM transfers WHERE phase = 2 ORDER BY id LIMIT 1)"
+TAMPERINGS = {
+    # a balance that its transfers do not explain
+    "a balance raised": "UPDATE ledger_accounts SET credits_posted = credits_posted + 1 WHERE code = 'agent:acc_1'",
+    "a loss hidden in another account": "UPDATE ledger_accounts SET debits_posted = debits_posted + 5 "
+    "WHERE code = 'fx:USDC@8453' AND asset = 'USD'",
+    "a hold forgotten": "UPDATE ledger_accounts SET debits_pending = 0 WHERE code = 'agent:acc_1'",
+    "an exposure forgotten": "UPDATE ledger_accounts SET credits_pending = 0 WHERE code LIKE 'wallet:%'",
+    "an account removed": "DELETE FROM ledger_accounts WHERE code = 'house:credit'",
+    # transfers that do not add up
+    "a transfer's amount": "UPDATE transfers SET amount_base = amount_base - 1 WHERE id = 1",
+    "a transfer removed": "DELETE FROM transfers WHERE id = 1",
+    "a reservation removed": f"DELETE FROM transfers WHERE id = {HOLD}",
+    "the reservation of a closing removed": "DELETE FROM transfers WHERE id = "
+    f"(SELECT pending_id FROM transfers WHERE id = {POSTED})",
+    "a closing removed": f"DELETE FROM transfers WHERE id = {POSTED}",
+    "a closing above its reservation": f"UPDATE transfers SET amount_base = amount_base + 1 WHERE id = {POSTED}",
+    "a closing sent elsewhere": "UPDATE transfers SET debit_id = "
+    f"(SELECT id FROM ledger_accounts WHERE code = 'house:credit') WHERE id = {POSTED}",
+    "a transfer turned round": "UPDATE transfers SET debit_id = credit_id, credit_id = debit_id WHERE id = 1",
+    "a transfer added": "INSERT INTO transfers VALUES (999, 0, 1, 2, 5, NULL, NULL, 1, NULL)",
+    # the journal
+    "a journal body": "UPDATE journal SET body = "
+    "CAST(replace(CAST(body AS TEXT), 'pilot', 'pilfer') AS BLOB) WHERE kind = 'account.credited'",
+    "a journal digest": "UPDATE journal SET digest = zeroblob(32) WHERE seq = 3",
+    "a journal row removed": "DELETE FROM journal WHERE seq = 3",
+    "the first journal row removed": "DELETE FROM journal WHERE seq = 1",
+    "a journal row's kind": "UPDATE journal SET kind = 'nothing.happened' WHERE seq = 3",
+    "a journal row's payment": "UPDATE journal SET payment_id = 'pay_0002' WHERE payment_id = 'pay_0001'",
+    "a journal row's time": "UPDATE journal SET at_ms = at_ms + 1 WHERE seq = 3",
+}
+# What a look at the open book alone cannot see: it needs the whole history.
+ONLY_BY_FULL_PROOF = {
+    name
+    for name in TAMPERINGS
+    if name.startswith(("a journal", "the first journal", "a transfer", "the reservation of", "a closing"))
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_the_full_proof_finds(core: StoreCore, name: str) -> None:
+    """Every tampering is named by the proof, as the store's own error."""
+    assert core.db.execute(TAMPERINGS[name]).rowcount > 0
+    with pytest.raises((BookBroken, JournalError)):
+        verify_book(core.db)
+
+
+@pytest.mark.parametrize("name", sorted(set(TAMPERINGS) - ONLY_BY_FULL_PROOF))
+def test_loading_refuses(core: StoreCore, tmp_path: Path, name: str) -> None:
+    """A book whose balances and open payments contradict each other does not even start."""
+    core.db.execute(TAMPERINGS[name])
+    core.close()
+    with pytest.raises(BookBroken):
+        open_core(tmp_path)
+
+
+def test_loading_reads_what_is_open_in_the_order_it_was_decided(tmp_path: Path) -> None:
+    """Of two unanswered purchases of one thing the older one comes first, whatever their ids say."""
+    core = seeded(open_core(tmp_path))
+    first = make_purchase(9, idempotency_key="a")
+    core.post([first, make_purchase(1, idempotency_key="b", fingerprint=first.payment.fingerprint)])
+    core.close()
+    again = open_core(tmp_path)
+    assert again.book.unanswered.find("acc_1", first.payment.fingerprint, None) == "pay_0009"
+    again.close()
+
+
+def test_a_read_only_connection_can_prove_the_book(core: StoreCore, tmp_path: Path) -> None:
+    """An auditor needs no right to write."""
+    reader = connect(tmp_path / "gateway.db", read_only=True)
+    assert verify_book(reader) == (core.book.chain.seq, core.book.chain.head)
+    reader.close()
