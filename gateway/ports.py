@@ -44,6 +44,11 @@ class Store(Protocol):
 
     view: View
 
+    @property
+    def broken(self) -> bool:
+        """Whether nothing can be decided any more: the process must end."""
+        ...
+
     async def post(self, command: Command) -> Result:
         """Decide and commit; returns only when durable. Raises StoreBroken if the process must end."""
         ...

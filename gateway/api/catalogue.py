@@ -100,7 +100,5 @@ ENDPOINTS = (
         record(vendors=several(VENDOR)),
         scope=READ,
     ),
-    Endpoint(
-        "GET", "/v1/resources", "What the account rents", resources, page(RESOURCE), scope=READ, query=PAGE
-    ),
+    Endpoint("GET", "/v1/resources", "What the account rents", resources, page(RESOURCE), scope=READ, query=PAGE),
 )

@@ -43,7 +43,7 @@ class ApiDeps:
     """Everything that the handlers may touch.
 
     `sightings` tells of settlements that are not final yet; `ready` gives the reasons why no purchase could be made now;
-    `broken` whether the store has stopped for good, and `on_broken` is called then: the process must end.
+    `on_broken` is called when the store turns out to have stopped for good: the process must end.
     """
 
     store: Store
@@ -55,6 +55,5 @@ class ApiDeps:
     entropy: Entropy
     sightings: Callable[[Payment], Sighting | None]
     ready: Callable[[], list[str]]
-    broken: Callable[[], bool]
     on_broken: Callable[[], None]
     settings: ApiSettings = field(default_factory=ApiSettings)

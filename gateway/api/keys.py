@@ -7,6 +7,7 @@ second key: its answer is sealed under the Idempotency-Key first, and the key is
 
 import json
 from hashlib import sha256
+from typing import Any
 
 from gateway.api.asked import idempotency_key, page_of, query_of
 from gateway.api.body import read_small
@@ -19,6 +20,7 @@ from gateway.api.schemas import TEXT, page, record
 from gateway.api.views import KEY, key_view
 from gateway.core.apikeys import KEYS, digest_of, new_budget, new_key, within
 from gateway.core.commands import AddKey, Refused, Remember, RevokeKey
+from gateway.core.money import parse_amount
 from gateway.core.problems import Problem
 from gateway.core.records import Answer, ApiKey, Budget
 from gateway.flow.pack import pack, unpack
@@ -43,18 +45,20 @@ async def create_key(deps: ApiDeps, exchange: Exchange) -> Told:
     query_of(exchange.query, frozenset())
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
     claim = idempotency_key(exchange.request)
+    asked = parse_key_body(body, {v.name: frozenset(route.name for route in v.routes) for v in deps.vendors.values()})
+    _check_rights(exchange.granted, asked)  # of a repeat as well: its answer holds the key
     fingerprint = _fingerprint(exchange.request.method, "/v1/keys", body)
     if claim is not None:
         earlier = await _earlier(deps, exchange, claim, fingerprint)
         if earlier is not None:
-            return await _finish(deps, exchange, earlier, replayed=True)
-    asked = parse_key_body(body, frozenset(deps.vendors))
-    await _check_rights(deps, exchange.granted, asked)
+            return await _replay(deps, exchange, earlier)
+    if len(await _keys(deps, exchange.account_id)) >= deps.settings.keys_per_account:
+        raise Problem("bad_request", f"an account has at most {deps.settings.keys_per_account} keys; ask the operator")
     made, document = _make(deps, exchange, asked)
     if claim is not None:
         kept = await _remember(deps, exchange, claim, fingerprint, document)
         if kept != document:  # the same request came twice at once, and the other was first
-            return await _finish(deps, exchange, kept, replayed=True)
+            return await _replay(deps, exchange, kept)
     await _add(deps, made)
     return Told(document, CREATED)
 
@@ -83,16 +87,14 @@ def _narrower(scopes: tuple[str, ...], own: ApiKey) -> bool:
     return not own.budgets and within(scopes, own.scopes)
 
 
-async def _check_rights(deps: ApiDeps, own: ApiKey, asked: KeyAsked) -> None:
+def _check_rights(own: ApiKey, asked: KeyAsked) -> None:
     if own.budgets:
         raise Problem("scope_missing", "a key with a budget of its own makes no keys: they would not share it")
     if not within(asked.scopes, own.scopes):
         raise Problem("scope_missing", f"this key may grant no more than {', '.join(own.scopes)}", "scopes")
-    if len(await _keys(deps, own.account_id)) >= deps.settings.keys_per_account:
-        raise Problem("bad_request", f"an account has at most {deps.settings.keys_per_account} keys; ask the operator")
 
 
-def _make(deps: ApiDeps, exchange: Exchange, asked: KeyAsked) -> tuple[ApiKey, dict[str, object]]:
+def _make(deps: ApiDeps, exchange: Exchange, asked: KeyAsked) -> tuple[ApiKey, dict[str, Any]]:
     now_ms = deps.clock.now_ms()
     budgets = [
         new_budget(b.limit_base, b.window_s, now_ms, deps.entropy.bytes, vendor=b.vendor, route=b.route)
@@ -118,20 +120,20 @@ def _fingerprint(method: str, path: str, body: bytes) -> bytes:
     return digest.digest()
 
 
-async def _earlier(deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: bytes) -> dict[str, object] | None:
+async def _earlier(deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: bytes) -> dict[str, Any] | None:
     found = await deps.store.claimed(exchange.account_id, claim)
     if found is None:
         return None
     if found.fingerprint != fingerprint or found.answer is None:
         raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
     packed = deps.sealer.open(found.answer.sealed, seal_context("kept", f"{exchange.account_id}/{claim}"))
-    document: dict[str, object] = json.loads(unpack(packed)[3])
+    document: dict[str, Any] = json.loads(unpack(packed)[3])
     return document
 
 
 async def _remember(
-    deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: bytes, document: dict[str, object]
-) -> dict[str, object]:
+    deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: bytes, document: dict[str, Any]
+) -> dict[str, Any]:
     """Seal the answer under the claim; return the answer that stands there now, which may be another's."""
     context = seal_context("kept", f"{exchange.account_id}/{claim}")
     sealed = deps.sealer.seal(pack("", "", (), encode(document)), context)
@@ -142,9 +144,34 @@ async def _remember(
     return kept
 
 
-async def _finish(deps: ApiDeps, exchange: Exchange, document: dict[str, object], *, replayed: bool) -> Told:
-    """Make sure that the key of a kept answer exists: a crash may have come between the answer and the key."""
-    key_id = str(document["id"])
-    if key_id not in deps.store.view.keys_by_id:
+async def _replay(deps: ApiDeps, exchange: Exchange, document: dict[str, Any]) -> Told:
+    """Answer as before, and make sure that the key exists: a crash may have come between the answer and the key."""
+    if document["id"] not in deps.store.view.keys_by_id:
         await _add(deps, _key_of(document, exchange.account_id, deps.clock.now_ms()))
-    return Told(document, CREATED, (("Idempotent-Replayed", "true"),) if replayed else ())
+    return Told(document, CREATED, (("Idempotent-Replayed", "true"),))
+
+
+def _key_of(document: dict[str, Any], account_id: str, now_ms: int) -> ApiKey:
+    budgets = tuple(
+        Budget(b["id"], parse_amount(b["limit"]), b["window_s"], b["vendor"], b["route"]) for b in document["budgets"]
+    )
+    digest, scopes = digest_of(document["key"]), tuple(document["scopes"])
+    return ApiKey(document["id"], account_id, digest, document["name"], scopes, budgets, now_ms)
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/v1/keys", "The account's keys", list_keys, page(KEY), scope=KEYS, query=PAGE),
+    Endpoint(
+        "POST",
+        "/v1/keys",
+        "Make a key that may do no more than the one that asks",
+        create_key,
+        NEW_KEY,
+        scope=KEYS,
+        status=CREATED,
+        body=BODY,
+        problems=("body_oversized", "idempotency_conflict"),
+        idempotent_key=True,
+    ),
+    Endpoint("DELETE", "/v1/keys/{id}", "Revoke a key", revoke_key, KEY, scope=KEYS, problems=("not_found",)),
+)

@@ -87,7 +87,9 @@ def _kind(row: Mapping[str, Any], code: str) -> str:
 
 
 def _transfer_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TRANSFER_ID)) and int(text) <= MAX_TRANSFER_ID):
+    if not (
+        text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TRANSFER_ID)) and int(text) <= MAX_TRANSFER_ID
+    ):
         raise Problem("bad_request", "after is the `next` of an earlier page", "after")
     return int(text)
 

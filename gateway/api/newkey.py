@@ -5,12 +5,12 @@ one type and one range, and a member that does not exist is refused.
 """
 
 import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from gateway.api.schemas import AMOUNT, INTEGER, TEXT, maybe, optional, record, several
-from gateway.core.apikeys import ScopeError, check_scopes
+from gateway.core.apikeys import PROXY, ScopeError, check_scopes
 from gateway.core.money import AmountError, parse_amount
 from gateway.core.problems import Problem
 
@@ -19,11 +19,10 @@ MAX_BUDGETS = 8
 MAX_NAME_CHARS = 64
 MIN_WINDOW_S, MAX_WINDOW_S = 60, 366 * 86_400
 
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}", re.ASCII)
+RouteNames = Mapping[str, frozenset[str]]
+"""The vendors and their routes: a budget for what does not exist would limit nothing."""
 
-BUDGET_BODY = optional(
-    record(limit=AMOUNT, window_s=INTEGER, vendor=maybe(TEXT), route=maybe(TEXT)), "vendor", "route"
-)
+BUDGET_BODY = optional(record(limit=AMOUNT, window_s=INTEGER, vendor=maybe(TEXT), route=maybe(TEXT)), "vendor", "route")
 BODY = optional(record(name=TEXT, scopes=several(TEXT), budgets=several(BUDGET_BODY)), "budgets")
 
 
@@ -46,7 +45,7 @@ class KeyAsked:
     budgets: tuple[BudgetAsked, ...]
 
 
-def parse_key_body(body: bytes, vendors: frozenset[str]) -> KeyAsked:
+def parse_key_body(body: bytes, routes: RouteNames) -> KeyAsked:
     """Read the body of POST /v1/keys. Raises Problem("bad_request") that names the member."""
     try:
         document = json.loads(body, object_pairs_hook=_members, parse_constant=_no_constant)
@@ -62,12 +61,14 @@ def parse_key_body(body: bytes, vendors: frozenset[str]) -> KeyAsked:
         checked = check_scopes(scopes)
     except ScopeError as error:
         raise _bad(str(error), "scopes") from None
+    if any(scope.startswith(f"{PROXY}:") and scope.partition(":")[2] not in routes for scope in checked):
+        raise _bad("a scope names a vendor that GET /v1/vendors does not", "scopes")
     if not isinstance(budgets, list) or len(budgets) > MAX_BUDGETS:
         raise _bad(f"budgets is a list of at most {MAX_BUDGETS}", "budgets")
-    return KeyAsked(name, checked, tuple(_budget(each, f"budgets/{n}", vendors) for n, each in enumerate(budgets)))
+    return KeyAsked(name, checked, tuple(_budget(each, f"budgets/{n}", routes) for n, each in enumerate(budgets)))
 
 
-def _budget(value: object, at: str, vendors: frozenset[str]) -> BudgetAsked:
+def _budget(value: object, at: str, routes: RouteNames) -> BudgetAsked:
     members = _record(value, at, {"limit", "window_s"}, {"vendor", "route"})
     try:
         limit_base = parse_amount(members["limit"])
@@ -77,9 +78,9 @@ def _budget(value: object, at: str, vendors: frozenset[str]) -> BudgetAsked:
     if type(window_s) is not int or not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
         raise _bad(f"window_s is a whole number from {MIN_WINDOW_S} to {MAX_WINDOW_S}", f"{at}/window_s")
     vendor, route = members.get("vendor"), members.get("route")
-    if vendor is not None and vendor not in vendors:
+    if vendor is not None and (not isinstance(vendor, str) or vendor not in routes):
         raise _bad("vendor is the name of a vendor of GET /v1/vendors, or null", f"{at}/vendor")
-    if route is not None and (vendor is None or not isinstance(route, str) or _WORD.fullmatch(route) is None):
+    if route is not None and (vendor is None or route not in routes[vendor]):
         raise _bad("route is the name of a route of that vendor, or null", f"{at}/route")
     return BudgetAsked(limit_base, window_s, vendor, route)
 

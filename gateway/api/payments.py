@@ -5,7 +5,6 @@ the witnesses; for everybody else the id does not exist.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from gateway.api.asked import page_of, query_of
@@ -140,7 +139,7 @@ async def _entries(deps: ApiDeps, found: Payment) -> list[dict[str, Any]]:
     code = agent(found.account_id)
     journal = await deps.store.query(queries.JOURNAL_OF_PAYMENT, {"payment_id": found.id})
     by_seq = {row["seq"]: row for row in journal}
-    rows: list[Mapping[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for row in await deps.store.query(queries.TRANSFERS_OF_PAYMENT, {"payment_id": found.id}):
         record_of_row = by_seq.get(row["journal_seq"])
         if code in (row["debit"], row["credit"]) and record_of_row is not None:

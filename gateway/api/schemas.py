@@ -11,7 +11,11 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 INTEGER: Schema = {"type": "integer"}
 FLAG: Schema = {"type": "boolean"}
-AMOUNT: Schema = {"type": "string", "pattern": r"^-?(0|[1-9][0-9]{0,9})\.[0-9]{6}$", "description": "a decimal, six digits"}
+AMOUNT: Schema = {
+    "type": "string",
+    "pattern": r"^-?(0|[1-9][0-9]{0,9})\.[0-9]{6}$",
+    "description": "a decimal, six digits",
+}
 TIME: Schema = {"type": "string", "format": "date-time"}
 HASH: Schema = {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}
 ADDRESS: Schema = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}

@@ -72,11 +72,15 @@ RESOURCE = record(
     open_renewal=maybe(TEXT),
 )
 BUDGET = record(
-    id=TEXT, limit=AMOUNT, used=AMOUNT, window_s=INTEGER, vendor=maybe(TEXT), route=maybe(TEXT), window_ends_at=maybe(TIME)
+    id=TEXT,
+    limit=AMOUNT,
+    used=AMOUNT,
+    window_s=INTEGER,
+    vendor=maybe(TEXT),
+    route=maybe(TEXT),
+    window_ends_at=maybe(TIME),
 )
-KEY = record(
-    id=TEXT, name=TEXT, scopes=several(TEXT), budgets=several(BUDGET), created_at=TIME, revoked_at=maybe(TIME)
-)
+KEY = record(id=TEXT, name=TEXT, scopes=several(TEXT), budgets=several(BUDGET), created_at=TIME, revoked_at=maybe(TIME))
 
 
 def time_of(at_ms: int) -> str:

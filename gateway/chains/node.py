@@ -130,6 +130,7 @@ class Node:
     async def _at_number(self, method: str, subject: object, at: Block) -> Any:  # noqa: ANN401 - JSON, read by `_at`
         await self.require_block(at)
         raw = await self._endpoint.call(method, subject, hex(at.number))
+        await self.require_block(at)
         return raw
 
     async def _block(self, tag: str) -> Block:

@@ -6,7 +6,7 @@ refusal, so an outcome that nobody saw stays unknown and the hold stays with it.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -25,6 +25,7 @@ from wallets.secret import Secret
 
 CONNECT_ATTEMPTS = 3
 CONNECT_PAUSE_S = 0.3
+PAID_ANSWER_MAX_BYTES = 16 * 1024 * 1024
 
 log = structlog.get_logger()
 
@@ -57,12 +58,10 @@ class Presenter:
     async def present(self, vendor: Vendor, match: Match, payment: Payment, request: UpstreamRequest) -> Outcome:
         """Show the credential and commit what came of it. Never raises for what the vendor or the network did."""
         try:
-            answer = await self._send(vendor, request)
+            answer = await self._whole(await self._send(vendor, request))
         except UpstreamError as error:
             return await self._commit(payment, None, _unknown(), error.code)
         reading = vendor.read(match, answer, self.surrogate_for(vendor))
-        if answer.rest is not None:
-            await answer.rest.close()
         return await self._commit(payment, answer, reading, "", vendor)
 
     async def represent(self, vendor: Vendor, payment: Payment) -> Outcome | None:
@@ -86,6 +85,21 @@ class Presenter:
             except NotSent:  # no byte has left, so trying again is not a second presentation
                 await self._clock.sleep(CONNECT_PAUSE_S * attempt)
         return await self._upstream.send(vendor.origin, request)
+
+    async def _whole(self, answer: UpstreamResponse) -> UpstreamResponse:
+        """Read a paid answer to its end: only a whole one is a delivery. A larger one stays as it is, cut."""
+        if answer.rest is None:
+            return answer
+        parts, size = [answer.body], len(answer.body)
+        try:
+            async for chunk in answer.rest:
+                parts.append(chunk)
+                size += len(chunk)
+                if size > PAID_ANSWER_MAX_BYTES:
+                    return replace(answer, body=b"")
+        finally:
+            await answer.rest.close()
+        return replace(answer, body=b"".join(parts), rest=None)
 
     async def _commit(
         self,

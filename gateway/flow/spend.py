@@ -143,8 +143,13 @@ class Spend:
     async def _pass_on(self, call: Call, answer: UpstreamResponse) -> Reply:
         """Not a challenge: no money moves."""
         headers = response_headers(answer.headers.items(), call.vendor.response_headers)
-        if answer.rest is not None or call.match.route.pricing is Pricing.MAYBE:
+        if call.match.route.pricing is Pricing.MAYBE:
             reply = Reply(answer.status, headers, answer.body, answer.rest)
+        elif (
+            answer.rest is not None
+        ):  # the module sees whole answers only: a cut one could hide a token of the vendor's
+            await answer.rest.close()
+            raise Problem("vendor_answer_oversized", f"{call.vendor.name} answered more than {BUFFER_BYTES} bytes")
         else:
             make = self._presenter.surrogate_for(call.vendor)
             reading = call.vendor.read(call.match, answer, make)

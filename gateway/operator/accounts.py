@@ -1,20 +1,18 @@
 """Accounts and their keys: opening, crediting, handing out and revoking.
 
-Must not know how a request authenticates beyond a key's digest.  Theory: a key is shown once and kept as SHA-256; it is 256
-bits of chance, so a fast hash is enough and a slow one would only cost each request.
+Must not know how requests authenticate.  Theory: a key's text is in one answer and nowhere else; a credit has a reference,
+so that a command repeated after a broken line books nothing twice.
 """
 
-import base64
 import re
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
+from gateway.core.apikeys import PROXY, READ, ScopeError, new_budget, new_key
 from gateway.core.commands import AddKey, CreditAccount, OpenAccount, RevokeKey
 from gateway.core.ids import make_id
 from gateway.core.money import AmountError, format_amount, parse_amount
 from gateway.core.problems import Problem
-from gateway.core.records import AgentAccount, ApiKey, Budget
+from gateway.core.records import AgentAccount, Budget
 from gateway.core.view import Balance
 from gateway.operator import describe
 from gateway.operator.params import Params
@@ -22,44 +20,14 @@ from gateway.operator.posting import post
 from gateway.operator.services import Services
 from gateway.store import columns as col
 from gateway.store import queries
-from wallets.secret import Secret
 
-SCOPES = ("spend", "read", "keys")
-"""spend: call vendors and buy; read: balance, statement, payments; keys: make and revoke keys of the same account."""
-
-DEFAULT_SCOPES = ("spend", "read")
-KEY_ID_PREFIX = "key"
-SECRET_BYTES = 32
+DEFAULT_SCOPES = (PROXY, READ)
 PAGE_MAX = 1_000
 YEAR_S = 365 * 86_400
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _NAMED_S = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 7 * 86_400}
 _WINDOW = re.compile(r"([1-9][0-9]{0,8})([smhd])", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class MintedKey:
-    """A new key: the record to keep, and the text to show once."""
-
-    record: ApiKey
-    text: Secret[str]
-
-
-def key_digest(text: str) -> bytes:
-    """Return what is kept of a key's text."""
-    return sha256(text.encode("utf-8", "surrogateescape")).digest()
-
-
-def mint_key(
-    services: Services, account_id: str, name: str, scopes: tuple[str, ...], budgets: tuple[Budget, ...]
-) -> MintedKey:
-    """Make a key `gk_<id>_<43 characters>` whose record's id is `key_<id>`."""
-    now_ms = services.clock.now_ms()
-    key_id = make_id(KEY_ID_PREFIX, now_ms, services.entropy.bytes(10))
-    chance = base64.urlsafe_b64encode(services.entropy.bytes(SECRET_BYTES)).rstrip(b"=").decode("ascii")
-    text = f"gk_{key_id.removeprefix(KEY_ID_PREFIX + '_')}_{chance}"
-    return MintedKey(ApiKey(key_id, account_id, key_digest(text), name, scopes, budgets, now_ms), Secret(text))
 
 
 def parse_budget(services: Services, text: str) -> Budget:
@@ -89,8 +57,8 @@ def parse_budget(services: Services, text: str) -> Budget:
     if route and route not in services.routes[vendor]:
         known = ", ".join(sorted(services.routes[vendor]))
         raise Problem("bad_request", f"budget: {vendor} has no route {route}; it has {known}", "budgets")
-    budget_id = make_id("bud", services.clock.now_ms(), services.entropy.bytes(10))
-    return Budget(budget_id, limit_base, window_s, vendor or None, route or None)
+    now_ms, chance = services.clock.now_ms(), services.entropy.bytes
+    return new_budget(limit_base, window_s, now_ms, chance, vendor=vendor or None, route=route or None)
 
 
 async def account_open(services: Services, params: Params) -> dict[str, Any]:
@@ -131,13 +99,15 @@ async def account_list(services: Services, params: Params) -> dict[str, Any]:
 async def key_new(services: Services, params: Params) -> dict[str, Any]:
     """Make a key; its text is in this answer and nowhere else."""
     scopes = params.texts("scopes") or DEFAULT_SCOPES
-    unknown = [scope for scope in scopes if scope not in SCOPES]
-    if unknown:
-        raise Problem("bad_request", f"there is no scope {unknown[0]}; there are {', '.join(SCOPES)}", "scopes")
+    _check_vendors(services, scopes)
     budgets = tuple(parse_budget(services, each) for each in params.texts("budgets"))
-    minted = mint_key(services, params.identifier("account"), params.optional_text("name") or "", scopes, budgets)
-    await post(services, AddKey(minted.record))
-    return {"key": describe.key(minted.record), "secret": minted.text.reveal()}
+    account_id, name = params.identifier("account"), params.optional_text("name") or ""
+    try:
+        made = new_key(account_id, name, scopes, budgets, services.clock.now_ms(), services.entropy.bytes)
+    except ScopeError as error:
+        raise Problem("bad_request", str(error), "scopes") from None
+    await post(services, AddKey(made.key))
+    return {"key": describe.key(made.key), "secret": made.text.reveal()}
 
 
 async def key_list(services: Services, params: Params) -> dict[str, Any]:
@@ -157,6 +127,13 @@ async def key_revoke(services: Services, params: Params) -> dict[str, Any]:
         raise Problem("not_found", f"there is no key {key_id}")
     done = await post(services, RevokeKey(key_id, known.account_id, services.clock.now_ms()))
     return {"changed": done.changed, "key": describe.key(services.store.view.keys_by_id[key_id])}
+
+
+def _check_vendors(services: Services, scopes: tuple[str, ...]) -> None:
+    for scope in scopes:
+        kind, _, vendor = scope.partition(":")
+        if kind == PROXY and vendor and vendor not in services.routes:
+            raise Problem("vendor_unknown", f"scope: there is no vendor {vendor}", "scopes")
 
 
 def _account(services: Services, account: AgentAccount) -> dict[str, Any]:

@@ -64,9 +64,12 @@ def test_what_holds_no_token_stays_byte_for_byte() -> None:
 
 def test_several_tokens_and_one_inside_another() -> None:
     """Nested objects may carry tokens; the longer goes first, so no half of it is left."""
-    longer = TOKEN + "TAIL99"
-    shown = json.loads(redact(json.dumps({"root_token": TOKEN, "other": [{"root_token": longer}], "n": longer})))
-    assert shown == {"root_token": SHOWN, "other": [{"root_token": surrogate(longer)}], "n": surrogate(longer)}
+    tokens = [TOKEN + "TAIL99" * length for length in range(6)]
+    document = {"list": [{"root_token": token} for token in tokens], "notes": [f"use {token}!" for token in tokens]}
+    assert json.loads(redact(json.dumps(document))) == {
+        "list": [{"root_token": surrogate(token)} for token in tokens],
+        "notes": [f"use {surrogate(token)}!" for token in tokens],
+    }
 
 
 @pytest.mark.parametrize("value", ["short", "a b c d e f g h i j", "\u00e9" * 20, "-" * 40, "a" * 1025, "\ud800" * 20])

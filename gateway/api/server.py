@@ -1,0 +1,207 @@
+"""The agents' side of HTTP: one handler that every request goes through, and the server that runs it.
+
+Must not know vendors or money.  Theory: aiohttp's low-level server costs a third less than its application for what a
+proxy needs, and leaves the path alone; whoever asks, whatever fails and what is logged are settled here, once.
+"""
+
+import time
+
+import structlog
+from aiohttp import web
+
+from gateway.api import catalogue, keys, money, ops, payments
+from gateway.api.auth import authenticate, require_scope
+from gateway.api.deps import ApiDeps
+from gateway.api.endpoint import Endpoint, Found, Table, Told
+from gateway.api.exchange import Exchange, start
+from gateway.api.metrics import TEXT_TYPE, RequestCounts, state_lines
+from gateway.api.openapi import llms_text, openapi
+from gateway.api.proxy import PREFIX, Proxy
+from gateway.api.respond import NO_STORE, PROBLEM_TYPE, answer, cut_off, encode, problem_answer
+from gateway.api.schemas import ANY, TEXT
+from gateway.core.problems import Problem
+from gateway.store import queries
+from gateway.store.core import StoreBroken
+
+MAX_HEAD_BYTES = 64 * 1024
+_PLAIN = "text/plain; charset=utf-8"
+
+log = structlog.get_logger()
+
+
+def build_api(deps: ApiDeps) -> "ApiServer":
+    """Return the server for `web.ServerRunner`. Call it in the event loop that will serve."""
+    return ApiServer(Api(deps))
+
+
+class Api:
+    """Answers requests. One object serves them all."""
+
+    def __init__(self, deps: ApiDeps) -> None:
+        self.deps, self.proxy, self.counts = deps, Proxy(deps), RequestCounts()
+        self.in_flight, self.closing = 0, False
+        self.table = Table(self._endpoints())
+        self._openapi = encode(openapi(self.table.endpoints, deps.vendors))
+        self._llms = llms_text(deps.vendors).encode()
+        self._chain_ids = frozenset(token.chain_id for v in deps.vendors.values() for token in v.terms.tokens)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, count it, and write its one log line. Never raises but for a cancelled task."""
+        exchange = start(request, self.deps.clock, self.deps.entropy)
+        self.in_flight += 1
+        status = 500
+        try:
+            response = await self._guarded(exchange)
+            status = response.status
+        finally:
+            self.in_flight -= 1
+            seconds = time.perf_counter() - exchange.started
+            self.counts.count(exchange.route, status, seconds)
+            exchange.write_line(status, seconds)
+        return response
+
+    async def _guarded(self, exchange: Exchange) -> web.StreamResponse:
+        """Turn whatever is raised into an answer: what was not meant for an agent stays in the log."""
+        try:
+            return await self._serve(exchange)
+        except Problem as problem:
+            return self._refuse(exchange, problem)
+        except StoreBroken:
+            log.critical("store.broken", request_id=exchange.request_id)
+            self.deps.on_broken()
+            return self._refuse(
+                exchange, Problem("shutting_down", "the gateway stops; see the payment when it is back")
+            )
+        except Exception as error:  # the outermost frame: nothing behind it could answer
+            log.exception("request.failed", request_id=exchange.request_id, error=type(error).__name__)
+            if exchange.request.writer.output_size > 0:
+                exchange.cut = True
+                cut_off(exchange.request)
+                return web.Response(status=500)
+            return self._refuse(exchange, Problem("internal", "report the request id; the operator's log says more"))
+
+    def _refuse(self, exchange: Exchange, problem: Problem) -> web.Response:
+        response = problem_answer(exchange, self.deps.store, problem)
+        if self.closing:
+            response.force_close()
+        return response
+
+    async def _serve(self, exchange: Exchange) -> web.StreamResponse:
+        raw = exchange.request.raw_path
+        if self.closing:
+            raise Problem("shutting_down", "this gateway is about to stop")
+        if self.in_flight > self.deps.settings.max_in_flight:
+            raise Problem("overloaded", "too many requests at once")
+        if raw.startswith(PREFIX):
+            exchange.key = authenticate(exchange.request, self.deps.store.view.keys_by_digest)
+            return await self.proxy.serve(exchange)
+        path, _, exchange.query = raw.partition("?")
+        return await self._own(exchange, path)
+
+    async def _own(self, exchange: Exchange, path: str) -> web.Response:
+        found = self.table.find(path)
+        if found is None:
+            raise Problem("not_found", "there is no such route; see /openapi.json")
+        endpoint = _endpoint(exchange, found)
+        if not endpoint.public:
+            exchange.key = authenticate(exchange.request, self.deps.store.view.keys_by_digest)
+        if endpoint.scope is not None:
+            require_scope(exchange.granted, endpoint.scope)
+        exchange.parameters = found.parameters
+        told = await endpoint.handler(self.deps, exchange)
+        body = told.body if isinstance(told.body, bytes) else encode(told.body)
+        headers = (("Content-Type", endpoint.media_type), NO_STORE, *told.headers)
+        return answer(exchange, self.deps.store, told.status, body, *headers)
+
+    # what describes and measures
+
+    def _endpoints(self) -> tuple[Endpoint, ...]:
+        own = [
+            Endpoint("GET", "/openapi.json", "This document", self._tell_openapi, ANY, public=True),
+            Endpoint("GET", "/llms.txt", "How to use it, short", self._tell_llms, TEXT, public=True, media_type=_PLAIN),
+        ]
+        if self.deps.settings.metrics:
+            own.append(
+                Endpoint("GET", "/metrics", "Counts", self._tell_metrics, TEXT, public=True, media_type=TEXT_TYPE)
+            )
+        return (
+            *money.ENDPOINTS,
+            *payments.ENDPOINTS,
+            *catalogue.ENDPOINTS,
+            *keys.ENDPOINTS,
+            *ops.ENDPOINTS,
+            *own,
+        )
+
+    async def _tell_openapi(self, _deps: ApiDeps, _exchange: Exchange) -> Told:
+        return Told(self._openapi)
+
+    async def _tell_llms(self, _deps: ApiDeps, _exchange: Exchange) -> Told:
+        return Told(self._llms)
+
+    async def _tell_metrics(self, deps: ApiDeps, _exchange: Exchange) -> Told:
+        rows = await deps.store.query(queries.OPEN_TASK_COUNT)
+        lines = [
+            *self.counts.lines(),
+            *state_lines(deps.store.view, deps.heads, self._chain_ids, self.in_flight, rows[0]["open_tasks"]),
+        ]
+        return Told(("\n".join(lines) + "\n").encode())
+
+
+class ApiServer(web.Server):
+    """aiohttp's server around an Api, with its limits. For `web.ServerRunner`."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        super().__init__(
+            api.handle,
+            access_log=None,
+            auto_decompress=False,  # what the agent encoded reaches the vendor as it is
+            keepalive_timeout=api.deps.settings.keepalive_s,
+            max_field_size=MAX_HEAD_BYTES,
+            max_line_size=MAX_HEAD_BYTES,
+        )
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the protocol of one connection."""
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+    def refuse_new(self) -> None:
+        """Answer everything that comes from now on with shutting_down."""
+        self.api.closing = True
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for purchases under way whose agents have gone, at most that long."""
+        await self.api.proxy.drain(timeout_s)
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's connection with our own answer to what is no HTTP: theirs repeats and logs what came, keys included."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002 - the base's signature
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request
+    ) -> web.StreamResponse:
+        """Answer a request that could not be read, and close the connection."""
+        log.info("request.unreadable", status=status, error=type(exc).__name__)
+        code = "bad_request" if status < 500 else "internal"  # noqa: PLR2004 - the class of client errors
+        problem = Problem(code, "this is not a well-formed HTTP/1.1 request, or its head is too large")
+        document = {**problem.document(), "code": code}
+        response = web.Response(status=problem.status, body=encode(document), headers={"Content-Type": PROBLEM_TYPE})
+        response.force_close()
+        return response
+
+
+def _endpoint(exchange: Exchange, found: Found) -> Endpoint:
+    method = exchange.request.method
+    exchange.route = next(iter(found.by_method.values())).path
+    endpoint = found.by_method.get("GET" if method == "HEAD" else method)
+    if endpoint is None:
+        allow = sorted({*found.by_method, *(("HEAD",) if "GET" in found.by_method else ())})
+        raise Problem("method_not_allowed", f"this route takes {', '.join(allow)}", extra={"allow": allow})
+    return endpoint

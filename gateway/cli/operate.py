@@ -1,0 +1,100 @@
+"""One operator's call, wherever it can be answered: by the running server, or here when none runs.
+
+Must not know what the calls mean.  Theory: whoever holds the database's lock answers. The socket is tried first; if nobody
+listens there, this process takes the lock for the length of one call, and if another holds it, that is said.
+"""
+
+import asyncio
+import errno
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from gateway.cli.exits import CliError, Exit, problem_error
+from gateway.config import Config
+from gateway.core.problems import Problem
+from gateway.operator.registry import operate
+from gateway.operator.services import Services, routes_of
+from gateway.operator.socket import user_name
+from gateway.store.core import StoreBroken
+from gateway.store.sqlite import SqliteStore, StoreInUse
+from gateway.system import SystemClock, SystemEntropy
+from gateway.vendor_config import make_vendor
+
+TIMEOUT_S = 60.0
+_ABSENT = frozenset({errno.ENOENT, errno.ECONNREFUSED})
+
+
+def call(config: Config, name: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+    """Run one call and return its answer. Raises CliError."""
+    return asyncio.run(_call(config, name, parameters))
+
+
+async def _call(config: Config, name: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+    answer = await _ask_server(config, name, parameters)
+    return await _run_here(config, name, parameters) if answer is None else answer
+
+
+async def _ask_server(config: Config, name: str, parameters: Mapping[str, object]) -> dict[str, Any] | None:
+    path = config.server.operator_socket
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    connector = aiohttp.UnixConnector(str(path))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            session.post(f"http://operator/operator/{name}", json=dict(parameters)) as response,
+        ):
+            document = _document(await response.read())
+    except aiohttp.ClientConnectorError as error:
+        if error.os_error.errno in _ABSENT:
+            return None
+        raise CliError(Exit.UNREACHABLE, f"{path}: {os.strerror(error.os_error.errno or 0)}") from None
+    except (aiohttp.ClientError, TimeoutError):
+        raise CliError(
+            Exit.UNREACHABLE, f"{path}: the server did not answer; the call may or may not have been carried out"
+        ) from None
+    if response.status != 200:  # noqa: PLR2004 - HTTP's own number
+        raise problem_error(document)
+    return document
+
+
+def _document(raw: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise CliError(Exit.FAILED, "the server's answer cannot be read; see its log")
+    return document
+
+
+async def _run_here(config: Config, name: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+    path = config.store.path
+    if not path.exists():
+        raise CliError(Exit.UNREACHABLE, f"{path}: there is no database; make it with `gateway init`")
+    try:
+        store = await SqliteStore.open(path, config.book_rules())
+    except StoreInUse:
+        raise CliError(
+            Exit.UNREACHABLE,
+            f"{path} is in use, and nobody listens at {config.server.operator_socket}: the server is starting or stopping",
+        ) from None
+    vendors = [make_vendor(vendor, config.vendor_terms(label)) for label, vendor in config.vendors.items()]
+    services = Services(
+        store=store,
+        clock=SystemClock(),
+        entropy=SystemEntropy(),
+        routes=routes_of(vendors),
+        own_addresses=frozenset(config.own_addresses()),
+    )
+    try:
+        return await operate(services, name, parameters, user_name(os.geteuid()))
+    except Problem as problem:
+        raise problem_error(problem.document()) from None
+    except StoreBroken as error:
+        raise CliError(Exit.FAILED, f"{path}: {error}") from None
+    finally:
+        await store.close()

@@ -1,0 +1,114 @@
+"""The journal as an auditor takes it away, and the proof that it was not altered, with the server or far from it.
+
+Must not know what rows mean.  Theory: an export is lines of (seq, canonical body, digest); whoever has the file can repeat
+every digest, and one digest noted elsewhere pins everything before it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, TextIO
+
+from contracts.codec import CodecError, parse_bytes32, to_hex
+from gateway.cli.exits import CliError, Exit
+from gateway.cli.operate import call
+from gateway.cli.output import print_json
+from gateway.cli.setting import read_config
+from gateway.cli.shape import verified
+from gateway.config import Config
+from gateway.core.journal import GENESIS, JournalError, verify
+
+AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], Exit]], argparse.ArgumentParser]
+
+
+def add(leaf: AddLeaf) -> None:
+    """Add the journal's verbs."""
+    check = leaf("journal verify", "recompute every digest of the journal, or of an exported file", _verify)
+    check.add_argument("--file", type=Path, help="an export to check, without server, database or configuration")
+    check.add_argument("--head", metavar="DIGEST", help="the digest that the last row must have, noted elsewhere")
+    export = leaf("journal export", "write the journal as JSON lines", _export)
+    export.add_argument("--after", type=int, default=0, metavar="SEQ", help="start behind this row")
+    export.add_argument("--out", type=Path, help="a new file to write; else standard output")
+
+
+def _verify(arguments: argparse.Namespace) -> Exit:
+    answer = (
+        _verify_file(arguments.file) if arguments.file else call(read_config(arguments.config), "journal_verify", {})
+    )
+    expected = _digest(arguments.head)
+    if expected is not None and answer["verified"] and answer["head"] != expected:
+        answer = {**answer, "verified": False, "error": "the last row is not the one whose digest was given"}
+    if arguments.json:
+        print_json(answer)
+    else:
+        print("\n".join(verified(answer)))
+    return Exit.OK if answer["verified"] else Exit.FAILED
+
+
+def _digest(text: str | None) -> str | None:
+    try:
+        return None if text is None else to_hex(parse_bytes32(text))
+    except CodecError as error:
+        raise CliError(Exit.USAGE, f"--head: {error}") from None
+
+
+def _verify_file(path: Path) -> dict[str, Any]:
+    seq, head = 0, GENESIS
+    try:
+        with path.open(encoding="ascii") as file:
+            for row in _rows(file):
+                seq, head = verify([row], seq, head)
+    except OSError as error:
+        raise CliError(Exit.UNREACHABLE, f"{path}: {error.strerror}") from None
+    except (JournalError, UnicodeDecodeError) as error:
+        return {"verified": False, "rows": seq, "head": to_hex(head), "error": str(error)}
+    return {"verified": True, "rows": seq, "head": to_hex(head), "error": None}
+
+
+def _rows(file: TextIO) -> Iterator[tuple[int, bytes, bytes]]:
+    for number, line in enumerate(file, 1):
+        try:
+            row = json.loads(line)
+            yield int(row["seq"]), row["body"].encode("ascii"), parse_bytes32(row["digest"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise JournalError(f"line {number} is not a row of an export") from None
+
+
+def _export(arguments: argparse.Namespace) -> Exit:
+    rows = _pages(read_config(arguments.config), arguments.after)
+    if arguments.json and arguments.out is None:
+        print_json({"rows": list(rows)})
+        return Exit.OK
+    count, head = 0, None
+    with _opened(arguments.out) as out:
+        for row in rows:
+            out.write(json.dumps(row, separators=(",", ":")) + "\n")
+            count, head = count + 1, row["digest"]
+    if arguments.json:
+        print_json({"file": str(arguments.out), "rows": count, "head": head})
+    elif arguments.out is not None:
+        print(f"{count} rows in {arguments.out}, head {head or '-'}")
+    return Exit.OK
+
+
+def _opened(path: Path | None) -> AbstractContextManager[TextIO]:
+    if path is None:
+        return nullcontext(sys.stdout)
+    try:
+        return os.fdopen(
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="ascii"
+        )
+    except OSError as error:
+        raise CliError(Exit.FAILED, f"{path}: {error.strerror}") from None
+
+
+def _pages(config: Config, after: int) -> Iterator[dict[str, Any]]:
+    cursor: int | None = after
+    while cursor is not None:
+        answer = call(config, "journal_export", {"after": cursor})
+        yield from answer["rows"]
+        cursor = answer["next"]

@@ -1,0 +1,206 @@
+"""The verbs of this machine: setting up, serving, asking whether the server lives, and checking the configuration.
+
+Must not know what the server does.  Theory: setting up makes what is missing and overwrites nothing, so it can be run again
+by a script that does not know how far it came.
+"""
+
+import argparse
+import asyncio
+import http.client
+import importlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from contracts.codec import checksum
+from gateway.cli.exits import CliError, Exit
+from gateway.cli.output import print_json
+from gateway.cli.setting import config_path, read_config, read_secret
+from gateway.config import Config
+from gateway.store.core import StoreBroken
+from gateway.store.sqlite import SqliteStore, StoreInUse
+from wallets.keyfile import KeystoreError, Kind
+from wallets.keystore import Keystore
+from wallets.passphrase import PassphraseError, SourceKind, parse_passphrase_source
+
+AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], Exit]], argparse.ArgumentParser]
+HEALTH_TIMEOUT_S = 3.0
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
+
+TEMPLATE = """\
+# Every key, with its default and the reason for it, is in config.example.toml and docs/configuration.md.
+data_dir = {data_dir}
+
+[keystore]
+passphrase = {passphrase}
+
+# To pay a vendor, describe its chain (two independent providers), a token, a wallet and the vendor itself:
+#
+# [chains.base]
+# chain_id = 8453
+# rpc = ["https://${{BASE_RPC_1}}", "https://${{BASE_RPC_2}}"]
+#
+# [tokens.base-usdc]
+#
+# [wallets.main]                      # `gateway wallet new` prints the address
+# address = "0x…"
+# tokens = ["base-usdc"]
+# max_value = "100"
+#
+# [vendors.example]
+# kind = "x402"
+# base_url = "https://api.example.com"
+# wallet = "main"
+# tokens = ["base-usdc"]
+# payees = ["0x…"]
+# ceiling = "5"
+"""
+
+
+def add(leaf: AddLeaf) -> None:
+    """Add the verbs of this machine."""
+    init = leaf("init", "make configuration, keystore and database where they are missing", _init)
+    init.add_argument("--data-dir", default="data", help="where database and keys go, seen from the configuration")
+    init.add_argument(
+        "--passphrase",
+        default="file:passphrase",
+        metavar="SOURCE",
+        help="where the keystore's passphrase is: env:NAME, file:PATH (made with chance if missing) or credential:name",
+    )
+    leaf("serve", "run the gateway", _serve)
+    leaf("health", "ask the running gateway whether it lives", _health)
+    leaf("config check", "read the configuration and say what is wrong with it", _check)
+
+
+def _init(arguments: argparse.Namespace) -> Exit:
+    made: list[str] = []
+    path = config_path(arguments.config)
+    if not path.exists():
+        _write_config(path, arguments.data_dir, arguments.passphrase)
+        made.append(str(path))
+    config = read_config(str(path))
+    if not config.data_dir.exists():
+        config.data_dir.mkdir(mode=0o700, parents=True)
+        made.append(str(config.data_dir))
+    made += _make_passphrase(config)
+    made += _make_keystore(config)
+    made += _make_database(config)
+    if arguments.json:
+        print_json({"config": str(path), "made": made})
+        return Exit.OK
+    for each in made:
+        print(f"made {each}")
+    print("Nothing was missing." if not made else f"Next: gateway --config {path} wallet new")
+    return Exit.OK
+
+
+def _write_config(path: Path, data_dir: str, passphrase: str) -> None:
+    try:
+        parse_passphrase_source(passphrase)
+    except PassphraseError as error:
+        raise CliError(Exit.USAGE, f"--passphrase: {error}") from None
+    text = TEMPLATE.format(data_dir=_quoted(data_dir), passphrase=_quoted(passphrase))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CliError(Exit.CONFIG, f"{path}: {error.strerror}") from None
+
+
+def _quoted(text: str) -> str:
+    """Return a text as TOML writes it, so that what was asked for is what is read: no escapes, no ${…}."""
+    if not text.isprintable() or not text:
+        raise CliError(Exit.USAGE, "a path or a passphrase source must be printable and not empty")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return f'"{escaped}"'
+
+
+def _make_passphrase(config: Config) -> list[str]:
+    source = config.keystore.passphrase
+    path = Path(source.name)
+    if source.kind is not SourceKind.FILE or path.exists() or Keystore(config.keystore.directory).exists():
+        return []
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CliError(Exit.CONFIG, f"{path}: {error.strerror}") from None
+    return [str(path)]
+
+
+def _make_keystore(config: Config) -> list[str]:
+    keystore = Keystore(config.keystore.directory)
+    if keystore.exists():
+        return []
+    try:
+        keystore.create(read_secret(config.keystore.passphrase))
+    except KeystoreError as error:
+        raise CliError(Exit.CONFIG, str(error)) from None
+    return [str(config.keystore.directory)]
+
+
+def _make_database(config: Config) -> list[str]:
+    if config.store.path.exists():
+        return []
+
+    async def create() -> None:
+        store = await SqliteStore.open(config.store.path, config.book_rules())
+        await store.close()
+
+    try:
+        asyncio.run(create())
+    except (StoreInUse, StoreBroken) as error:
+        raise CliError(Exit.UNREACHABLE, str(error)) from None
+    return [str(config.store.path)]
+
+
+def _serve(arguments: argparse.Namespace) -> Exit:
+    config = read_config(arguments.config)
+    # By name and now: web3 alone takes longer to import than any other verb takes to run.
+    return Exit(importlib.import_module("gateway.app").serve(config))
+
+
+def _health(arguments: argparse.Namespace) -> Exit:
+    server = read_config(arguments.config).server
+    host = _EVERYWHERE.get(server.host, server.host)
+    connection = http.client.HTTPConnection(host, server.port, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        raise CliError(Exit.UNREACHABLE, f"nobody answers at {host}:{server.port}") from None
+    finally:
+        connection.close()
+    if status != http.HTTPStatus.OK:
+        raise CliError(Exit.FAILED, f"/healthz answered {status}")
+    if arguments.json:
+        print_json({"healthy": True})
+    else:
+        print("healthy")
+    return Exit.OK
+
+
+def _check(arguments: argparse.Namespace) -> Exit:
+    config = read_config(arguments.config)
+    try:
+        kinds = Keystore(config.keystore.directory).list_wallets()
+    except KeystoreError as error:
+        raise CliError(Exit.CONFIG, f"{error}; make it with `gateway init`") from None
+    problems = [
+        f"wallets.{wallet.name}: {checksum(wallet.address)} has no key in {config.keystore.directory}; "
+        "make or import it with `gateway wallet`"
+        for wallet in config.wallets.values()
+        if kinds.get(wallet.address) is not Kind.WALLET
+    ]
+    if problems:
+        raise CliError(Exit.CONFIG, *problems)
+    if arguments.json:
+        parts = {name: sorted(getattr(config, name)) for name in ("chains", "tokens", "wallets", "vendors")}
+        print_json({"ok": True, **parts})
+    else:
+        print(f"{config_path(arguments.config)} can be used")
+    return Exit.OK

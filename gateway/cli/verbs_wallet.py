@@ -1,0 +1,187 @@
+"""The keystore's verbs: making, importing, exporting and listing wallets.
+
+Must not know what a wallet pays for.  Theory: keys pass between the keystore and a file or a pipe, never through arguments,
+which every user of the machine can read; a running server loads its keys once, so each verb that adds one says so.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from contracts.codec import Address, CodecError, ContractError, checksum, parse_address, parse_bytes32
+from gateway.cli.exits import CliError, Exit
+from gateway.cli.output import print_json, table
+from gateway.cli.setting import read_config, read_secret
+from gateway.config import Config
+from wallets.keyfile import KeystoreError
+from wallets.keystore import Keystore
+from wallets.passphrase import PassphraseError, parse_passphrase_source
+from wallets.secret import Secret
+from wallets.v3 import V3Error, export_v3, import_v3
+
+AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], Exit]], argparse.ArgumentParser]
+MAX_KEY_FILE_BYTES = 16 * 1024
+SOURCE_HELP = "where the v3 file's passphrase is: env:NAME, file:/path or credential:name"
+
+
+def add(leaf: AddLeaf) -> None:
+    """Add the wallets' verbs."""
+    leaf("wallet new", "make a random key and seal it", _new)
+    leaf("wallet list", "list the keystore's wallets", _list)
+    bring = leaf("wallet import", "seal a key from a file or standard input", _import)
+    bring.add_argument("source", metavar="FILE", help='a file, or "-" for standard input')
+    bring.add_argument(
+        "--v3", action="store_true", help="the file is Web3 Secret Storage (v3 JSON), not 0x and 64 hex digits"
+    )
+    bring.add_argument("--v3-passphrase", metavar="SOURCE", help=SOURCE_HELP)
+    take = leaf("wallet export", "write a key as v3 JSON", _export)
+    take.add_argument("address", metavar="ADDRESS", help="the wallet's address")
+    take.add_argument("--out", type=Path, required=True, help="a new file to write")
+    take.add_argument("--v3-passphrase", metavar="SOURCE", required=True, help=SOURCE_HELP)
+    watch = leaf("wallet watch", "record an address of ours whose key is elsewhere: it is never paid", _watch)
+    watch.add_argument("address", metavar="ADDRESS")
+
+
+def _new(arguments: argparse.Namespace) -> Exit:
+    config = read_config(arguments.config)
+    try:
+        address = Keystore(config.keystore.directory).new_wallet(read_secret(config.keystore.passphrase))
+    except KeystoreError as error:
+        raise CliError(Exit.CONFIG, str(error)) from None
+    return _added(config, address, as_json=arguments.json)
+
+
+def _import(arguments: argparse.Namespace) -> Exit:
+    config = read_config(arguments.config)
+    raw = _read(arguments.source)
+    key = _v3_key(raw, arguments.v3_passphrase) if arguments.v3 else _raw_key(raw)
+    try:
+        address = Keystore(config.keystore.directory).add_wallet(read_secret(config.keystore.passphrase), key)
+    except KeystoreError as error:
+        raise CliError(Exit.CONFIG, str(error)) from None
+    except ContractError as error:
+        raise CliError(Exit.USAGE, str(error)) from None
+    return _added(config, address, as_json=arguments.json)
+
+
+def _added(config: Config, address: Address, *, as_json: bool) -> Exit:
+    named = next((wallet.name for wallet in config.wallets.values() if wallet.address == address), None)
+    if as_json:
+        print_json({"address": checksum(address), "configured_as": named})
+        return Exit.OK
+    print(checksum(address))
+    if named is None:
+        print("Write it into the configuration as the address of a [wallets.<name>] table to pay with it.")
+    print("A running server loads it when it is started again.")
+    return Exit.OK
+
+
+def _list(arguments: argparse.Namespace) -> Exit:
+    config = read_config(arguments.config)
+    try:
+        kinds = Keystore(config.keystore.directory).list_wallets()
+    except KeystoreError as error:
+        raise CliError(Exit.CONFIG, str(error)) from None
+    named = {wallet.address: wallet.name for wallet in config.wallets.values()}
+    rows = [
+        {"address": checksum(address), "kind": kind.value, "configured_as": named.get(address)}
+        for address, kind in kinds.items()
+    ]
+    missing = [checksum(address) for address in named if address not in kinds]
+    if arguments.json:
+        print_json({"wallets": rows, "missing": missing})
+    else:
+        print("\n".join(table(rows, ("address", "kind", "configured_as"))))
+        for address in missing:
+            print(f"{address} is configured and not in the keystore")
+    return Exit.OK
+
+
+def _export(arguments: argparse.Namespace) -> Exit:
+    config = read_config(arguments.config)
+    address = _address(arguments.address)
+    passphrase = _source(arguments.v3_passphrase)
+    keystore = Keystore(config.keystore.directory)
+    try:
+        if address not in keystore.list_wallets():
+            raise CliError(Exit.NOT_FOUND, f"{checksum(address)} is not in the keystore")
+        key = keystore.open_key(read_secret(config.keystore.passphrase), address)
+    except KeystoreError as error:
+        raise CliError(Exit.CONFIG, str(error)) from None
+    _write_new(arguments.out, export_v3(key, passphrase))
+    if arguments.json:
+        print_json({"address": checksum(address), "file": str(arguments.out)})
+    else:
+        print(f"{checksum(address)} in {arguments.out}")
+    return Exit.OK
+
+
+def _watch(arguments: argparse.Namespace) -> Exit:
+    config = read_config(arguments.config)
+    address = _address(arguments.address)
+    try:
+        Keystore(config.keystore.directory).add_watch_only(address)
+    except KeystoreError as error:
+        raise CliError(Exit.CONFIG, str(error)) from None
+    if arguments.json:
+        print_json({"address": checksum(address), "kind": "watch"})
+    else:
+        print(f"{checksum(address)} is watched")
+    return Exit.OK
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except CodecError as error:
+        raise CliError(Exit.USAGE, str(error)) from None
+
+
+def _source(text: str | None) -> Secret[str]:
+    if text is None:
+        raise CliError(Exit.USAGE, "--v3 needs --v3-passphrase")
+    try:
+        return read_secret(parse_passphrase_source(text))
+    except PassphraseError as error:
+        raise CliError(Exit.USAGE, str(error)) from None
+
+
+def _read(source: str) -> Secret[bytes]:
+    try:
+        if source == "-":
+            raw = Secret(sys.stdin.buffer.read(MAX_KEY_FILE_BYTES + 1))
+        else:
+            with Path(source).open("rb") as file:
+                raw = Secret(file.read(MAX_KEY_FILE_BYTES + 1))
+    except OSError as error:
+        raise CliError(Exit.USAGE, f"{source}: {error.strerror}") from None
+    if len(raw.reveal()) > MAX_KEY_FILE_BYTES:
+        raise CliError(Exit.USAGE, f"{source}: too large for a key")
+    return raw
+
+
+def _raw_key(raw: Secret[bytes]) -> Secret[bytes]:
+    try:
+        return Secret(parse_bytes32(raw.reveal().decode("ascii").strip()))
+    except (CodecError, UnicodeDecodeError):
+        raise CliError(Exit.USAGE, "the key must be 0x and 64 hex digits; a v3 JSON file needs --v3") from None
+
+
+def _v3_key(raw: Secret[bytes], source: str | None) -> Secret[bytes]:
+    try:
+        return import_v3(raw.reveal(), _source(source))
+    except V3Error as error:
+        raise CliError(Exit.FAILED, str(error)) from None
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CliError(Exit.FAILED, f"{path}: {error.strerror}") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,110 @@
+"""The process: opens the gateway, lets agents and the operator in, and drains when told to stop.
+
+Must not know what requests mean.  Theory: the doors open last and close first, so no request ever meets half a gateway;
+what is still under way at the end is on disk, and the next start finds it.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import structlog
+from aiohttp import web
+
+from gateway.api.deps import ApiDeps, ApiSettings
+from gateway.api.server import build_api
+from gateway.app import open_gateway
+from gateway.config import Config
+from gateway.graph import Gateway
+from gateway.logs import configure_logging
+from gateway.operator.services import Services, routes_of
+from gateway.operator.socket import operator_socket
+from wallets.sealing import Sealer
+
+EXIT_BROKEN = 70  # EX_SOFTWARE: the supervisor should start us again
+MAX_FIELD_BYTES = 65_536
+
+log = structlog.get_logger()
+
+
+async def serve(config: Config, environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or SIGINT (0), or until the store breaks (EXIT_BROKEN). Raises what a failed start raises.
+
+    Prints one JSON line on standard output once agents may come.
+    """
+    configure_logging(config.log)
+    stop, broken = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_broken() -> None:
+        broken.set()
+        stop.set()
+
+    async with open_gateway(config, environ) as gateway:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loops = gateway.loops(on_broken)
+        loops.start()
+        try:
+            async with operator_socket(_services(gateway), config.server.operator_socket), _door(gateway, on_broken):
+                await stop.wait()
+        finally:
+            await gateway.spend.drain(config.server.shutdown_timeout_s)
+            await loops.stop(config.server.shutdown_timeout_s)
+    log.info("gateway.stopped", broken=broken.is_set())
+    return EXIT_BROKEN if broken.is_set() else 0
+
+
+@contextlib.asynccontextmanager
+async def _door(gateway: Gateway, on_broken: Callable[[], None]) -> AsyncIterator[None]:
+    server = gateway.config.server
+    runner = web.AppRunner(
+        build_api(_deps(gateway, on_broken)),
+        access_log=None,
+        max_field_size=MAX_FIELD_BYTES,
+        max_line_size=MAX_FIELD_BYTES,
+        shutdown_timeout=server.shutdown_timeout_s,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, server.host, server.port).start()
+        host, port = runner.addresses[0][:2]
+        sys.stdout.write(json.dumps({"base_url": f"http://{host}:{port}"}) + "\n")
+        sys.stdout.flush()
+        log.info("gateway.ready", host=host, port=port, vendors=sorted(gateway.vendors))
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _services(gateway: Gateway) -> Services:
+    parts = gateway.parts
+    return Services(
+        store=parts.store,
+        clock=parts.clock,
+        entropy=parts.entropy,
+        routes=routes_of(gateway.vendors.values()),
+        own_addresses=frozenset(parts.own_addresses),
+        payees_changed=gateway.refresh_guard,
+    )
+
+
+def _deps(gateway: Gateway, on_broken: Callable[[], None]) -> ApiDeps:
+    parts, server = gateway.parts, gateway.config.server
+    return ApiDeps(
+        store=parts.store,
+        spend=gateway.spend,
+        vendors=gateway.vendors,
+        heads=gateway.heads,
+        sealer=Sealer(parts.data_key),
+        clock=parts.clock,
+        entropy=parts.entropy,
+        sightings=gateway.sightings.of,
+        ready=gateway.reasons_not_ready,
+        broken=lambda: parts.store.broken,
+        on_broken=on_broken,
+        settings=ApiSettings(buffer_bytes=server.max_paid_body_bytes, stream_bytes=server.max_body_bytes),
+    )
