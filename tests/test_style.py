@@ -13,7 +13,7 @@ PRODUCT = ("contracts", "wallets", "gateway")
 RINGS: dict[str, tuple[str, ...]] = {
     "contracts": ("contracts",),
     "wallets": ("contracts", "wallets"),
-    "gateway.core": ("contracts", "gateway.core"),
+    "gateway.core": ("contracts", "wallets.secret", "gateway.core"),
     "gateway.ports": ("contracts", "wallets.secret", "gateway.core", "gateway.http.port"),
     "gateway.http": ("contracts", "gateway.core", "gateway.http"),
     "gateway.rails": ("contracts", "gateway.core", "gateway.rails"),

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import structlog
 from aiohttp import web
@@ -19,7 +20,7 @@ from gateway.core.records import ApiKey
 from gateway.ports import Clock, Entropy, Store
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}", re.ASCII)
-_NO_PARAMETERS: Mapping[str, str] = {}
+_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 log = structlog.get_logger()
 

@@ -80,7 +80,7 @@ def _budget(value: object, at: str, routes: RouteNames) -> BudgetAsked:
     vendor, route = members.get("vendor"), members.get("route")
     if vendor is not None and (not isinstance(vendor, str) or vendor not in routes):
         raise _bad("vendor is the name of a vendor of GET /v1/vendors, or null", f"{at}/vendor")
-    if route is not None and (vendor is None or route not in routes[vendor]):
+    if route is not None and (vendor is None or not isinstance(route, str) or route not in routes[vendor]):
         raise _bad("route is the name of a route of that vendor, or null", f"{at}/route")
     return BudgetAsked(limit_base, window_s, vendor, route)
 

@@ -14,7 +14,7 @@ from gateway.cli.exits import CliError, Exit
 from gateway.cli.output import print_error
 from gateway.cli.verbs_operator import VERBS, run_verb
 
-Run = Callable[[argparse.Namespace], Exit]
+Run = Callable[[argparse.Namespace], int]
 
 GROUPS = {
     "account": "accounts and their credit",
@@ -32,16 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = build_parser().parse_args(argv)
     try:
-        exit_code: Exit = arguments.run(arguments)
+        exit_code: int = arguments.run(arguments)
     except CliError as error:
         print_error(error, as_json=arguments.json)
-        exit_code = error.exit_code
+        exit_code = int(error.exit_code)
     except KeyboardInterrupt:
-        exit_code = Exit.FAILED
+        exit_code = int(Exit.FAILED)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         sys.stderr.close()
-        exit_code = Exit.FAILED
-    return int(exit_code)
+        exit_code = int(Exit.FAILED)
+    return exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:

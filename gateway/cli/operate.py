@@ -8,6 +8,7 @@ import asyncio
 import errno
 import json
 import os
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from gateway.operator.registry import operate
 from gateway.operator.services import Services, routes_of
 from gateway.operator.socket import user_name
 from gateway.store.core import StoreBroken
+from gateway.store.load import BookBroken
 from gateway.store.sqlite import SqliteStore, StoreInUse
 from gateway.system import SystemClock, SystemEntropy
 from gateway.vendor_config import make_vendor
@@ -82,6 +84,8 @@ async def _run_here(config: Config, name: str, parameters: Mapping[str, object])
             Exit.UNREACHABLE,
             f"{path} is in use, and nobody listens at {config.server.operator_socket}: the server is starting or stopping",
         ) from None
+    except (StoreBroken, BookBroken, sqlite3.Error) as error:
+        raise CliError(Exit.FAILED, f"{path}: {error}") from None
     vendors = [make_vendor(vendor, config.vendor_terms(label)) for label, vendor in config.vendors.items()]
     services = Services(
         store=store,

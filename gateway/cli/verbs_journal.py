@@ -22,7 +22,7 @@ from gateway.cli.shape import verified
 from gateway.config import Config
 from gateway.core.journal import GENESIS, JournalError, verify
 
-AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], Exit]], argparse.ArgumentParser]
+AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 
 
 def add(leaf: AddLeaf) -> None:

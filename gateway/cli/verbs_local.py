@@ -10,6 +10,7 @@ import http.client
 import importlib
 import os
 import secrets
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from gateway.cli.output import print_json
 from gateway.cli.setting import config_path, read_config, read_secret
 from gateway.config import Config
 from gateway.store.core import StoreBroken
+from gateway.store.load import BookBroken
 from gateway.store.sqlite import SqliteStore, StoreInUse
 from wallets.keyfile import KeystoreError, Kind
 from wallets.keystore import Keystore
 from wallets.passphrase import PassphraseError, SourceKind, parse_passphrase_source
 
-AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], Exit]], argparse.ArgumentParser]
+AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 HEALTH_TIMEOUT_S = 3.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
@@ -153,15 +155,15 @@ def _make_database(config: Config) -> list[str]:
 
     try:
         asyncio.run(create())
-    except (StoreInUse, StoreBroken) as error:
+    except (StoreInUse, StoreBroken, BookBroken, sqlite3.Error) as error:
         raise CliError(Exit.UNREACHABLE, str(error)) from None
     return [str(config.store.path)]
 
 
-def _serve(arguments: argparse.Namespace) -> Exit:
+def _serve(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config)
-    # By name and now: web3 alone takes longer to import than any other verb takes to run.
-    return Exit(importlib.import_module("gateway.app").serve(config))
+    # By name and now: web3 and the server take longer to import than any other verb takes to run.
+    return int(importlib.import_module("gateway.cli.serving").run(config))
 
 
 def _health(arguments: argparse.Namespace) -> Exit:

@@ -21,7 +21,7 @@ from wallets.passphrase import PassphraseError, parse_passphrase_source
 from wallets.secret import Secret
 from wallets.v3 import V3Error, export_v3, import_v3
 
-AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], Exit]], argparse.ArgumentParser]
+AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 MAX_KEY_FILE_BYTES = 16 * 1024
 SOURCE_HELP = "where the v3 file's passphrase is: env:NAME, file:/path or credential:name"
 

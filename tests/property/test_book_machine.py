@@ -7,7 +7,7 @@ who has paid what.
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -51,8 +51,55 @@ CAPS = {"vpsagent": 30}
 KEYS = {"key_1": "acc_1", "key_2": "acc_1", "key_3": "acc_2"}
 BUDGETS = {"key_2": (Budget("bud_1", 60, 3_600), Budget("bud_2", 40, 7_200, "vpsagent"))}
 AMOUNTS = st.integers(1, 40)
-DELIVERIES = st.sampled_from([*Delivery, Delivery.DELIVERED])
-FAULTS = st.sampled_from(Fault)
+LIMITS = make_limits(open_payments_per_vendor=8, exposure_base=150, unpaid_deliveries=6)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an agent asks for."""
+
+    key: str
+    wallet: bytes
+    vendor: str
+    hold: int
+    value: int
+    request: int
+    idempotency: int | None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said about a payment; which fields matter depends on `what`."""
+
+    what: str
+    delivery: Delivery
+    fault: Fault
+    charge: Charge
+    share: int
+    number: int
+    flag: bool
+
+
+WANTED = st.builds(
+    Wanted,
+    key=st.sampled_from(sorted(KEYS)),
+    wallet=st.sampled_from(WALLETS),
+    vendor=st.sampled_from(VENDORS),
+    hold=AMOUNTS,
+    value=AMOUNTS,
+    request=st.integers(1, 200),
+    idempotency=st.none() | st.integers(1, 40),
+)
+SAID = st.builds(
+    Said,
+    what=st.sampled_from(["outcome", "outcome", "settled", "settled", "dead", "deadline", "resolved", "answered"]),
+    delivery=st.sampled_from(Delivery),
+    fault=st.sampled_from(Fault),
+    charge=st.sampled_from(Charge),
+    share=st.sampled_from([4, 4, 4, 0, 1, 3, 5]),
+    number=st.integers(0, 99),
+    flag=st.booleans(),
+)
 
 
 @dataclass
@@ -155,6 +202,12 @@ class Model:
                 self.used[budget_id] -= paid.hold - paid.paid
 
 
+Follow = Callable[[Paid, Result], None]
+
+
+Follow = Callable[[Paid, Result], None]
+
+
 class BookMachine(RuleBasedStateMachine):
     """Posts generated commands, in groups of its own choosing, and checks the promises after each."""
 
@@ -167,7 +220,7 @@ class BookMachine(RuleBasedStateMachine):
         self.view.load(self.core.book)
         self.model = Model()
         self.now_ms = NOW_MS
-        self.count = 0
+        self.count = self.bought = 0
         self.pending: list[tuple[Command, Callable[[Result], None]]] = []
 
     def open(self) -> StoreCore:
@@ -199,7 +252,7 @@ class BookMachine(RuleBasedStateMachine):
         for (_, check), result in zip(pending, results, strict=True):
             check(result)
 
-    @initialize(funded=st.booleans())
+    @initialize(funded=st.sampled_from([True, True, False]))
     def found(self, *, funded: bool) -> None:
         """Open accounts and keys, mostly with money to begin with."""
         commands: list[Command] = [c.OpenAccount(make_account(n)) for n in (1, 2)]
@@ -232,7 +285,7 @@ class BookMachine(RuleBasedStateMachine):
 
         self.send(command, check, more=more)
 
-    @rule(wallet=st.sampled_from(WALLETS), change=st.integers(-40, 200), more=st.booleans())
+    @rule(wallet=st.sampled_from(WALLETS), change=st.sampled_from([-40, -1, 0, 1, 50, 200]), more=st.booleans())
     def look_at_wallet(self, wallet: bytes, change: int, *, more: bool) -> None:
         """The chain says what the wallet holds: more, less or the same."""
         self.flush()
@@ -268,49 +321,26 @@ class BookMachine(RuleBasedStateMachine):
 
     # purchases
 
-    @rule(
-        key=st.sampled_from(sorted(KEYS)),
-        wallet=st.sampled_from(WALLETS),
-        vendor=st.sampled_from(VENDORS),
-        hold=AMOUNTS,
-        value=AMOUNTS,
-        request=st.integers(1, 12),
-        idempotency=st.none() | st.integers(1, 6),
-        more=st.booleans(),
-    )
-    def purchase(
-        self,
-        key: str,
-        wallet: bytes,
-        vendor: str,
-        hold: int,
-        value: int,
-        request: int,
-        idempotency: int | None,
-        *,
-        more: bool,
-    ) -> None:
-        """An agent buys, perhaps what it asked for before, with or without a key."""
-        self.count += 1
-        account = KEYS[key]
+    def buy(self, what: Wanted, *, more: bool) -> str:
+        """Ask for a purchase, perhaps for what was asked before; return the id that it has if it is made."""
+        self.bought += 1
         payment = make_payment(
-            self.count,
-            account_id=account,
-            key_id=key,
-            vendor=vendor,
-            hold_base=hold,
-            terms=make_terms(self.count, wallet=wallet, value_base=value),
-            fingerprint=request.to_bytes(32, "big"),
-            idempotency_key=None if idempotency is None else f"idem {idempotency}",
+            self.bought,
+            account_id=KEYS[what.key],
+            key_id=what.key,
+            vendor=what.vendor,
+            hold_base=what.hold,
+            terms=make_terms(self.bought, wallet=what.wallet, value_base=what.value),
+            fingerprint=what.request.to_bytes(32, "big"),
+            idempotency_key=None if what.idempotency is None else f"idem {what.idempotency}",
             created_at_ms=self.now_ms,
             delivery_deadline_ms=self.now_ms + HOUR_MS,
         )
-        limits = make_limits(open_payments_per_vendor=8, exposure_base=150, unpaid_deliveries=6)
-        attempt = make_attempt(self.count, value_base=value)
-        check = self.checked_purchase(payment, limits)
-        self.send(c.Purchase(payment, attempt, limits, self.now_ms), check, more=more)
+        command = c.Purchase(payment, make_attempt(self.bought, value_base=what.value), LIMITS, self.now_ms)
+        self.send(command, self.checked_purchase(payment), more=more)
+        return payment.id
 
-    def checked_purchase(self, payment: Payment, limits: c.AccountLimits) -> Callable[[Result], None]:
+    def checked_purchase(self, payment: Payment) -> Callable[[Result], None]:
         """Return the model's view of a purchase's result."""
         at_ms, account, wallet = self.now_ms, payment.account_id, payment.terms.wallet
         value = payment.terms.value_base
@@ -323,15 +353,14 @@ class BookMachine(RuleBasedStateMachine):
                 assert value <= spare
                 assert not {"all", f"vendor:{payment.vendor}", f"wallet:0x{wallet.hex()}"} & model.frozen
                 mine = [p for p in model.payments.values() if p.account == account and p.charge is Charge.HELD]
-                assert sum(p.vendor == payment.vendor for p in mine) < limits.open_payments_per_vendor
-                assert sum(p.value for p in mine if p.wallet == wallet) + value <= limits.exposure_base
+                assert sum(p.vendor == payment.vendor for p in mine) < LIMITS.open_payments_per_vendor
+                assert sum(p.value for p in mine if p.wallet == wallet) + value <= LIMITS.exposure_base
                 windows = model.use_budgets(payment.key_id, payment.vendor, payment.hold_base, at_ms)
                 model.payments[payment.id] = Paid(
                     *(account, payment.key_id, payment.vendor, wallet, payment.hold_base, value),
                     *(payment.delivery_deadline_ms, windows),
                 )
             elif isinstance(result, Attached):
-                assert result.payment_id in model.payments
                 assert model.payments[result.payment_id].account == account
             elif result.code == "insufficient_balance":
                 assert payment.hold_base > model.available(account)
@@ -340,155 +369,155 @@ class BookMachine(RuleBasedStateMachine):
 
         return check
 
-    def any_payment(self, pick: int) -> str:
-        """Return the id of a purchase that was tried, or of none."""
-        return f"pay_{1 + pick % (self.count + 1):04}"
-
-    @rule(pick=st.integers(0, 999), delivery=DELIVERIES, fault=FAULTS, answered=st.booleans(), more=st.booleans())
-    def outcome(self, pick: int, delivery: Delivery, fault: Fault, *, answered: bool, more: bool) -> None:
-        """The vendor answers, once or again, for better or worse."""
-        payment_id, at_ms = self.any_payment(pick), self.now_ms
-        resource = make_resource(pick, payment_id=payment_id) if delivery is Delivery.DELIVERED and answered else None
-        answer = make_answer(payment_id=payment_id) if answered else None
-        command = c.RecordOutcome(payment_id, delivery, fault, 200, answer, resource, at_ms)
+    def say(self, payment_id: str, said: Said, *, more: bool) -> None:
+        """Let something be said about a payment: by the vendor, by the chain, by the clock, by the operator."""
+        at_ms = self.now_ms
+        command, follow = getattr(self, f"say_{said.what}")(payment_id, said, at_ms)
 
         def check(result: Result) -> None:
             paid = self.model.payments.get(payment_id)
-            if paid is None:
+            if paid is not None:
+                follow(paid, result)
+            elif said.what == "answered":
+                assert result == Done(changed=False)
+            else:
                 assert isinstance(result, Refused)
-                return
-            if delivery in DELIVERY_MOVES[paid.delivery]:
-                paid.delivery, paid.fault = delivery, fault
-                self.model.follow(paid, at_ms)
+                assert result.code == "not_found"
 
-        # A resource needs its owner's account; whose payment this is, only the model knows.
-        owner = self.model.payments.get(payment_id)
-        if resource is not None:
-            resource = None if owner is None else replace(resource, account_id=owner.account)
-            command = replace(command, resource=resource)
         self.send(command, check, more=more)
 
-    @rule(pick=st.integers(0, 999), share=st.integers(0, 5), other=st.booleans(), more=st.booleans())
-    def settled(self, pick: int, share: int, *, other: bool, more: bool) -> None:
-        """A final block shows a collection: in part, whole, of nothing, a second time, or under another's log."""
-        payment_id, at_ms = self.any_payment(pick), self.now_ms
+    def say_outcome(self, payment_id: str, said: Said, at_ms: int) -> tuple[Command, Follow]:
+        """The vendor answers, once or again, for better or worse."""
+        answer = make_answer(payment_id=payment_id) if said.flag else None
+        owner = self.model.payments.get(payment_id)
+        resource = None
+        if said.flag and said.delivery is Delivery.DELIVERED and owner is not None:
+            resource = make_resource(said.number, payment_id=payment_id, account_id=owner.account)
+
+        def follow(paid: Paid, result: Result) -> None:
+            assert isinstance(result, Done)
+            if said.delivery in DELIVERY_MOVES[paid.delivery]:
+                assert result.changed
+                paid.delivery, paid.fault = said.delivery, said.fault
+                self.model.follow(paid, at_ms)
+
+        return c.RecordOutcome(payment_id, said.delivery, said.fault, 200, answer, resource, at_ms), follow
+
+    def say_settled(self, payment_id: str, said: Said, at_ms: int) -> tuple[Command, Follow]:
+        """A final block shows a collection: in part, whole, too much, a second time, or by a log of something else."""
         known = self.model.payments.get(payment_id)
-        whole = 1 if known is None else known.value
-        value = whole * share // 4
-        log = 0 if other else pick
+        value = (1 if known is None else known.value) * said.share // 4
+        log = said.number % 3 if said.flag else int(payment_id[4:])
         evidence = make_evidence(20_000 + log, payment_id=payment_id, value_base=value)
 
-        def check(result: Result) -> None:
-            paid = self.model.payments.get(payment_id)
-            if paid is None or not isinstance(result, Done):
-                assert isinstance(result, Refused)
-                return
-            if result.changed:
-                assert paid.promised
-                assert 0 < value <= paid.value
+        def follow(paid: Paid, result: Result) -> None:
+            fits = paid.promised and 0 < value <= paid.value
+            if isinstance(result, Refused):
+                assert result.code == "evidence_mismatch"
+                assert not fits or said.flag
+            elif result.changed:
+                assert fits
                 paid.settled = value
                 self.model.tokens[paid.wallet] -= value
                 self.model.follow(paid, at_ms)
             else:
                 assert paid.settled is not None
 
-        self.send(c.RecordSettled(payment_id, evidence, at_ms), check, more=more)
+        return c.RecordSettled(payment_id, evidence, at_ms), follow
 
-    @rule(pick=st.integers(0, 999), canceled=st.booleans(), more=st.booleans())
-    def dead(self, pick: int, *, canceled: bool, more: bool) -> None:
+    def say_dead(self, payment_id: str, said: Said, at_ms: int) -> tuple[Command, Follow]:
         """A final block shows that nothing can be collected any more."""
-        payment_id, at_ms = self.any_payment(pick), self.now_ms
-        kind = "canceled" if canceled else "unused"
-        evidence = make_evidence(30_000 + self.count, kind=kind, payment_id=payment_id)
+        kind = "canceled" if said.flag else "unused"
+        evidence = make_evidence(30_000 + said.number, kind=kind, payment_id=payment_id)
 
-        def check(result: Result) -> None:
-            paid = self.model.payments.get(payment_id)
-            if paid is None:
-                assert isinstance(result, Refused)
-            elif isinstance(result, Done) and result.changed:
+        def follow(paid: Paid, result: Result) -> None:
+            if isinstance(result, Refused):
+                assert result.code == "evidence_mismatch"
+                assert paid.settled is not None or said.flag
+            elif result.changed:
                 assert paid.promised
                 paid.dead = True
                 self.model.follow(paid, at_ms)
-            elif isinstance(result, Done):
-                assert paid.dead
             else:
-                assert paid.settled is not None or canceled
+                assert paid.dead
 
-        self.send(c.RecordDead(payment_id, evidence, at_ms), check, more=more)
+        return c.RecordDead(payment_id, evidence, at_ms), follow
 
-    @rule(pick=st.integers(0, 999), more=st.booleans())
-    def deadline(self, pick: int, *, more: bool) -> None:
+    def say_deadline(self, payment_id: str, _: Said, at_ms: int) -> tuple[Command, Follow]:
         """The time for delivery may have passed."""
-        payment_id, at_ms = self.any_payment(pick), self.now_ms
 
-        def check(_: Result) -> None:
-            paid = self.model.payments.get(payment_id)
-            if paid is None or paid.charge is not Charge.HELD or paid.settled is None or paid.disputed:
-                return
-            if paid.delivery in {Delivery.NONE, Delivery.UNKNOWN} and at_ms >= paid.deadline_ms:
+        def follow(paid: Paid, _: Result) -> None:
+            waiting = paid.charge is Charge.HELD and paid.settled is not None and not paid.disputed
+            if waiting and paid.delivery in {Delivery.NONE, Delivery.UNKNOWN} and at_ms >= paid.deadline_ms:
                 paid.fault = Fault.VENDOR
                 self.model.dispute(paid, at_ms)
 
-        self.send(c.PassDeadline(payment_id, at_ms), check, more=more)
+        return c.PassDeadline(payment_id, at_ms), follow
 
-    @rule(pick=st.integers(0, 999), charge=st.sampled_from(Charge), more=st.booleans())
-    def resolve(self, pick: int, charge: Charge, *, more: bool) -> None:
+    def say_resolved(self, payment_id: str, said: Said, at_ms: int) -> tuple[Command, Follow]:
         """The operator decides a dispute, if it is one."""
-        payment_id, at_ms = self.any_payment(pick), self.now_ms
 
-        def check(result: Result) -> None:
-            paid = self.model.payments.get(payment_id)
-            open_dispute = paid is not None and paid.disputed and paid.charge is Charge.HELD
-            assert isinstance(result, Done) == (open_dispute and charge in {Charge.CAPTURED, Charge.REFUNDED})
-            if isinstance(result, Done) and paid is not None:
-                self.model.close(paid, charge, at_ms)
+        def follow(paid: Paid, result: Result) -> None:
+            open_dispute = paid.disputed and paid.charge is Charge.HELD
+            assert isinstance(result, Done) == (open_dispute and said.charge in {Charge.CAPTURED, Charge.REFUNDED})
+            if isinstance(result, Done):
+                self.model.close(paid, said.charge, at_ms)
 
-        self.send(c.ResolveDispute(payment_id, charge, "me", at_ms), check, more=more)
+        return c.ResolveDispute(payment_id, said.charge, "me", at_ms), follow
 
-    @rule(pick=st.integers(0, 999), more=st.booleans())
-    def answered(self, pick: int, *, more: bool) -> None:
+    def say_answered(self, payment_id: str, _: Said, at_ms: int) -> tuple[Command, Follow]:
         """The agent has its answer."""
-        self.send(c.MarkAnswered(self.any_payment(pick), self.now_ms), lambda _: None, more=more)
+        return c.MarkAnswered(payment_id, at_ms), lambda _paid, _result: None
+
+    @rule(wanted=st.lists(WANTED, min_size=1, max_size=3), said=st.lists(st.tuples(SAID, st.booleans()), max_size=6))
+    def lives(self, wanted: list[Wanted], said: list[tuple[Said, bool]]) -> None:
+        """Purchases, and what is said about the last of them from its first moment on, also within one group."""
+        for what in wanted:
+            payment_id = self.buy(what, more=True)
+        for words, more in said:
+            self.say(payment_id, words, more=more)
+
+    @rule(pick=st.integers(0, 30), said=SAID, more=st.booleans())
+    def later(self, pick: int, said: Said, *, more: bool) -> None:
+        """Something is said about an older purchase, one that is open if there is any, or about none."""
+        held = [name for name, paid in self.model.payments.items() if paid.charge is Charge.HELD]
+        candidates = [*held, *held, *self.model.payments, "pay_0000"]
+        self.say(candidates[pick % len(candidates)], said, more=more)
 
     # rights and sightings
 
-    @rule(
-        scope=st.sampled_from(["all", *(f"vendor:{v}" for v in VENDORS), *(f"wallet:0x{w.hex()}" for w in WALLETS)]),
-        frozen=st.sampled_from([False, False, True]),
-        more=st.booleans(),
-    )
-    def freeze(self, scope: str, *, frozen: bool, more: bool) -> None:
-        """The operator stops something, or more often lets it go on."""
+    @rule()
+    def thaw(self) -> None:
+        """The operator lets everything go on."""
+        for scope in sorted(self.model.frozen):
+            self.freeze(scope, frozen=False)
+        self.flush()
+
+    def freeze(self, scope: str, *, frozen: bool) -> None:
+        """Set or lift a freeze, with more to come."""
 
         def check(_: Result) -> None:
             (self.model.frozen.add if frozen else self.model.frozen.discard)(scope)
 
-        self.send(c.SetFreeze(scope, frozen=frozen, reason="", by="me", at_ms=self.now_ms), check, more=more)
+        self.send(c.SetFreeze(scope, frozen=frozen, reason="", by="me", at_ms=self.now_ms), check, more=True)
 
-    @rule(n=st.integers(1, 4), like=st.integers(1, 2), close=st.booleans(), more=st.booleans())
-    def task(self, n: int, like: int, *, close: bool, more: bool) -> None:
-        """Somebody asks a human, or is answered."""
-        command: Command = c.OpenTask(make_task(n, subject=f"subject {like}"))
-        if close:
-            command = c.CloseTask(f"task_{n}", "done", "me", self.now_ms)
-        self.send(command, lambda _: None, more=more)
-
-    @rule(n=st.integers(4, 6), more=st.booleans())
-    def spare_keys(self, n: int, *, more: bool) -> None:
-        """Keys come and go, more than once."""
-        self.send(c.AddKey(make_key(n)), lambda _: None, more=True)
-        self.send(c.RevokeKey(f"key_{n}", "acc_1", self.now_ms), lambda _: None, more=more)
-
-    @rule(pick=st.integers(0, 999), amount=AMOUNTS, more=st.booleans())
-    def sightings(self, pick: int, amount: int, *, more: bool) -> None:
-        """The smaller commands, all at once: prices, payees, cursors, resources, free answers."""
+    @rule(n=st.integers(0, 30), amount=AMOUNTS, close=st.booleans(), more=st.booleans())
+    def housekeeping(self, n: int, amount: int, *, close: bool, more: bool) -> None:
+        """The smaller commands, all at once: freezes, keys, tasks, prices, payees, cursors, resources, free answers."""
+        if n == 0:
+            self.freeze("all", frozen=True)
+        task: Command = c.OpenTask(make_task(n % 4, subject=f"subject {n % 2}"))
         commands: list[Command] = [
+            c.AddKey(make_key(4 + n % 3)),
+            c.RevokeKey(f"key_{4 + n % 3}", "acc_1", self.now_ms),
+            c.CloseTask(f"task_{n % 4}", "done", "me", self.now_ms) if close else task,
+            task,
             c.ObservePrice("vpsagent", "item", amount, self.now_ms),
             c.ApprovePrice("vpsagent", "item", amount, "me", self.now_ms),
-            c.ApprovePayee("vpsagent", CHAIN_ID, bytes([pick % 5]) + PAYEE[1:], "me", self.now_ms),
-            c.MoveCursor(CHAIN_ID, pick, bytes(32), self.now_ms),
-            c.UpdateResource("vpsagent", f"srv_{pick:04}", "stopped", None, self.now_ms),
-            c.Remember("acc_1", f"idem {pick % 7}", (pick % 3).to_bytes(32, "big"), make_answer(payment_id="")),
+            c.ApprovePayee("vpsagent", CHAIN_ID, bytes([n % 5]) + PAYEE[1:], "me", self.now_ms),
+            c.MoveCursor(CHAIN_ID, n, bytes(32), self.now_ms),
+            c.UpdateResource("vpsagent", f"srv_{n:04}", "stopped", None, self.now_ms),
+            c.Remember("acc_1", f"idem {n % 5}", (n % 3).to_bytes(32, "big"), make_answer(payment_id="")),
         ]
         for command in commands:
             self.send(command, lambda _: None, more=True)
@@ -604,8 +633,8 @@ class BookMachine(RuleBasedStateMachine):
 
 
 BookMachine.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=50,
+    max_examples=50,
+    stateful_step_count=30,
     deadline=None,
     derandomize=True,  # the same lives on every machine; raise max_examples and drop this to look further
     suppress_health_check=list(HealthCheck),

@@ -1,0 +1,42 @@
+"""`gateway serve`: the server's life as an exit code.
+
+Must not know what is served.  Theory: a supervisor starts the process again after a crash but not for ever, so a start that
+can never succeed (configuration, keys, another owner) ends with a code of its own and a line that says why.
+"""
+
+import asyncio
+import os
+import sqlite3
+
+import uvloop
+
+from gateway.chains.quorum import WrongChainError
+from gateway.chains.startup import TokenMismatch
+from gateway.cli.exits import CliError, Exit
+from gateway.config import Config
+from gateway.operator.socket import SocketInUse
+from gateway.ports import ChainDisagreement, ChainUnavailable
+from gateway.serve import serve
+from gateway.store.core import StoreBroken
+from gateway.store.load import BookBroken
+from gateway.store.sqlite import StoreInUse
+from wallets.keyfile import KeystoreError
+from wallets.passphrase import PassphraseError
+from wallets.watermark import WatermarkError
+
+_CONFIG = (KeystoreError, PassphraseError, WatermarkError, WrongChainError, TokenMismatch)
+_UNREACHABLE = (StoreInUse, SocketInUse, ChainUnavailable, ChainDisagreement, OSError)
+_FAILED = (StoreBroken, BookBroken, sqlite3.Error)
+
+
+def run(config: Config) -> int:
+    """Serve until told to stop; return the server's own exit code. Raises CliError for a start that failed."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve(config, os.environ))
+    except _CONFIG as error:
+        raise CliError(Exit.CONFIG, str(error)) from None
+    except _UNREACHABLE as error:
+        raise CliError(Exit.UNREACHABLE, str(error)) from None
+    except _FAILED as error:
+        raise CliError(Exit.FAILED, str(error)) from None
