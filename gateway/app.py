@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -20,6 +21,7 @@ from gateway.config import ChainConfig, Config
 from gateway.core.view import View
 from gateway.graph import Gateway, Parts, assemble
 from gateway.http.client import HttpUpstream
+from gateway.store.core import StoreCore
 from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemClock, SystemEntropy
 from wallets.guard import Guard
@@ -31,15 +33,32 @@ from wallets.watermark import Watermark
 log = structlog.get_logger()
 
 
+def _as_they_are(parts: Parts) -> Parts:
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Fittings:
+    """Where a crash test reaches in: the store's core, and every part before the graph is assembled. Changes nothing itself."""
+
+    store_core: type[StoreCore] = StoreCore
+    refit: Callable[[Parts], Parts] = _as_they_are
+
+
+USUAL = Fittings()
+
+
 @contextlib.asynccontextmanager
-async def open_gateway(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    config: Config, environ: Mapping[str, str], fittings: Fittings = USUAL
+) -> AsyncIterator[Gateway]:
     """Open everything, yield the assembled gateway, close everything.
 
     Raises what the parts raise: ConfigError, KeystoreError, StoreInUse, WrongChainError, TokenMismatch, ...
     """
     async with contextlib.AsyncExitStack() as stack:
         unlocked = await asyncio.to_thread(_unlock, config, environ)
-        store = await SqliteStore.open(config.store.path, config.book_rules())
+        store = await SqliteStore.open(config.store.path, config.book_rules(), fittings.store_core)
         stack.push_async_callback(store.close)
         watermark = _watermark(config)
         stack.callback(watermark.close)
@@ -70,7 +89,7 @@ async def open_gateway(config: Config, environ: Mapping[str, str]) -> AsyncItera
             entropy=entropy,
             own_addresses=own,
         )
-        gateway = assemble(config, parts)
+        gateway = assemble(config, fittings.refit(parts))
         await gateway.prepare()
         yield gateway
 

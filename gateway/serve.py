@@ -16,7 +16,7 @@ from aiohttp import web
 
 from gateway.api.deps import ApiDeps, ApiSettings
 from gateway.api.server import build_api
-from gateway.app import open_gateway
+from gateway.app import USUAL, Fittings, open_gateway
 from gateway.config import Config
 from gateway.graph import Gateway
 from gateway.logs import configure_logging
@@ -25,12 +25,11 @@ from gateway.operator.socket import operator_socket
 from wallets.sealing import Sealer
 
 EXIT_BROKEN = 70  # EX_SOFTWARE: the supervisor should start us again
-MAX_FIELD_BYTES = 65_536
 
 log = structlog.get_logger()
 
 
-async def serve(config: Config, environ: Mapping[str, str]) -> int:
+async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings = USUAL) -> int:
     """Serve until SIGTERM or SIGINT (0), or until the store breaks (EXIT_BROKEN). Raises what a failed start raises.
 
     Prints one JSON line on standard output once agents may come.
@@ -43,7 +42,7 @@ async def serve(config: Config, environ: Mapping[str, str]) -> int:
         broken.set()
         stop.set()
 
-    async with open_gateway(config, environ) as gateway:
+    async with open_gateway(config, environ, fittings) as gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loops = gateway.loops(on_broken)
@@ -61,13 +60,8 @@ async def serve(config: Config, environ: Mapping[str, str]) -> int:
 @contextlib.asynccontextmanager
 async def _door(gateway: Gateway, on_broken: Callable[[], None]) -> AsyncIterator[None]:
     server = gateway.config.server
-    runner = web.AppRunner(
-        build_api(_deps(gateway, on_broken)),
-        access_log=None,
-        max_field_size=MAX_FIELD_BYTES,
-        max_line_size=MAX_FIELD_BYTES,
-        shutdown_timeout=server.shutdown_timeout_s,
-    )
+    api = build_api(_deps(gateway, on_broken))
+    runner = web.ServerRunner(api, shutdown_timeout=server.shutdown_timeout_s)
     await runner.setup()
     try:
         await web.TCPSite(runner, server.host, server.port).start()
@@ -77,6 +71,8 @@ async def _door(gateway: Gateway, on_broken: Callable[[], None]) -> AsyncIterato
         log.info("gateway.ready", host=host, port=port, vendors=sorted(gateway.vendors))
         yield
     finally:
+        api.refuse_new()
+        await api.drain(server.shutdown_timeout_s)
         await runner.cleanup()
 
 
@@ -104,7 +100,6 @@ def _deps(gateway: Gateway, on_broken: Callable[[], None]) -> ApiDeps:
         entropy=parts.entropy,
         sightings=gateway.sightings.of,
         ready=gateway.reasons_not_ready,
-        broken=lambda: parts.store.broken,
         on_broken=on_broken,
         settings=ApiSettings(buffer_bytes=server.max_paid_body_bytes, stream_bytes=server.max_body_bytes),
     )

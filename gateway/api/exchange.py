@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+
 
 import structlog
 from aiohttp import web
@@ -20,7 +20,7 @@ from gateway.core.records import ApiKey
 from gateway.ports import Clock, Entropy, Store
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}", re.ASCII)
-_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Exchange:
     key: ApiKey | None = None
     route: str = "none"
     shown_path: str = ""
-    parameters: Mapping[str, str] = _NO_PARAMETERS
+    parameters: Mapping[str, str] = field(default_factory=dict)
     query: str = ""
     vendor: str | None = None
     payment_id: str | None = None

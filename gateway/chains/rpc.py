@@ -123,7 +123,7 @@ class RpcEndpoint(AsyncHTTPProvider):
 
     async def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> Never:
         """Refuse: web3 would send it outside these bounds, and providers split batches over nodes anyway."""
-        raise NotImplementedError(f"{len(batch_requests)} calls: send them one by one")
+        raise TypeError(f"{len(batch_requests)} calls: send them one by one")
 
     async def close(self) -> None:
         """Close the connections; the endpoint answers no more. Safe to repeat."""

@@ -5,6 +5,7 @@ so there is no second list of names to keep in step.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,13 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         exit_code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except CliError as error:
         print_error(error, as_json=arguments.json)
         exit_code = int(error.exit_code)
     except KeyboardInterrupt:
         exit_code = int(Exit.FAILED)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         exit_code = int(Exit.FAILED)
     return exit_code
 

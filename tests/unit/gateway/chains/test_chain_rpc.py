@@ -54,7 +54,7 @@ async def test_web3_works_over_the_endpoint() -> None:
     """The endpoint is a web3 provider, so relaying and treasury run inside the same bounds."""
     async with endpoint(script("0x10")) as (rpc, _):
         assert await AsyncWeb3(rpc).eth.block_number == 16
-        with pytest.raises(NotImplementedError):
+        with pytest.raises(TypeError):
             await rpc.make_batch_request([])
 
 
