@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from contracts.codec import Address
+from contracts.codec import Address, checksum
 from contracts.tokens import Token
 from gateway.chains.quorum import QuorumChain
 from gateway.chains.rpc import Limits, RpcEndpoint
@@ -21,10 +21,13 @@ from gateway.config import ChainConfig, Config
 from gateway.core.view import View
 from gateway.graph import Gateway, Parts, assemble
 from gateway.http.client import HttpUpstream
+from gateway.ports import Block
+from gateway.store import queries
 from gateway.store.core import StoreCore
 from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemClock, SystemEntropy
 from wallets.guard import Guard
+from wallets.keyfile import KeystoreError
 from wallets.keystore import Keystore, Unlocked
 from wallets.passphrase import read_passphrase
 from wallets.signer import LocalSigner, Signer
@@ -46,6 +49,7 @@ class Fittings:
 
 
 USUAL = Fittings()
+LOST_MARK = 2**62  # a height that no journal reaches: its database counts as an older copy
 
 
 @contextlib.asynccontextmanager
@@ -60,11 +64,12 @@ async def open_gateway(
         unlocked = await asyncio.to_thread(_unlock, config, environ)
         store = await SqliteStore.open(config.store.path, config.book_rules(), fittings.store_core)
         stack.push_async_callback(store.close)
-        watermark = _watermark(config)
+        _require_keys(config, unlocked)
+        watermark = await _watermark(config, store)
         stack.callback(watermark.close)
         chains = {}
         for chain in config.chains.values():
-            opened = _chain(chain)
+            opened = _chain(chain, store.view)
             stack.push_async_callback(opened.close)
             await opened.start()
             await verify_tokens(opened, _tokens_on(config, chain.chain_id))
@@ -99,15 +104,39 @@ def _unlock(config: Config, environ: Mapping[str, str]) -> Unlocked:
     return Keystore(config.keystore.directory).unlock(passphrase)
 
 
-def _watermark(config: Config) -> Watermark:
+def _require_keys(config: Config, unlocked: Unlocked) -> None:
+    for vendor in config.vendors.values():
+        wallet = config.wallets[vendor.wallet]
+        if wallet.address not in unlocked.keys:
+            raise KeystoreError(
+                f"wallets.{wallet.name} ({checksum(wallet.address)}) pays {vendor.name}, and the keystore has no key for it: "
+                "import it with `gateway wallet import`, or name another wallet"
+            )
+
+
+async def _watermark(config: Config, store: SqliteStore) -> Watermark:
+    """Open the signer's mark. One that is missing beside purchases means that nobody knows what was signed (P12)."""
     path = config.keystore.watermark
-    return Watermark.open(path) if path.exists() else Watermark.create(path)
+    if path.exists():
+        return Watermark.open(path)
+    watermark = Watermark.create(path)
+    if config.wallets and await store.query(queries.ANY_PAYMENT):
+        longest_s = max(wallet.max_window_s for wallet in config.wallets.values())
+        watermark.record(LOST_MARK, bytes(32), _now_s() + longest_s)
+    return watermark
 
 
-def _chain(chain: ChainConfig) -> QuorumChain:
+def _chain(chain: ChainConfig, view: View) -> QuorumChain:
     limits = Limits(attempt_s=chain.request_timeout_s)
     endpoints = [RpcEndpoint(url.reveal(), limits) for url in chain.rpc]
-    return QuorumChain(endpoints, chain_id=chain.chain_id, finality=chain.finality, quorum=chain.evidence_quorum)
+    cursor = view.cursors.get(chain.chain_id)
+    return QuorumChain(
+        endpoints,
+        chain_id=chain.chain_id,
+        finality=chain.finality,
+        quorum=chain.evidence_quorum,
+        known_final=None if cursor is None else Block(*cursor),
+    )
 
 
 def _now_s() -> int:

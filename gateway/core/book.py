@@ -118,7 +118,7 @@ class Rows:
     freezes: dict[str, Freeze | None] = field(default_factory=dict)
     payees: list[tuple[str, int, bytes, int]] = field(default_factory=list)
     prices: dict[tuple[str, str], PriceView] = field(default_factory=dict)
-    cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    cursors: dict[int, tuple[int, bytes, int]] = field(default_factory=dict)
 
 
 def _unpaid(payment: Payment) -> bool:
@@ -146,7 +146,7 @@ class Book:
         self.exposure_base: defaultdict[tuple[str, bytes, str], int] = defaultdict(int)
         self.payees: set[tuple[str, int, bytes]] = set()
         self.prices: dict[tuple[str, str], PriceView] = {}
-        self.cursors: dict[int, tuple[int, bytes]] = {}
+        self.cursors: dict[int, tuple[int, bytes, int]] = {}
         self.rows = Rows()
 
     # reading

@@ -233,6 +233,7 @@ class MoveCursor:
     chain_id: int
     block_number: int
     block_hash: bytes
+    block_time_s: int
     at_ms: int
 
 

@@ -182,7 +182,7 @@ def decide_cursor(book: Book, command: c.MoveCursor) -> Result:
     known = book.cursors.get(command.chain_id)
     if known is not None and known[0] >= command.block_number:
         return Done(changed=False)
-    cursor = (command.block_number, command.block_hash)
+    cursor = (command.block_number, command.block_hash, command.block_time_s)
     book.cursors[command.chain_id] = book.rows.cursors[command.chain_id] = cursor
     return Done()
 

@@ -37,7 +37,7 @@ class View:
     unanswered: Unanswered = field(default_factory=Unanswered)
     payees: set[tuple[str, int, bytes]] = field(default_factory=set)
     prices: dict[tuple[str, str], PriceView] = field(default_factory=dict)
-    cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    cursors: dict[int, tuple[int, bytes, int]] = field(default_factory=dict)
     journal_seq: int = 0
     journal_head: bytes = bytes(32)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from gateway.core.commands import Done, ObservePrice, RecordOutcome
+from gateway.core.commands import Command, Done, ObservePrice, RecordOutcome, UpdateResource
 from gateway.core.payment import Delivery, Fault
 from gateway.core.problems import Problem
 from gateway.core.records import Answer, Payment, Resource
@@ -131,8 +131,11 @@ class Presenter:
             at_ms=now_ms,
             note=note,
         )
-        prices = [ObservePrice(payment.vendor, item, base, now_ms) for item, base in reading.prices]
-        result, *_ = await asyncio.gather(self._store.post(command), *(self._store.post(p) for p in prices))
+        seen: list[Command] = [ObservePrice(payment.vendor, item, base, now_ms) for item, base in reading.prices]
+        if reading.state is not None and payment.resource_ref is not None:
+            ref, expires_at_ms = payment.resource_ref, reading.expires_at_ms
+            seen.append(UpdateResource(payment.vendor, ref, reading.state, expires_at_ms, now_ms))
+        result, *_ = await asyncio.gather(self._store.post(command), *(self._store.post(look) for look in seen))
         recorded = result.payment if isinstance(result, Done) and result.payment is not None else payment
         return Outcome(recorded, status, headers, reading.body)
 

@@ -105,7 +105,7 @@ class Tracker:
                 await self._each(self._book_log(token, found) for found in logs)
             await self._each(self._expire(p, final) for p in self._open() if final.time_s >= p.terms.valid_before_s)
             now_ms = self._clock.now_ms()
-            await self._store.post(MoveCursor(self._chain.chain_id, final.number, final.hash, now_ms))
+            await self._store.post(MoveCursor(self._chain.chain_id, final.number, final.hash, final.time_s, now_ms))
             if now_ms >= self._float_due_ms or self._some_wallet_is_empty():
                 await self._observe_floats(final)
                 self._float_due_ms = now_ms + self._float_every_ms
@@ -127,7 +127,7 @@ class Tracker:
     def _wallets(self, token: Token) -> list[bytes]:
         return [w.wallet for w in self._watched if w.token.key == token.key]
 
-    def _start(self, cursor: tuple[int, bytes] | None, final: Block) -> int:
+    def _start(self, cursor: tuple[int, bytes, int] | None, final: Block) -> int:
         """Everything after the cursor; without one, everything since the first signature that is still open."""
         if cursor is not None:
             return cursor[0] + 1

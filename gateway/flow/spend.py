@@ -58,6 +58,7 @@ class Spend:
         self._watermark, self._clock, self._entropy = watermark, clock, entropy
         self._presenting: dict[str, asyncio.Task[Outcome]] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._answered: set[str] = set()  # told, and on its way to the store
 
     async def run(self, call: Call) -> Reply:
         """Serve one call. Raises Problem; then nothing was charged unless the problem names a payment."""
@@ -101,7 +102,7 @@ class Spend:
                 if payment is None or not payment.reclaimable:
                     return await self._join(claimed.payment_id)
         waiting = self._store.view.unanswered.find(call.account_id, call.fingerprint, call.idempotency_key)
-        return None if waiting is None else await self._join(waiting)
+        return None if waiting is None or waiting in self._answered else await self._join(waiting)
 
     async def _admit(self, call: Call) -> tuple[Resource | None, UpstreamRequest]:
         route, vendor = call.match.route, call.vendor
@@ -247,7 +248,8 @@ class Spend:
         payment_id = outcome.payment.id
 
         async def delivered() -> None:
-            self._later(self._post_quietly(MarkAnswered(payment_id, self._clock.now_ms())))
+            self._answered.add(payment_id)
+            self._later(self._mark(payment_id))
 
         return Reply(
             outcome.status or 0,
@@ -265,6 +267,10 @@ class Spend:
     def presenting(self) -> frozenset[str]:
         """Payments whose credential is being presented now; nobody else may present them."""
         return frozenset(self._presenting)
+
+    async def _mark(self, payment_id: str) -> None:
+        await self._post_quietly(MarkAnswered(payment_id, self._clock.now_ms()))
+        self._answered.discard(payment_id)
 
     async def _post_quietly(self, command: MarkAnswered | UpdateResource) -> None:
         result = await self._store.post(command)

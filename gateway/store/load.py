@@ -53,7 +53,7 @@ def load_book(db: sqlite3.Connection, book: Book) -> None:
     for row in db.execute("SELECT * FROM prices"):
         book.prices[row[0], row[1]] = PriceView(*row[2:5])
     for row in db.execute("SELECT * FROM cursors"):
-        book.cursors[row[0]] = (row[1], row[2])
+        book.cursors[row[0]] = (row[1], row[2], row[3])
     for row in db.execute(OPEN_PAYMENTS):
         book.load_payment(col.payment_from(row))
     book.take_rows()

@@ -46,7 +46,7 @@ PUT_FREEZE = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?)"
 DELETE_FREEZE = "DELETE FROM freezes WHERE scope = ?"
 INSERT_PAYEE = "INSERT INTO payees VALUES (?, ?, ?, ?)"
 PUT_PRICE = "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)"
-PUT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)"
+PUT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)"
 
 
 def write_rows(db: sqlite3.Connection, rows: Rows) -> None:
@@ -164,4 +164,4 @@ def _seen(db: sqlite3.Connection, rows: Rows) -> None:
         ]
         db.executemany(PUT_PRICE, prices)
     if rows.cursors:
-        db.executemany(PUT_CURSOR, [(chain_id, number, hash_) for chain_id, (number, hash_) in rows.cursors.items()])
+        db.executemany(PUT_CURSOR, [(chain_id, *cursor) for chain_id, cursor in rows.cursors.items()])

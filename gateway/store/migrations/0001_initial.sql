@@ -237,5 +237,6 @@ CREATE TABLE prices (
 CREATE TABLE cursors (
     chain_id INTEGER PRIMARY KEY,
     block_number INTEGER NOT NULL,
-    block_hash BLOB NOT NULL
+    block_hash BLOB NOT NULL,
+    block_time_s INTEGER NOT NULL
 ) STRICT;

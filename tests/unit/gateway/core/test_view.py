@@ -35,7 +35,10 @@ GROUPS: list[list[Command]] = [
     [make_purchase(6), make_dead(6), c.MarkAnswered("pay_0006", NOW_MS)],
     [make_outcome(2, Delivery.REFUSED, fault=Fault.VENDOR), make_settled(2)],
     [c.SetFreeze("all", frozen=True, reason="drill", by="me", at_ms=NOW_MS), c.RevokeKey("key_1", "acc_1", NOW_MS)],
-    [c.SetFreeze("all", frozen=False, reason="over", by="me", at_ms=NOW_MS), c.MoveCursor(CHAIN_ID, 7, bytes(32), 1)],
+    [
+        c.SetFreeze("all", frozen=False, reason="over", by="me", at_ms=NOW_MS),
+        c.MoveCursor(CHAIN_ID, 7, bytes(32), 1_000, 1),
+    ],
     [c.ApprovePrice(VENDOR, "a", 2, "me", NOW_MS), c.OpenAccount(make_account(2)), make_dead(3), make_credit(2)],
     [],
 ]

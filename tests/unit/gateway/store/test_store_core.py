@@ -53,7 +53,7 @@ LIFE: list[list[Command]] = [
     [make_purchase(6, renews=True, resource_ref="srv_0009"), make_outflow(50)],
     [c.SetFreeze("asset:x", frozen=True, reason="drill", by="me", at_ms=NOW_MS), c.OpenTask(make_task())],
     [c.ApprovePayee(VENDOR, CHAIN_ID, PAYEE, "me", NOW_MS), c.ObservePrice(VENDOR, "a", 1, NOW_MS)],
-    [c.ApprovePrice(VENDOR, "b", 2, "me", NOW_MS), c.MoveCursor(CHAIN_ID, 7, bytes(32), NOW_MS)],
+    [c.ApprovePrice(VENDOR, "b", 2, "me", NOW_MS), c.MoveCursor(CHAIN_ID, 7, bytes(32), 1_000, NOW_MS)],
     [c.OpenAccount(make_account(2)), c.AddKey(make_key(2, account_id="acc_2", budgets=(make_budget(2),)))],
     [c.Remember("acc_1", "free", SAME, make_answer(payment_id="")), c.RevokeKey("key_2", "acc_2", NOW_MS)],
     [c.UpdateResource(VENDOR, "srv_0009", "stopped", None, NOW_MS + 5), c.CloseTask("task_1", "done", "me", 9)],

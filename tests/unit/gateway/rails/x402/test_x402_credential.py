@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
+from contracts.codec import checksum
 from contracts.codec import Address, parse_address
 from contracts.eip3009 import Authorization, purchase_nonce
 from contracts.signature import address_of, load_key, sign_digest
@@ -83,7 +84,7 @@ def test_v1_credential_has_exactly_the_specified_shape() -> None:
         "payload": {
             "signature": "0x" + signature.hex(),
             "authorization": {
-                "from": "0x" + address_of(KEY).hex(),
+                "from": checksum(address_of(KEY)),  # facilitators on web3.py take no other spelling
                 "to": offer.wire_pay_to,
                 "value": "9990000",
                 "validAfter": "0",

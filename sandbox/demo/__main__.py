@@ -1,0 +1,88 @@
+"""Runs the demo: `python -m sandbox.demo [--only SCENE,…] [--keep]`, as `make demo` does.
+
+Exits 0 when every scene went as it must and the books balance to the last unit, 1 in any other case.
+"""
+
+import argparse
+import http.client
+import signal
+import subprocess
+import sys
+from types import FrameType
+
+from sandbox.anvil import RpcError
+from sandbox.demo import books
+from sandbox.demo.checks import DemoFailure
+from sandbox.demo.scenes import SCENES, Stage
+from sandbox.demo.screen import Screen
+from sandbox.demo.world import open_world
+from sandbox.process import SandboxError
+
+_BROKEN = (
+    DemoFailure,
+    SandboxError,
+    RpcError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    subprocess.TimeoutExpired,
+    http.client.HTTPException,
+)
+
+
+def main() -> int:
+    """Play the scenes and close the books; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description="The gateway at work, in two minutes.")
+    names = ", ".join(name for name, _, _ in SCENES)
+    parser.add_argument("--only", type=_chosen, metavar="SCENES", help=f"play only these, by commas: {names}")
+    parser.add_argument("--keep", action="store_true", help="keep the configuration, the database and the logs")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    screen = Screen()
+    try:
+        _play(screen, options.only, keep=options.keep)
+    except KeyboardInterrupt:
+        screen.bad("interrupted; everything was stopped")
+        return 1
+    except _BROKEN as error:
+        name = "" if isinstance(error, DemoFailure) else f"{type(error).__name__}: "
+        screen.bad(f"{name}{error}")
+        return 1
+    screen.plain(
+        f"\nThe books add up to the token balances on chain, to the last unit. {screen.elapsed_s:.0f} seconds."
+    )
+    return 0
+
+
+def _play(screen: Screen, only: frozenset[str] | None, *, keep: bool) -> None:
+    screen.title("Starting chain, vendor and gateway")
+    with open_world(screen, keep=keep) as world:
+        stage = Stage(world, screen)
+        try:
+            for number, (name, title, scene) in enumerate(SCENES, 1):
+                if only is None or name in only:
+                    screen.title(f"{number}. {title}")
+                    scene(stage)
+            screen.title("The books")
+            books.close(world, screen)
+        except _BROKEN:
+            screen.plain(f"\nThe end of the gateway's log:\n{world.gateway.log_tail()}")
+            raise
+
+
+def _chosen(text: str) -> frozenset[str]:
+    chosen, known = frozenset(text.split(",")), {name for name, _, _ in SCENES}
+    if unknown := sorted(chosen - known):
+        raise argparse.ArgumentTypeError(f"there is no scene {', '.join(unknown)}")
+    if "renewal" in chosen and "rental" not in chosen:
+        raise argparse.ArgumentTypeError("renewal renews what rental rents: name both")
+    return chosen
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The end: the account's statement line by line, and the sums that must agree with the chain to the last unit.
+
+Must not know what was bought. Theory: the same money is counted in three places that do not know each other, the
+account, the wallet's and the vendor's balance on chain; whatever was lost or made up shows as a difference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.demo.checks import DemoFailure, expect
+from sandbox.demo.screen import Screen
+from sandbox.demo.units import units, usd
+from sandbox.demo.world import CREDIT_BASE, FUNDED_BASE, World
+
+TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"  # Transfer(address,address,uint256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """All that is counted, in base units; the chain's at one final block."""
+
+    granted: int
+    credited: int
+    available: int
+    held: int
+    spent: int
+    statement_available: int
+    statement_held: int
+    captured: int
+    settled: int
+    funded: int
+    wallet_on_chain: int
+    vendor_received: int
+    gateway_wallet: int
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Two ways to the same figure."""
+
+    left: str
+    left_base: int
+    right: str
+    right_base: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are the same to the last unit."""
+        return self.left_base == self.right_base
+
+
+def sums(f: Figures) -> list[Sum]:
+    """Return every equation that must hold."""
+    return [
+        Sum("credit granted", f.granted, "available + held + spent", f.available + f.held + f.spent),
+        Sum("credited, as the account has it", f.credited, "credit granted", f.granted),
+        Sum("available, as the statement adds up", f.statement_available, "available", f.available),
+        Sum("held, as the statement adds up", f.statement_held, "held", f.held),
+        Sum("all charges", f.captured, "spent", f.spent),
+        Sum("wallet's funding - settled", f.funded - f.settled, "wallet's balance on chain", f.wallet_on_chain),
+        Sum("wallet, as the gateway's books have it", f.gateway_wallet, "wallet's balance on chain", f.wallet_on_chain),
+        Sum("vendor's receipts on chain", f.vendor_received, "all charges", f.captured),
+    ]
+
+
+def close(world: World, screen: Screen) -> None:
+    """Print statement and sums; raise DemoFailure when anything is off."""
+    payments = world.agent.payments()
+    available, held = _statement(world, screen, payments)
+    block = world.chain.final()["number"]
+    balance = world.agent.balance()
+    figures = Figures(
+        granted=CREDIT_BASE,
+        credited=units(balance["credited"]),
+        available=units(balance["available"]),
+        held=units(balance["held"]),
+        spent=units(balance["spent"]),
+        statement_available=available,
+        statement_held=held,
+        captured=sum(units(p["captured"]) for p in payments),
+        settled=sum(units(p["authorization"]["settled"]) for p in payments),
+        funded=FUNDED_BASE,
+        wallet_on_chain=world.chain.balance_of(world.wallet, block=block),
+        vendor_received=world.chain.balance_of(world.payee, block=block) - world.payee_before_base,
+        gateway_wallet=_wallet_in_books(world),
+    )
+    screen.plain(f"\n  At final block {block}, in units of 0.000001:\n")
+    wrong = _show_sums(screen, sums(figures))
+    if wrong:
+        raise DemoFailure(
+            "the books",
+            "; ".join(f"{each.left} = {usd(each.right_base)}" for each in wrong),
+            "; ".join(f"{each.left} = {usd(each.left_base)}" for each in wrong),
+        )
+    expect("what is still held", usd(0), balance["held"])
+    _transactions(world, screen, payments, block)
+    _journal(world, screen)
+
+
+def _statement(world: World, screen: Screen, payments: list[dict[str, Any]]) -> tuple[int, int]:
+    """Print every entry with running totals; return what they come to, (available, held)."""
+    bought = {payment["id"]: f"{payment['vendor']}/{payment['route']}" for payment in payments}
+    available = held = 0
+    holds: dict[str, int] = {}
+    rows: list[Sequence[str]] = []
+    for entry in world.agent.statement():
+        amount_base, kind = units(entry["amount"]), entry["kind"]
+        if kind == "credit":
+            available += amount_base
+        elif kind == "hold":
+            holds[entry["id"]] = amount_base
+            available, held = available - amount_base, held + amount_base
+        elif kind in {"capture", "void"}:
+            hold_base = holds.pop(entry["hold_id"])
+            back_base = hold_base if kind == "void" else hold_base - amount_base
+            available, held = available + back_base, held - hold_base
+        else:
+            raise DemoFailure("an entry of the statement", "credit, hold, capture or void", kind)
+        time_of_day = entry["at"].partition("T")[2].partition(".")[0].rstrip("Z")
+        what = bought.get(entry["payment_id"] or "", "")
+        rows.append((time_of_day, kind, what, usd(amount_base), usd(available), usd(held)))
+    screen.table(("time", "entry", "for", "amount", "available", "held"), rows, frozenset({3, 4, 5}))
+    return available, held
+
+
+def _show_sums(screen: Screen, found: list[Sum]) -> list[Sum]:
+    rows = [(s.left, usd(s.left_base), "=" if s.agrees else "IS NOT", usd(s.right_base), s.right) for s in found]
+    screen.table(("", "", "", "", ""), rows, frozenset({1, 3}))
+    return [each for each in found if not each.agrees]
+
+
+def _wallet_in_books(world: World) -> int:
+    code = f"wallet:{world.wallet.lower()}"
+    found = [row for row in world.gateway.run("balances")["accounts"] if row["code"] == code]
+    expect(f"ledger accounts {code}", 1, len(found))
+    return units(found[0]["posted"])
+
+
+def _transactions(world: World, screen: Screen, payments: list[dict[str, Any]], block: int) -> None:
+    """Each capture has its own transfer on chain, and each transfer its capture."""
+    topics = [TRANSFER, _word(world.wallet), _word(world.payee)]
+    asked = {"fromBlock": "0x0", "toBlock": hex(block), "address": world.chain.token_address, "topics": topics}
+    on_chain = sorted((log["transactionHash"], int(log["data"], 16)) for log in world.chain.rpc("eth_getLogs", asked))
+    charged = [world.agent.payment(p["id"]) for p in payments if p["charge"] == "captured"]
+    in_books = sorted((p["tx_hash"], units(p["captured"])) for p in charged)
+    expect("transfers on chain from the wallet to the vendor", in_books, on_chain)
+    screen.plain()
+    screen.good(f"{len(in_books)} charges and {len(on_chain)} transfers on chain, the same hashes and amounts")
+
+
+def _journal(world: World, screen: Screen) -> None:
+    tasks = world.gateway.run("tasks", "list")["tasks"]
+    expect("tasks that wait for a human", [], [task["kind"] for task in tasks])
+    journal = world.gateway.run("journal", "verify")
+    expect("the journal's hash chain", (True, None), (journal["verified"], journal["error"]))
+    screen.good(f"the journal's hash chain holds: {journal['rows']} rows, head {journal['head']}")
+
+
+def _word(address: str) -> str:
+    return "0x" + address.removeprefix("0x").lower().rjust(64, "0")

@@ -1,0 +1,184 @@
+"""The gateway as a real process: started, asked through its operator's socket, ended gently or by force."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from e2e_config import PASSPHRASE, PASSPHRASE_VARIABLE, config_text
+
+from contracts.codec import checksum
+from sandbox.process import ROOT
+from wallets.keystore import Keystore
+from wallets.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from e2e_config import VendorBlock
+
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+SCRYPT_N = 2**14  # as weak as the keystore allows: what is tested here is not the cost of guessing
+SERVE = ("-m", "gateway", "serve")
+
+
+class GatewayError(RuntimeError):
+    """The process did not become ready; the message carries the end of its log."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("operator", timeout=20)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class GatewayHome:
+    """A gateway's directory with its keystore and configuration; `start` runs a process on it, any number of times."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        keystore = Keystore(directory / "keystore")
+        keystore.create(Secret(PASSPHRASE), scrypt_n=SCRYPT_N)
+        self.wallet = checksum(keystore.new_wallet(Secret(PASSPHRASE)))
+        self.config = directory / "gateway.toml"
+        self.database = directory / "gateway.db"
+        self.log_path = directory / "gateway.log"
+
+    def configure(self, rpc_url: str, vendors: Mapping[str, VendorBlock]) -> None:
+        """Write the configuration."""
+        self.config.write_text(config_text(self.directory, rpc_url, self.wallet, vendors))
+
+    def start(self, program: Sequence[str] = SERVE) -> Gateway:
+        """Run the gateway and return when it takes requests and can pay. Raises GatewayError."""
+        gateway = Gateway(self, program)
+        gateway.wait_ready()
+        return gateway
+
+    def log(self) -> str:
+        """Return all that any process on this directory wrote to standard error."""
+        return self.log_path.read_text(errors="replace")
+
+
+class Gateway:
+    """One running process."""
+
+    def __init__(self, home: GatewayHome, program: Sequence[str]) -> None:
+        self.home = home
+        with home.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *program, "--config", str(home.config)],
+                cwd=ROOT,
+                env={**os.environ, PASSPHRASE_VARIABLE: PASSPHRASE, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        line = _first_line(self._process.stdout)
+        if not line:
+            self.kill()
+            raise GatewayError(f"not ready:\n{home.log()[-4000:]}")
+        self.base_url = str(json.loads(line)["base_url"])
+        self.pid = self._process.pid
+
+    def wait_ready(self) -> None:
+        """Wait until a purchase could be made: the chain was read, and the wallets' balances with it."""
+        host = self.base_url.removeprefix("http://")
+        give_up_at = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < give_up_at:
+            connection = http.client.HTTPConnection(host, timeout=10)
+            try:
+                connection.request("GET", "/readyz")
+                answer = connection.getresponse()
+                answer.read()
+            finally:
+                connection.close()
+            if answer.status == 200 and self._has_float():
+                return
+            time.sleep(0.05)
+        raise GatewayError(f"never ready:\n{self.home.log()[-4000:]}")
+
+    def _has_float(self) -> bool:
+        accounts = self.operate("balances")["accounts"]
+        return any(entry["code"].startswith("wallet:") for entry in accounts)
+
+    def operate(self, name: str, /, **parameters: object) -> Any:
+        """Make an operator's call and return its answer; a refusal fails the test."""
+        status, body = self.try_operate(name, **parameters)
+        assert status == 200, body
+        return body
+
+    def try_operate(self, name: str, /, **parameters: object) -> tuple[int, Any]:
+        """Make an operator's call and return its status and answer."""
+        connection = _UnixConnection(self.home.directory / "operator.sock")
+        try:
+            connection.request("POST", f"/operator/{name}", json.dumps(parameters))
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def running(self) -> bool:
+        """Say whether the process lives."""
+        return self._process.poll() is None
+
+    def wait_end(self, timeout_s: float) -> int:
+        """Wait for the end and return the exit code, negative for a signal. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(timeout=timeout_s)
+
+    def stop(self) -> int:
+        """End it as a supervisor does, and return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """End it at once, wherever it is."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        try:
+            return self._process.wait(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _first_line(stream: IO[str]) -> str:
+    lines: queue.Queue[str] = queue.Queue()
+
+    def drain() -> None:
+        with stream:
+            lines.put(stream.readline())
+            for _ in stream:
+                pass
+
+    threading.Thread(target=drain, daemon=True).start()
+    try:
+        return lines.get(timeout=READY_TIMEOUT_S)
+    except queue.Empty:
+        return ""

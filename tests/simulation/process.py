@@ -1,0 +1,288 @@
+"""One life of the gateway: the real graph on the world's database, chain and vendors, and its death at any point.
+
+Theory: everything by which a process can touch the world goes through a port, and every port of a dead process hangs
+until its tasks are buried. So a kill needs no cooperation of the code that it strikes, and nothing that the dead would
+still have done has any effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from contracts.eip3009 import Authorization
+from gateway.graph import Gateway, Parts, assemble
+from gateway.ports import Block, ChainDisagreement, ChainUnavailable, Receipt
+from tests.fakes.store import InlineStore
+from tests.fakes.upstream import ScriptedUpstream
+from wallets.guard import Guard
+from wallets.signer import LocalSigner
+from wallets.watermark import Watermark
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+
+    from contracts.codec import Address
+    from contracts.eip3009 import Cancellation
+    from contracts.logs import Log
+    from contracts.tokens import Token
+    from gateway.core.commands import Command, Result
+    from gateway.jobs.loops import Loops
+    from tests.simulation.world import World
+
+__all__ = ["OWNER", "Died", "Process", "task_factory"]
+
+T = TypeVar("T")
+
+OWNER: contextvars.ContextVar[Process | None] = contextvars.ContextVar("OWNER", default=None)
+"""The process that a task belongs to; None is the world."""
+
+
+class Died(Exception):  # noqa: N818 - named for what its caller sees
+    """The process went away before it answered."""
+
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coro: Coroutine[Any, Any, Any],
+    context: contextvars.Context | None = None,
+) -> asyncio.Task[Any]:
+    """Make a task and note whose it is."""
+    owner = OWNER.get() if context is None else context.get(OWNER)
+    task = asyncio.Task(coro, loop=loop, context=context)
+    if owner is not None:
+        owner.tasks.append(task)
+    return task
+
+
+class Process:
+    """A running gateway. `number` counts the lives."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world, self.number = world, number
+        self.alive, self.buried = True, False
+        self.died = asyncio.Event()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.watermark = Watermark.open(world.watermark_path)
+        self.gateway: Gateway | None = None
+        self.loops: Loops | None = None
+        self._context = contextvars.copy_context()
+        self._context.run(OWNER.set, self)
+
+    # life
+
+    async def start(self) -> None:
+        """Open everything as the application does and start the loops. Raises Died."""
+        await self.run(self._start())
+
+    async def _start(self) -> None:
+        world = self.world
+        store = InlineStore.over(
+            world.db,
+            world.config.book_rules(),
+            before_commit=lambda: self.point("commit"),
+            after_commit=lambda: self.point("committed"),
+            before_read=self.pause,
+        )
+        own = world.config.own_addresses()
+
+        def is_frozen(wallet: Address) -> bool:
+            return "all" in store.view.freezes or f"wallet:0x{wallet.hex()}" in store.view.freezes
+
+        guard = Guard(world.config.guard_policy(store.view.payees, own), is_frozen)
+        signer = LocalSigner(world.wallet, world.wallet_key, guard, self.watermark, world.clock.now_s)
+        parts = Parts(
+            store=store,
+            upstream=ScriptedUpstream(
+                world.servers,
+                world.script,
+                sender=self.number,
+                spawn=world.spawn,
+                point=self.point,
+                doubled=lambda origin: world.violation(f"P4: a credential was shown twice at once to {origin}"),
+            ),
+            chains={world.chain.chain_id: _Line(self)},
+            signers={world.wallet: _Recorded(self, signer)},
+            guard=guard,
+            data_key=world.data_key,
+            watermark=self.watermark,
+            clock=world.clock,
+            entropy=world.entropy,
+            own_addresses=own,
+        )
+        gateway = assemble(world.config, parts)
+        await gateway.prepare()
+        self.gateway = gateway
+        self.loops = gateway.loops(lambda: world.violation("the store broke"))
+        self.loops.start()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work inside of this process and return its result. Raises Died if the process goes first.
+
+        Whoever is cancelled while waiting cancels the work, as a handler is when its client disconnects.
+        """
+        if not self.alive:
+            work.close()
+            raise Died
+        task: asyncio.Task[T] = asyncio.create_task(work, context=self._context.copy())
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if task.cancelled() or not self.alive:
+            if not task.cancelled():
+                task.exception()
+            raise Died
+        return task.result()
+
+    async def post(self, command: Command) -> Result:
+        """Post a command as the operator's tools do. Raises Died."""
+        gateway = self.ready()
+        return await self.run(gateway.parts.store.post(command))
+
+    def ready(self) -> Gateway:
+        """Return the assembled gateway. Raises Died."""
+        if self.gateway is None or not self.alive:
+            raise Died
+        return self.gateway
+
+    async def stop(self) -> None:
+        """End as after SIGTERM: loops, then what is under way, then the store."""
+        if self.gateway is None or self.loops is None:
+            return
+        gateway, loops = self.gateway, self.loops
+
+        async def end() -> None:
+            await loops.stop(5.0)
+            await gateway.spend.drain(10.0)
+            await gateway.parts.store.close()
+
+        try:
+            await self.run(end())
+        except Died:
+            return
+        self.alive = False
+        self.died.set()
+
+    def kill(self, why: str) -> None:
+        """Die here and now."""
+        if self.alive:
+            self.alive = False
+            self.world.note(f"KILLED {why}")
+            self.died.set()
+
+    async def bury(self) -> None:
+        """Drop every task. Nothing that they do on their way out reaches the world."""
+        self.alive, self.buried = False, True
+        done = 0
+        while done < len(self.tasks):
+            batch = self.tasks[done:]
+            done = len(self.tasks)
+            for task in batch:
+                task.cancel()
+            await asyncio.gather(*batch, return_exceptions=True)
+        os.close(self.watermark._descriptor)  # as the kernel does: no last write, no fsync
+        self.watermark._descriptor = -1
+
+    # the ports' side
+
+    async def breathe(self) -> None:
+        """Let only the living go on."""
+        if self.buried:
+            raise asyncio.CancelledError
+        if not self.alive:
+            await asyncio.get_running_loop().create_future()
+
+    async def pause(self) -> None:
+        """Give others their turn, for as long as the seed says."""
+        await self.breathe()
+        delay_s = self.world.delay_s()
+        if delay_s is not None:
+            await asyncio.sleep(delay_s)
+            await self.breathe()
+
+    async def point(self, kind: str) -> None:
+        """A place where the process may be killed."""
+        await self.pause()
+        if self.world.kills_at(kind):
+            await self.die(f"at point {self.world.points}, {kind}")
+
+    async def die(self, why: str) -> NoReturn:
+        """Be killed, from inside."""
+        self.kill(why)
+        await self.breathe()
+        raise AssertionError("the dead do not go on")
+
+
+class _Line:
+    """The Chain port of one process: the scripted chain behind a line that delays and fails as the seed says."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._chain = process, process.world.chain
+        self.chain_id = self._chain.chain_id
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        return self._chain.witnesses
+
+    async def _ask(self, answer: Coroutine[Any, Any, T]) -> T:
+        try:
+            await self._process.pause()
+            trouble = self._process.world.chain_trouble()
+        except BaseException:
+            answer.close()
+            raise
+        if trouble:
+            answer.close()
+            if trouble == "disagreement":
+                raise ChainDisagreement("scripted", {"a": "one", "b": "other"})
+            raise ChainUnavailable("scripted")
+        return await answer
+
+    async def head(self) -> Block:
+        return await self._ask(self._chain.head())
+
+    async def final(self) -> Block:
+        return await self._ask(self._chain.final())
+
+    async def authorization_logs(
+        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        return await self._ask(self._chain.authorization_logs(token, wallets, from_block, to_block))
+
+    async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
+        return await self._ask(self._chain.sightings(token, wallets, from_block))
+
+    async def receipt(self, tx_hash: bytes) -> Receipt | None:
+        return await self._ask(self._chain.receipt(tx_hash))
+
+    async def authorization_used(self, token: Token, wallet: bytes, nonce: bytes, at: Block) -> bool:
+        return await self._ask(self._chain.authorization_used(token, wallet, nonce, at))
+
+    async def token_balance(self, token: Token, owner: bytes, at: Block) -> int:
+        return await self._ask(self._chain.token_balance(token, owner, at))
+
+
+class _Recorded:
+    """A signer whose every signature the world remembers: what must never be seen, and what may be collected."""
+
+    def __init__(self, process: Process, signer: LocalSigner) -> None:
+        self._process, self._signer = process, signer
+
+    @property
+    def address(self) -> Address:
+        return self._signer.address
+
+    def sign_authorization(self, auth: Authorization) -> bytes:
+        signature = self._signer.sign_authorization(auth)
+        self._process.world.signed(auth, signature)
+        return signature
+
+    def sign_cancel(self, cancel: Cancellation) -> bytes:
+        return self._signer.sign_cancel(cancel)
+
+    def sign_transaction(self, request: Mapping[str, object]) -> bytes:
+        return self._signer.sign_transaction(request)

@@ -1,0 +1,329 @@
+"""The configuration: every key documented, every fault named with its line, every value as modules take it."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.tokens import BASE_USDC
+from gateway.config import Config, ConfigError, VendorKind, load_config, parse_config
+from gateway.core.routes import Represent
+from gateway.settings.model import (
+    ChainConfig,
+    KeystoreConfig,
+    LimitsConfig,
+    LogConfig,
+    RouteOverride,
+    ServerConfig,
+    StoreConfig,
+    TokenConfig,
+    VendorConfig,
+    WalletConfig,
+)
+from gateway.settings.table import keys_of
+from gateway.vendor_config import make_vendor
+from wallets.secret import REDACTED
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "config.example.toml"
+ENVIRON = {"BASE_RPC_1": "https://one.example/key-aaaa", "BASE_RPC_2": "https://two.example/key-bbbb"}
+TABLES: dict[str, type[Any]] = {
+    "": Config,
+    "server": ServerConfig,
+    "store": StoreConfig,
+    "keystore": KeystoreConfig,
+    "chains.*": ChainConfig,
+    "tokens.*": TokenConfig,
+    "wallets.*": WalletConfig,
+    "vendors.*": VendorConfig,
+    "vendors.*.routes.*": RouteOverride,
+    "limits": LimitsConfig,
+    "log": LogConfig,
+}
+
+MINIMAL = """\
+[keystore]
+passphrase = "env:PASSPHRASE"
+
+[chains.base]
+chain_id = 8453
+rpc = ["https://one.example/secret-1", "https://two.example/secret-2"]
+
+[tokens.base-usdc]
+
+[wallets.main]
+address = "0x1111111111111111111111111111111111111111"
+tokens = ["base-usdc"]
+max_value = "100"
+
+[vendors.shop]
+kind = "x402"
+base_url = "https://shop.example"
+wallet = "main"
+tokens = ["base-usdc"]
+payees = ["0x2222222222222222222222222222222222222222"]
+ceiling = "25"
+
+[vendors.shop.routes."/v1"]
+ceiling = "5"
+window_min_s = 60
+window_max_s = 120
+"""
+
+
+def parse(text: str = MINIMAL, **environ: str) -> Config:
+    """Return a parsed configuration whose paths start at /srv."""
+    return parse_config(text, environ, directory=Path("/srv"))
+
+
+def problems(text: str, **environ: str) -> tuple[str, ...]:
+    """Return what is wrong with a configuration."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, **environ)
+    return caught.value.problems
+
+
+def keys_in(document: dict[str, Any], pattern: str) -> Iterator[str]:
+    """Yield the keys of every table that a pattern such as "vendors.*.routes.*" names."""
+    tables = [document]
+    for part in pattern.split(".") if pattern else []:
+        inner = [t.values() if part == "*" else [t.get(part, {})] for t in tables]
+        tables = [each for group in inner for each in group]
+    for table in tables:
+        yield from table
+
+
+def test_the_example_loads_and_its_vendors_can_be_built() -> None:
+    """config.example.toml is a working configuration."""
+    config = load_config(EXAMPLE, ENVIRON)
+    built = [make_vendor(vendor, config.vendor_terms(name)) for name, vendor in config.vendors.items()]
+    assert {vendor.name for vendor in built} == {"vpsagent", "images"}
+    assert config.vendors["vpsagent"].kind is VendorKind.VPSAGENT
+    assert config.vendors["images"].routes["/v1/large"].represent is Represent.NO
+
+
+@pytest.mark.parametrize("pattern", TABLES)
+def test_the_example_holds_exactly_the_keys_that_there_are(pattern: str) -> None:
+    """Every key of every settings class stands in the example, and the example holds no other."""
+    documented = set(keys_in(tomllib.loads(EXAMPLE.read_text()), pattern))
+    assert documented == {key for key in keys_of(TABLES[pattern]) if key}
+
+
+@pytest.mark.parametrize("pattern", TABLES)
+def test_the_manual_names_every_key(pattern: str) -> None:
+    """docs/configuration.md has every key in its table's section."""
+    manual = (ROOT / "docs/configuration.md").read_text()
+    title = re.escape(pattern.replace("routes.*", "routes.<route>").replace("*", "<name>"))
+    heading = r"## Top level" if not pattern else rf"#+ `\[{title}\]`"
+    section = re.split(r"\n#", re.split(heading, manual)[1])[0]
+    tables = {"server", "store", "keystore", "chains", "tokens", "wallets", "vendors", "limits", "log"}
+    wanted = {key for key in keys_of(TABLES[pattern]) if key} - (tables if not pattern else set())
+    assert {key for key in wanted if f"`{key}`" not in section} == set()
+
+
+def test_every_fault_is_said_at_once_with_line_and_key() -> None:
+    """One run tells everything, each with file, line, key and what to write."""
+    text = MINIMAL.replace("chain_id = 8453", "chain_id = 0").replace('ceiling = "25"', "ceiling = 25\ncolour = 1")
+    found = problems(text)
+    assert [line.split(": ")[:2] for line in sorted(found)] == [
+        ["config.toml:21", "vendors.shop.ceiling"],
+        ["config.toml:22", "vendors.shop.colour"],
+        ["config.toml:5", "chains.base.chain_id"],
+    ]
+    assert all("; " in line for line in found)
+
+
+FAULTS = {
+    "unknown table": (("[keystore]", "[keystores]\n[keystore]"), "config.toml:1: keystores: unknown key"),
+    "unknown key": (("[tokens.base-usdc]", "[tokens.base-usdc]\nrates = 1"), "tokens.base-usdc.rates: unknown key"),
+    "missing key": (('max_value = "100"', ""), "config.toml:10: wallets.main.max_value: missing; write max_value = "),
+    "float amount": (('ceiling = "25"', "ceiling = 25.0"), "vendors.shop.ceiling: write the amount"),
+    "exponent amount": (('ceiling = "25"', 'ceiling = "2e1"'), "vendors.shop.ceiling: write the amount"),
+    "zero ceiling": (('ceiling = "25"', 'ceiling = "0"'), "vendors.shop.ceiling: the amount must be more than zero"),
+    "bad checksum": (
+        ("0x2222222222222222222222222222222222222222", "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02914"),
+        "payees.0",
+    ),
+    "payee twice": (
+        ('payees = ["0x2', 'payees = ["0x2222222222222222222222222222222222222222", "0x2'),
+        "vendors.shop.payees.1: stands in the list twice",
+    ),
+    "our own payee": (
+        ("0x2222222222222222222222222222222222222222", "0x1111111111111111111111111111111111111111"),
+        "our own wallets.main",
+    ),
+    "zero payee": (
+        ("0x2222222222222222222222222222222222222222", "0x0000000000000000000000000000000000000000"),
+        "is the zero address",
+    ),
+    "wallet unknown": (
+        ('wallet = "main"', 'wallet = "mian"'),
+        "config.toml:18: vendors.shop.wallet: there is no [wallets]",
+    ),
+    "token unknown": (
+        ('tokens = ["base-usdc"]\npayees', 'tokens = ["usdc"]\npayees'),
+        "vendors.shop.tokens.0: there is no",
+    ),
+    "token disabled": (
+        ("[tokens.base-usdc]", "[tokens.base-usdc]\nenabled = false"),
+        "tokens.base-usdc is not enabled",
+    ),
+    "token without chain": (("chain_id = 8453", "chain_id = 1"), "tokens.base-usdc: is on chain 8453"),
+    "built-in described": (("[tokens.base-usdc]", '[tokens.base-usdc]\nsymbol = "X"'), "tokens.base-usdc: is built in"),
+    "foreign undescribed": (("[wallets.main]", "[tokens.other]\n[wallets.main]"), "tokens.other: is not built in"),
+    "eighteen decimals": (("[tokens.base-usdc]", "[tokens.base-usdc]\ndecimals = 18"), "tokens.base-usdc.decimals"),
+    "quorum above endpoints": (("[tokens", "evidence_quorum = 3\n[tokens"), "asks for 3 witnesses, rpc names 2"),
+    "one witness twice": (("two.example", "one.example"), "chains.base.rpc.1: is at the same host as another"),
+    "plain http endpoint": (("https://two", "http://two"), "chains.base.rpc: plain http can be forged"),
+    "endpoint without host": (("https://two.example/secret-2", "https:///secret-2"), "chains.base.rpc.1: has no host"),
+    "finality unknown": (
+        ("[tokens", 'finality = "safe"\n[tokens'),
+        'chains.base.finality: finality: expected "finalized"',
+    ),
+    "confirmations zero": (("[tokens", 'finality = "confirmations:0"\n[tokens'), "chains.base.finality"),
+    "plain http vendor": (("https://shop", "http://shop"), "vendors.shop: plain http needs allow_plain_http"),
+    "private vendor": (("https://shop.example", "https://10.0.0.1"), "vendors.shop: an address that is not public"),
+    "vendor with a path": (
+        ("https://shop.example", "https://shop.example/api"),
+        "vendors.shop.base_url: must be a scheme",
+    ),
+    "vendor at our own address": (
+        ("[keystore]", '[server]\npublic_url = "https://shop.example"\n[keystore]'),
+        "vendors.shop.base_url: is our own public_url",
+    ),
+    "time-outs contradict": (
+        ('ceiling = "25"', 'ceiling = "25"\nconnect_timeout_s = 60\ntotal_timeout_s = 60'),
+        "vendors.shop: time-outs",
+    ),
+    "half a window": (("window_min_s = 60\n", ""), 'vendors.shop.routes."/v1": stands alone'),
+    "window upside down": (
+        ("window_min_s = 60", "window_min_s = 600"),
+        'vendors.shop.routes."/v1".window_min_s: is above',
+    ),
+    "window above the wallet's": (
+        ("window_max_s = 120", "window_max_s = 200000"),
+        "is above the 172800 s that wallets.main",
+    ),
+    "ceiling above the wallet's": (
+        ('ceiling = "5"', 'ceiling = "500"'),
+        "is above the 100.000000 that wallets.main signs",
+    ),
+    "wallet twice": (
+        (
+            "[vendors.shop]",
+            '[wallets.two]\naddress = "0x1111111111111111111111111111111111111111"\ntokens = ["base-usdc"]\n'
+            'max_value = "1"\n[vendors.shop]',
+        ),
+        "wallets.two.address: wallets.main has it too",
+    ),
+    "kind unknown": (('"x402"', '"x401"'), 'vendors.shop.kind: must be one of "vpsagent", "x402"'),
+    "name not allowed": (("[vendors.shop]", "[vendors.Shop]"), "vendors.Shop: this name is not allowed"),
+    "drift above one": (
+        ('ceiling = "25"', 'ceiling = "25"\nmax_drift = "5"'),
+        "vendors.shop.max_drift: must not be above one",
+    ),
+    "port is a boolean": (("[keystore]", "[server]\nport = true\n[keystore]"), "server.port: must be a whole number"),
+    "paid body above body": (
+        ("[keystore]", "[server]\nmax_body_bytes = 1024\n[keystore]"),
+        "server.max_paid_body_bytes: is above max_body_bytes",
+    ),
+    "socket path too long": (
+        ("[keystore]", f'[server]\noperator_socket = "/{"d" * 120}"\n[keystore]'),
+        "server.operator_socket: a socket's whole path",
+    ),
+    "passphrase in the file": (
+        ('"env:PASSPHRASE"', '"hunter2hunter2"'),
+        "keystore.passphrase: passphrase source: expected",
+    ),
+    "not TOML": (("[keystore]", "[keystore"), "config.toml: not TOML: "),
+    "a table that is a value": (("[tokens.base-usdc]", "[tokens]\nbase-usdc = 1"), "tokens.base-usdc: must be a table"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_named_with_its_key(name: str) -> None:
+    """Each contradiction stops the start, and the message leads to the key."""
+    (old, new), expected = FAULTS[name]
+    assert old in MINIMAL
+    found = problems(MINIMAL.replace(old, new))
+    assert any(expected in line for line in found), found
+
+
+@pytest.mark.parametrize("secret", ["secret-1", "secret-2", "hunter2"])
+def test_no_value_is_repeated_in_a_message_or_a_repr(secret: str) -> None:
+    """Provider keys and passphrases written into the file do not come back out of it."""
+    faulty = MINIMAL.replace('"env:PASSPHRASE"', '"hunter2"').replace("chain_id = 8453", "chain_id = -1")
+    faulty = faulty.replace("https://two", "ftp://two")
+    assert secret not in "\n".join(problems(faulty))
+    assert secret not in repr(parse())
+    assert REDACTED in repr(parse())
+
+
+def test_an_unset_variable_stops_the_start_and_a_set_one_is_used() -> None:
+    """${NAME} is the environment's value, $$ is a plain dollar."""
+    text = MINIMAL.replace("https://two.example/secret-2", "https://${HOST}/a$${B}")
+    assert problems(text) == (
+        "config.toml:6: chains.base.rpc.1: the environment variable HOST is not set; set HOST or write the value here",
+    )
+    assert parse(text, HOST="two.example").chains["base"].rpc[1].reveal() == "https://two.example/a${B}"
+
+
+def test_relative_paths_start_at_data_dir_and_that_at_the_file(tmp_path: Path) -> None:
+    """A configuration means the same whatever the working directory is."""
+    file = tmp_path / "gateway.toml"
+    file.write_text('data_dir = "state"\n' + MINIMAL.replace("env:PASSPHRASE", "file:pass"))
+    config = load_config(file, {})
+    assert config.data_dir == tmp_path / "state"
+    assert config.store.path == tmp_path / "state/gateway.db"
+    assert config.server.operator_socket == tmp_path / "state/operator.sock"
+    assert config.keystore.passphrase.name == str(tmp_path / "state/pass")
+
+
+@pytest.mark.parametrize("content", [b"\xff", None, b"#" * (1024 * 1024 + 1)])
+def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path, content: bytes | None) -> None:
+    """Not there, not UTF-8, or far too large."""
+    file = tmp_path / "gateway.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(str(file))):
+        load_config(file, {})
+
+
+def test_the_guard_signs_only_for_the_vendors_of_each_wallet() -> None:
+    """Payees are the configuration's and those approved for a vendor of this wallet; ceilings are the lower of two."""
+    text = MINIMAL.replace("[tokens.base-usdc]", '[tokens.base-usdc]\nmax_value = "40"')
+    text += '[wallets.spare]\naddress = "0x4444444444444444444444444444444444444444"\ntokens = ["base-usdc"]\nmax_value = "7"\n'
+    approved = [("shop", 8453, b"\x55" * 20), ("gone", 8453, b"\x66" * 20)]
+    policy = parse(text).guard_policy(approved, also_own=[b"\x77" * 20])  # type: ignore[list-item]
+    main, spare = policy.wallets[b"\x11" * 20], policy.wallets[b"\x44" * 20]  # type: ignore[index]
+    assert main.payees == {b"\x22" * 20, b"\x55" * 20}
+    assert main.max_value_base == {BASE_USDC.key: 40_000_000}
+    assert (spare.payees, spare.max_value_base) == (frozenset(), {BASE_USDC.key: 7_000_000})
+    assert policy.own == {b"\x11" * 20, b"\x44" * 20, b"\x77" * 20}
+
+
+def test_a_vendors_terms_carry_rates_and_limits() -> None:
+    """What flows take of a vendor is its own block, its tokens' rates and the limits."""
+    text = MINIMAL.replace("[tokens.base-usdc]", '[tokens.base-usdc]\nrate = "1.02"').replace(
+        'ceiling = "25"', 'ceiling = "25"\nmax_drift = "0.05"\ndispute_loss_cap = "3"'
+    )
+    config = parse(text)
+    terms = config.vendor_terms("shop")
+    assert (terms.wallet, terms.tokens, terms.payees) == (b"\x11" * 20, (BASE_USDC,), frozenset({b"\x22" * 20}))
+    assert terms.rate_ppm == {BASE_USDC.asset_id: 1_020_000}
+    assert terms.max_drift_ppm == 50_000
+    assert terms.limits.exposure_base == 500_000_000
+    assert config.book_rules().dispute_cap_base == {"shop": 3_000_000}
+
+
+def test_a_token_may_be_described() -> None:
+    """A token that is not built in comes from the configuration, domain and all."""
+    described = (
+        '[tokens.other]\nchain_id = 8453\naddress = "0x4200000000000000000000000000000000000042"\n'
+        'symbol = "XUSD"\ndomain_name = "Other"\ndomain_version = "7"\n'
+    )
+    token = parse(MINIMAL + described).token("other")
+    assert (token.chain_id, token.symbol, token.name, token.version, token.decimals) == (8453, "XUSD", "Other", "7", 6)
