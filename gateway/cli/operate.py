@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,7 @@ from gateway.system import SystemClock, SystemEntropy
 from gateway.vendor_config import make_vendor
 
 TIMEOUT_S = 60.0
+_SQLITE = b"SQLite format 3\0"
 _ABSENT = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
 
@@ -75,8 +77,7 @@ def _document(raw: bytes) -> dict[str, Any]:
 
 async def _run_here(config: Config, name: str, parameters: Mapping[str, object]) -> dict[str, Any]:
     path = config.store.path
-    if not path.exists():
-        raise CliError(Exit.UNREACHABLE, f"{path}: there is no database; make it with `gateway init`")
+    _require_database(path)
     try:
         store = await SqliteStore.open(path, config.book_rules())
     except StoreInUse:
@@ -102,3 +103,16 @@ async def _run_here(config: Config, name: str, parameters: Mapping[str, object])
         raise CliError(Exit.FAILED, f"{path}: {error}") from None
     finally:
         await store.close()
+
+
+def _require_database(path: Path) -> None:
+    """A mistyped path must neither become an empty database nor be opened as one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE))
+    except FileNotFoundError:
+        raise CliError(Exit.UNREACHABLE, f"{path}: there is no database; make it with `gateway init`") from None
+    except OSError as error:
+        raise CliError(Exit.UNREACHABLE, f"{path}: {error.strerror}") from None
+    if start != _SQLITE:
+        raise CliError(Exit.FAILED, f"{path}: is not a database")

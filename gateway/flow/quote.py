@@ -65,7 +65,7 @@ class Quoter:
             assets=frozenset(token.key for token in vendor.terms.tokens),
             payees=frozenset(Address(p) for p in vendor.terms.payees | approved),
             own_addresses=self._own,
-            ceiling_base=route.ceiling_base,
+            ceiling_base=_in_tokens(route.ceiling_base, vendor),
             expected_base=expected_base,
             drift_base=drift_base,
         )
@@ -75,7 +75,11 @@ class Quoter:
             raise self._offer_refusal(vendor, item, refused) from refused
         token = next(t for t in vendor.terms.tokens if t.key == (offer.chain_id, offer.asset))
         rate_ppm = vendor.terms.rate_ppm.get(token.asset_id, RATE_ONE_PPM)
-        return Quote(offer, token, to_usd(offer.amount_base, rate_ppm), item)
+        hold_base = to_usd(offer.amount_base, rate_ppm)
+        if hold_base > route.ceiling_base:
+            detail = f"it costs {format_amount(hold_base)}, the route's ceiling is {format_amount(route.ceiling_base)}"
+            raise self._refuse("price_above_ceiling", detail, None, vendor.name)
+        return Quote(offer, token, hold_base, item)
 
     def _expected(self, vendor: Vendor, item: PricedItem | None) -> tuple[int | None, int]:
         if item is None:
@@ -114,3 +118,11 @@ class Quoter:
             now_ms = self._clock.now_ms()
             task = Task(make_id("task", now_ms, self._entropy.bytes(10)), task_kind, subject, detail, now_ms)
         return Refusal(Problem(code, detail), task)
+
+
+def _in_tokens(usd_base: int, vendor: Vendor) -> int:
+    """Return the most of any of the vendor's tokens that USD buy; the exact check follows with the token's own rate."""
+    cheapest_ppm = min(
+        (vendor.terms.rate_ppm.get(t.asset_id, RATE_ONE_PPM) for t in vendor.terms.tokens), default=RATE_ONE_PPM
+    )
+    return usd_base * RATE_ONE_PPM // cheapest_ppm

@@ -108,20 +108,18 @@ class SqliteStore:
         return self._committer.done() and not self._closing
 
     async def _commit_groups(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                count = min(len(self._queue), GROUP_MAX)
-                group = [self._queue.popleft() for _ in range(count)]
-                try:
+        group: list[tuple[Command, asyncio.Future[Result]]] = []
+        try:
+            while not (self._closing and not self._queue):
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    count = min(len(self._queue), GROUP_MAX)
+                    group = [self._queue.popleft() for _ in range(count)]
                     results, step = await self._writer.run(self._core.post, [command for command, _ in group])
-                except StoreBroken as error:
-                    self._fail(group, error)
-                    raise
-                self._tell(group, results, step)
-            if self._closing:
-                return
+                    self._tell(group, results, step)
+        finally:
+            self._fail(group)  # whatever ended the committer: nobody may wait for one that is gone
 
     def _tell(self, group: list[tuple[Command, asyncio.Future[Result]]], results: list[Result], step: Step) -> None:
         self.view.advance(step)
@@ -129,10 +127,10 @@ class SqliteStore:
             if not waiter.done():  # a waiter that was cancelled has still had its command committed
                 waiter.set_result(result)
 
-    def _fail(self, group: list[tuple[Command, asyncio.Future[Result]]], error: StoreBroken) -> None:
+    def _fail(self, group: list[tuple[Command, asyncio.Future[Result]]]) -> None:
         for _, waiter in (*group, *self._queue):
             if not waiter.done():
-                waiter.set_exception(StoreBroken(str(error)))
+                waiter.set_exception(StoreBroken("the store stopped; a restart will know what was committed"))
         self._queue.clear()
 
     # reading
@@ -197,11 +195,13 @@ class SqliteStore:
         """Commit what is queued and close."""
         self._closing = True
         self._wake.set()
-        with contextlib.suppress(StoreBroken):
-            await self._committer
-        await self._writer.close()
-        await self._reader.close()
-        os.close(self._lock)
+        try:
+            with contextlib.suppress(StoreBroken):
+                await asyncio.shield(self._committer)  # a caller that gives up closing must not cut a commit
+        finally:
+            await self._writer.close()
+            await self._reader.close()
+            os.close(self._lock)
 
 
 def _rows(db: sqlite3.Connection) -> sqlite3.Connection:

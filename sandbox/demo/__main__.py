@@ -5,27 +5,22 @@ Exits 0 when every scene went as it must and the books balance to the last unit,
 
 import argparse
 import http.client
-import signal
 import subprocess
 import sys
-from types import FrameType
 
 from sandbox.anvil import RpcError
-from sandbox.demo import books
+from sandbox.demo import books, interrupts
 from sandbox.demo.checks import DemoFailure
 from sandbox.demo.scenes import SCENES, Stage
 from sandbox.demo.screen import Screen
 from sandbox.demo.world import open_world
-from sandbox.process import SandboxError
 
+# What the world may do to us. Anything else is a mistake of the demo: it ends with a traceback, and 1 as well.
 _BROKEN = (
     DemoFailure,
-    SandboxError,
     RpcError,
     OSError,
     RuntimeError,
-    ValueError,
-    KeyError,
     subprocess.TimeoutExpired,
     http.client.HTTPException,
 )
@@ -38,7 +33,7 @@ def main() -> int:
     parser.add_argument("--only", type=_chosen, metavar="SCENES", help=f"play only these, by commas: {names}")
     parser.add_argument("--keep", action="store_true", help="keep the configuration, the database and the logs")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.install()
     screen = Screen()
     try:
         _play(screen, options.only, keep=options.keep)
@@ -78,10 +73,6 @@ def _chosen(text: str) -> frozenset[str]:
     if "renewal" in chosen and "rental" not in chosen:
         raise argparse.ArgumentTypeError("renewal renews what rental rents: name both")
     return chosen
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Must not know what was bought. Theory: the same money is counted in three places
 account, the wallet's and the vendor's balance on chain; whatever was lost or made up shows as a difference.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,10 +81,10 @@ def close(world: World, screen: Screen) -> None:
         settled=sum(units(p["authorization"]["settled"]) for p in payments),
         funded=FUNDED_BASE,
         wallet_on_chain=world.chain.balance_of(world.wallet, block=block),
-        vendor_received=world.chain.balance_of(world.payee, block=block) - world.payee_before_base,
+        vendor_received=world.chain.balance_of(world.payee, block=block),  # a new chain: it had nothing before
         gateway_wallet=_wallet_in_books(world),
     )
-    screen.plain(f"\n  At final block {block}, in units of 0.000001:\n")
+    screen.plain(f"\n  Counted three times, at final block {block}:\n")
     wrong = _show_sums(screen, sums(figures))
     if wrong:
         raise DemoFailure(
@@ -103,7 +102,7 @@ def _statement(world: World, screen: Screen, payments: list[dict[str, Any]]) -> 
     bought = {payment["id"]: f"{payment['vendor']}/{payment['route']}" for payment in payments}
     available = held = 0
     holds: dict[str, int] = {}
-    rows: list[Sequence[str]] = []
+    rows: list[tuple[str, ...]] = []
     for entry in world.agent.statement():
         amount_base, kind = units(entry["amount"]), entry["kind"]
         if kind == "credit":
@@ -126,7 +125,7 @@ def _statement(world: World, screen: Screen, payments: list[dict[str, Any]]) -> 
 
 def _show_sums(screen: Screen, found: list[Sum]) -> list[Sum]:
     rows = [(s.left, usd(s.left_base), "=" if s.agrees else "IS NOT", usd(s.right_base), s.right) for s in found]
-    screen.table(("", "", "", "", ""), rows, frozenset({1, 3}))
+    screen.table(None, rows, frozenset({1, 3}))
     return [each for each in found if not each.agrees]
 
 

@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from sandbox.demo.agent import Client
 from sandbox.demo.checks import DemoFailure, wait_for
+from sandbox.demo.interrupts import held_back
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READY_TIMEOUT_S = 60
@@ -74,9 +76,9 @@ window_max_s = 60
 class Installation:
     """A gateway's files below one directory, its command line, and its server."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tell: Callable[[str], None]) -> None:
         self._config, self._log = directory / "gateway.toml", directory / "gateway.log"
-        self._port = _free_port()
+        self._port, self._tell = _free_port(), tell
         self._process: subprocess.Popen[bytes] | None = None
         self.base_url = f"http://127.0.0.1:{self._port}"
 
@@ -89,15 +91,17 @@ class Installation:
 
     def run(self, *words: str) -> dict[str, Any]:
         """Run a command of the gateway's and return its JSON; raise DemoFailure when it fails."""
-        done = subprocess.run(
-            [*_command(self._config), "--json", *words],
-            cwd=ROOT,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
+        self._tell(f"gateway {' '.join(words)}")
+        with held_back():
+            done = subprocess.run(
+                [*_command(self._config), "--json", *words],
+                cwd=ROOT,
+                env=_environment(),
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_TIMEOUT_S,
+                check=False,
+            )
         if done.returncode != 0:
             raise DemoFailure(f"gateway {' '.join(words)}", "exit code 0", f"{done.returncode}: {done.stderr.strip()}")
         return dict(json.loads(done.stdout))
@@ -109,8 +113,9 @@ class Installation:
 
     def start(self) -> None:
         """Start the server and return when it could pay; raise DemoFailure when it does not come up."""
+        self._tell("gateway serve")
         command = [sys.executable, "-m", "sandbox.demo.leash", *_command(self._config), "serve"]
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, held_back():
             # A session of its own: Ctrl-C is for the demo, which then stops the server in order.
             self._process = subprocess.Popen(
                 command,

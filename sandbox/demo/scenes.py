@@ -21,7 +21,7 @@ PROXY = f"/proxy/{VENDOR}"
 PATIENCE_S = 60
 SHORT_WINDOW_S = 14  # the reference SDK wants six seconds of it, and a slow machine some more
 MS_PER_MONTH = 30 * 86_400_000
-LIES_ON_THE_WIRE_S = 20  # how long the vendor holds back an answer: until long after the gateway is dead
+ANSWER_HELD_BACK_S = 20  # how long the vendor holds back an answer: until long after the gateway is dead
 
 
 @dataclass
@@ -83,7 +83,7 @@ def rental(stage: Stage) -> None:
     _await_active(stage)
     payment = _captured(stage, payment_id, price_base)
     _moved(stage, before, available=-price_base, spent=price_base)
-    expect("the root_token is the agent's own stand-in, not the vendor's", False, _is_vendors(stage, stage.root_token))  # noqa: FBT003 -- the expected value
+    expect("the root_token is the agent's own stand-in, not the vendor's", False, _is_vendors(stage, stage.root_token))
     traced = stage.world.gateway.run("trace", payment["tx_hash"])["payments"]
     expect("the payment that the transaction hash leads to", [payment_id], [each["id"] for each in traced])
     screen.good(f"gateway trace {_short(payment['tx_hash'])} leads back to payment {payment_id}")
@@ -118,7 +118,7 @@ def never(stage: Stage) -> None:
         raise DemoFailure("the block's time", f"{authorization['valid_before']} or later", evidence["block_time"])
     number = evidence["block_number"]
     used = world.chain.authorization_state(world.wallet, authorization["nonce"], block=number)
-    expect("the authorization's state on chain", False, used)  # noqa: FBT003 -- the expected value
+    expect("the authorization's state on chain", False, used)
     screen.good(f"dead: unused at final block {number} of {evidence['block_time']}, after its last second")
     _moved(stage, before)
     expect("what the vendor received for it", usd(0), usd(world.chain.balance_of(world.payee) - received_base))
@@ -158,7 +158,7 @@ def crash(stage: Stage) -> None:
     world, screen, sku = stage.world, stage.screen, "sandbox_6h"
     price_base, before = PRICES_BASE[sku], world.agent.balance()
     known = set(world.staff.state()["purchases"])
-    world.staff.fault("slow", "rent", paid=True, after_s=LIES_ON_THE_WIRE_S)
+    world.staff.fault("slow", "rent", paid=True, after_s=ANSWER_HELD_BACK_S)
     request = _InFlight(lambda: stage.ask("POST", "/rent", {"sku": sku}))
     purchase = wait_for(
         "the vendor accepts the payment",

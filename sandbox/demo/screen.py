@@ -62,16 +62,17 @@ class Screen:
             self.step(f"… {text}")
             self._told_at, self._told = now, text
 
-    def table(self, heading: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int]) -> None:
+    def table(self, heading: Sequence[str] | None, rows: Sequence[Sequence[str]], right: frozenset[int]) -> None:
         """Write aligned columns; those in `right` end flush."""
-        widths = [max(len(row[place]) for row in (heading, *rows)) for place in range(len(heading))]
-        for number, row in enumerate((heading, *rows)):
+        lines = [*([heading] if heading else []), *rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for row in lines:
             cells = [
                 cell.rjust(width) if place in right else cell.ljust(width)
                 for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             line = "  " + "  ".join(cells).rstrip()
-            self._write(self._in(_BOLD, line) if number == 0 else line)
+            self._write(self._in(_BOLD, line) if row is heading else line)
 
     def _write(self, text: str) -> None:
         self._stream.write(f"{_CLEAR_LINE if self._live else ''}{text}\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 from sandbox.chain import LocalBase
 from sandbox.demo.agent import Agent, Staff
 from sandbox.demo.installation import Installation
+from sandbox.demo.interrupts import held_back
 from sandbox.demo.screen import Screen
 from sandbox.demo.units import usd
 from sandbox.process import SandboxProcess
@@ -39,23 +40,26 @@ class World:
     account: str
     wallet: str
     payee: str
-    payee_before_base: int
 
 
 @contextmanager
 def open_world(screen: Screen, *, keep: bool) -> Iterator[World]:
     """Start everything, yield it, stop everything and remove its files (unless `keep`)."""
     with ExitStack() as stack:
-        directory = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
-        stack.callback(_leave, screen, directory, keep=keep)
-        chain = stack.enter_context(LocalBase.start(block_time_s=1))
+        with held_back():
+            directory = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
+            stack.callback(_leave, screen, directory, keep=keep)
+        with held_back():
+            chain = stack.enter_context(LocalBase.start(block_time_s=1))
         screen.step(f"chain    a local Base (chain id {chain.chain_id}, a block a second) at {chain.rpc_url}")
-        starting = stack.enter_context(ThreadPoolExecutor(1)).submit(_start_vendor, chain, directory)
-        stack.callback(_stop_vendor, starting)
-        gateway = Installation(directory)
+        with held_back():
+            starting = stack.enter_context(ThreadPoolExecutor(1)).submit(_start_vendor, chain, directory)
+            stack.callback(_stop_vendor, starting)
+        gateway = Installation(directory, screen.progress)
         wallet = _install(gateway)
         chain.mint(wallet, FUNDED_BASE)
         screen.step(f"wallet   {wallet}, {usd(chain.balance_of(wallet))} USDC on chain")
+        screen.progress("VpsAgent starts")
         vendor = starting.result()
         payee = str(vendor.info["pay_to"])
         screen.step(f"vendor   VpsAgent at {vendor.base_url}, is paid at {payee}")
@@ -73,7 +77,6 @@ def open_world(screen: Screen, *, keep: bool) -> Iterator[World]:
             account=account,
             wallet=wallet,
             payee=payee,
-            payee_before_base=chain.balance_of(payee),
         )
 
 

@@ -4,10 +4,11 @@ Must not know what was measured.  Theory: a shared machine changes its speed fro
 turns (A B A B ...), a ratio is made within each round, and only the median of those ratios is stated.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 Measure = Callable[[int], Mapping[str, float]]
 """Runs one round (its number is handed in, warm-up is 0) and returns its figures by name."""
@@ -53,8 +54,7 @@ class Section:
         lines = [f"== {self.name}  {self.title}", f"  {'':{width}} " + "".join(f"{name:>16}" for name in columns)]
         for name, row in self.rows.items():
             lines.append(f"  {name:{width}} " + "".join(f"{_shown(row.get(column)):>16}" for column in columns))
-        for ratio in self.ratios:
-            lines.append(f"  -> {ratio.name}: {_shown(ratio.value)}   {ratio.verdict}".rstrip())
+        lines += [f"  -> {ratio.name}: {_shown(ratio.value)}   {ratio.verdict}".rstrip() for ratio in self.ratios]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
@@ -88,9 +88,33 @@ class Contest:
         return median(a[figure] / b[figure] for a, b in pairs)
 
 
-def percentile(sorted_values: Sequence[float], share: float) -> float:
-    """Return the value below which that share of them lies."""
-    return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
+@dataclass(slots=True)
+class Run:
+    """So many operations, how long they took together, and each of them (at least one)."""
+
+    count: int
+    seconds: float
+    each_us: list[float]
+
+    def figures(self, cpu_s: float) -> dict[str, float]:
+        """Return the figures that every section states; `cpu_s` is the CPU time of what was under test."""
+        return {
+            "per s": self.count / self.seconds,
+            "p50 us": median(self.each_us),
+            "CPU us each": cpu_s / self.count * 1e6,
+        }
+
+
+class Stopwatch:
+    """Times a block: `seconds` by the wall, `cpu_s` of this process with all its threads."""
+
+    def __enter__(self) -> Self:
+        self._cpu, self._began = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._began
+        self.cpu_s = time.process_time() - self._cpu
 
 
 def _shown(value: float | None) -> str:

@@ -11,24 +11,9 @@ from dataclasses import dataclass, field
 import httptools
 import uvloop
 
+from tests.bench.figures import Run
+
 OK = 200
-
-
-@dataclass(slots=True)
-class Run:
-    """What one run of load found; latencies sorted."""
-
-    count: int
-    seconds: float
-    latencies_us: list[float]
-
-    def figures(self, cpu_s: float) -> dict[str, float]:
-        """Return the figures that every HTTP section states; `cpu_s` is the process under test's."""
-        return {
-            "per s": self.count / self.seconds,
-            "p50 us": self.latencies_us[len(self.latencies_us) // 2],
-            "CPU us each": cpu_s / self.count * 1e6,
-        }
 
 
 def drive(host: str, port: int, request: Callable[[int], bytes], count: int, concurrency: int) -> Run:
@@ -54,7 +39,7 @@ async def _drive(host: str, port: int, requests: list[bytes], concurrency: int) 
         lane.send()
     await job.done
     seconds = time.perf_counter() - began
-    return Run(count, seconds, sorted(job.latencies_us))
+    return Run(count, seconds, job.latencies_us)
 
 
 class _Lane(asyncio.Protocol):

@@ -31,7 +31,7 @@ async def pay(client: x402HttpxClient, url: str, order: dict[str, Any]) -> dict[
 
     began = time.perf_counter()
     await asyncio.gather(*(lane() for _ in range(order["concurrency"])))
-    return {"seconds": time.perf_counter() - began, "latencies_us": sorted(latencies_us)}
+    return {"seconds": time.perf_counter() - began, "latencies_us": latencies_us}
 
 
 def main() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e_config import vpsagent_block
+from e2e_config import VendorBlock, vpsagent_block
 from e2e_gateway import GatewayHome
+from odd_seller import OddSeller
 from world import WALLET_FLOAT_BASE, VpsAgentHands, World, payee_of, start_vpsagent
 
 from sandbox.chain import LocalBase
@@ -32,7 +33,16 @@ def vendor(base: LocalBase) -> Iterator[VpsAgentHands]:
 
 
 @pytest.fixture(scope="session")
-def world(base: LocalBase, vendor: VpsAgentHands, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def odd() -> Iterator[OddSeller]:
+    """The seller that answers as it is told to."""
+    with OddSeller() as seller:
+        yield seller
+
+
+@pytest.fixture(scope="session")
+def world(
+    base: LocalBase, vendor: VpsAgentHands, odd: OddSeller, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
     """The gateway that tests share. `strict` is the same vendor, for whose faults the house bears nothing."""
     home = GatewayHome(tmp_path_factory.mktemp("shared") / "gw")
     base.mint(home.wallet, WALLET_FLOAT_BASE)
@@ -40,6 +50,7 @@ def world(base: LocalBase, vendor: VpsAgentHands, tmp_path_factory: pytest.TempP
     blocks = {
         "vpsagent": vpsagent_block(url, payee, more='dispute_loss_cap = "1000"', rent='ceiling = "100"'),
         "strict": vpsagent_block(url, payee),
+        "odd": VendorBlock(kind="x402", base_url=odd.base_url, payee=payee, ceiling="1"),
     }
     home.configure(base.rpc_url, blocks)
     with home.start() as gateway:

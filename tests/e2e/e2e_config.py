@@ -16,6 +16,7 @@ VPSAGENT_PRICES = {
     "catalog": "0.01",
     "sandbox_1h": "0.50",
     "sandbox_6h": "2",
+    "sandbox_24h": "5",
     "server_small_1mo": "9.99",
     "server_medium_12mo": "179.99",
 }
@@ -65,7 +66,7 @@ def vpsagent_block(base_url: str, payee: str, *, more: str = "", rent: str = "")
         payee=payee,
         prices=VPSAGENT_PRICES,
         routes={"catalog": window, "rent": window + rent, "renew": window},
-        more="max_drift = \"0.05\"\n" + more,
+        more='max_drift = "0.05"\n' + more,
     )
 
 

@@ -65,10 +65,11 @@ class GatewayHome:
         """Write the configuration."""
         self.config.write_text(config_text(self.directory, rpc_url, self.wallet, vendors))
 
-    def start(self, program: Sequence[str] = SERVE) -> Gateway:
-        """Run the gateway and return when it takes requests and can pay. Raises GatewayError."""
+    def start(self, program: Sequence[str] = SERVE, *, wait: bool = True) -> Gateway:
+        """Run the gateway and return when it takes requests and can pay; at once if not `wait`. Raises GatewayError."""
         gateway = Gateway(self, program)
-        gateway.wait_ready()
+        if wait:
+            gateway.wait_ready()
         return gateway
 
     def log(self) -> str:
@@ -92,15 +93,16 @@ class Gateway:
                 text=True,
             )
         assert self._process.stdout is not None
-        line = _first_line(self._process.stdout)
-        if not line:
-            self.kill()
-            raise GatewayError(f"not ready:\n{home.log()[-4000:]}")
-        self.base_url = str(json.loads(line)["base_url"])
-        self.pid = self._process.pid
+        self._lines = _lines_of(self._process.stdout)
+        self.base_url = ""
 
     def wait_ready(self) -> None:
         """Wait until a purchase could be made: the chain was read, and the wallets' balances with it."""
+        line = _first(self._lines)
+        if not line:
+            self.kill()
+            raise GatewayError(f"not ready:\n{self.home.log()[-4000:]}")
+        self.base_url = str(json.loads(line)["base_url"])
         host = self.base_url.removeprefix("http://")
         give_up_at = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < give_up_at:
@@ -168,7 +170,8 @@ class Gateway:
         self.stop()
 
 
-def _first_line(stream: IO[str]) -> str:
+def _lines_of(stream: IO[str]) -> queue.Queue[str]:
+    """Read a stream in a thread, so that its writer never blocks; the first line, or "" at once if there is none."""
     lines: queue.Queue[str] = queue.Queue()
 
     def drain() -> None:
@@ -178,6 +181,10 @@ def _first_line(stream: IO[str]) -> str:
                 pass
 
     threading.Thread(target=drain, daemon=True).start()
+    return lines
+
+
+def _first(lines: queue.Queue[str]) -> str:
     try:
         return lines.get(timeout=READY_TIMEOUT_S)
     except queue.Empty:

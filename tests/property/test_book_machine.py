@@ -137,6 +137,7 @@ class Model:
     payments: dict[str, Paid] = field(default_factory=dict)
     refunds: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     frozen: set[str] = field(default_factory=set)
+    logs: set[int] = field(default_factory=set)
     window: Counter[str] = field(default_factory=Counter)
     window_ends_ms: dict[str, int] = field(default_factory=dict)
     used: Counter[str] = field(default_factory=Counter)
@@ -301,6 +302,8 @@ class BookMachine(RuleBasedStateMachine):
 
         def check(result: Result) -> None:
             assert isinstance(result, Done)
+            assert result.changed == (20_000 + log not in self.model.logs)
+            self.model.logs.add(20_000 + log)
             if result.changed:
                 self.model.frozen.add(f"wallet:0x{wallet.hex()}")
                 if self.model.tokens[wallet] - self.model.promised(wallet) >= value:
@@ -415,17 +418,20 @@ class BookMachine(RuleBasedStateMachine):
         evidence = make_evidence(20_000 + log, payment_id=payment_id, value_base=value)
 
         def follow(paid: Paid, result: Result) -> None:
-            fits = paid.promised and 0 < value <= paid.value
-            if isinstance(result, Refused):
+            booked = 20_000 + log in self.model.logs
+            if booked and paid.settled is not None:
+                assert isinstance(result, Done)
+                assert not result.changed
+            elif booked or not paid.promised or not 0 < value <= paid.value:
+                assert isinstance(result, Refused)
                 assert result.code == "evidence_mismatch"
-                assert not fits or said.flag
-            elif result.changed:
-                assert fits
+            else:
+                assert isinstance(result, Done)
+                assert result.changed
+                self.model.logs.add(20_000 + log)
                 paid.settled = value
                 self.model.tokens[paid.wallet] -= value
                 self.model.follow(paid, at_ms)
-            else:
-                assert paid.settled is not None
 
         return c.RecordSettled(payment_id, evidence, at_ms), follow
 
@@ -435,15 +441,19 @@ class BookMachine(RuleBasedStateMachine):
         evidence = make_evidence(30_000 + said.number, kind=kind, payment_id=payment_id)
 
         def follow(paid: Paid, result: Result) -> None:
-            if isinstance(result, Refused):
+            booked = said.flag and 30_000 + said.number in self.model.logs
+            if paid.dead:
+                assert isinstance(result, Done)
+                assert not result.changed
+            elif booked or paid.settled is not None:
+                assert isinstance(result, Refused)
                 assert result.code == "evidence_mismatch"
-                assert paid.settled is not None or said.flag
-            elif result.changed:
-                assert paid.promised
+            else:
+                assert isinstance(result, Done)
+                assert result.changed
+                self.model.logs.update({30_000 + said.number} if said.flag else ())
                 paid.dead = True
                 self.model.follow(paid, at_ms)
-            else:
-                assert paid.dead
 
         return c.RecordDead(payment_id, evidence, at_ms), follow
 

@@ -214,8 +214,8 @@ FAULTS = {
     "wallet twice": (
         (
             "[vendors.shop]",
-            '[wallets.two]\naddress = "0x1111111111111111111111111111111111111111"\ntokens = ["base-usdc"]\n'
-            'max_value = "1"\n[vendors.shop]',
+            MINIMAL[MINIMAL.index("[wallets.main]") : MINIMAL.index("[vendors.shop]")].replace("main", "two")
+            + "[vendors.shop]",
         ),
         "wallets.two.address: wallets.main has it too",
     ),

@@ -67,17 +67,17 @@ class Bench:
     def _changed(self) -> None:
         self.payee_changes += 1
 
-    async def ask(self, name: str, **parameters: object) -> dict[str, Any]:
+    async def ask(self, call: str, /, **parameters: object) -> dict[str, Any]:
         """Run a call; its answer must survive JSON, as it will on the socket."""
-        answer = await operate(self.services, name, parameters, BY)
+        answer = await operate(self.services, call, parameters, BY)
         assert json.loads(json.dumps(answer)) == answer
         return answer
 
-    async def refused(self, name: str, **parameters: object) -> Problem:
+    async def refused(self, call: str, /, **parameters: object) -> Problem:
         """Run a call that must be refused, and must have left nothing in the journal."""
         before = self.store.view.journal_seq
         with pytest.raises(Problem) as caught:
-            await operate(self.services, name, parameters, BY)
+            await operate(self.services, call, parameters, BY)
         assert self.store.view.journal_seq == before
         return caught.value
 
@@ -85,6 +85,11 @@ class Bench:
         task_id = f"task_{self.store.view.journal_seq}"
         await self.store.post(c.OpenTask(Task(task_id, kind, subject, "why", NOW_MS)))
         return task_id
+
+
+def everything_in(folder: Path) -> bytes:
+    """Return the bytes of every file of a folder."""
+    return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
 @pytest.fixture
@@ -147,7 +152,7 @@ async def test_a_new_key_is_shown_once_and_only_its_digest_is_kept(bench: Bench,
     assert made["key"]["budgets"] == ["10.000000/86400s", "5.000000/90s@shop//v1"]
     secret = text.rpartition(made["key"]["id"] + "_")[2]
     assert len(secret) == 43
-    assert all(secret.encode() not in file.read_bytes() for file in tmp_path.iterdir())
+    assert secret.encode() not in everything_in(tmp_path)
     listed = await bench.ask("key_list", account="acc_1")
     assert {key["id"] for key in listed["keys"]} == {"key_1", made["key"]["id"]}
     assert "secret" not in json.dumps(listed)

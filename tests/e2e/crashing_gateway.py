@@ -1,0 +1,160 @@
+"""The real gateway with points at which it kills itself: `python crashing_gateway.py --crash A,B --config FILE`.
+
+Points are passed in the order in which they are given, and the process dies by SIGKILL at the last. Nothing else differs
+from `python -m gateway serve`: the same loop, parts and graph, each part behind a wrapper that only counts.
+
+    sign.before/after              the wallet's signature of an authorization
+    commit.<Command>.before        a group that holds the command is decided, BEGIN was not sent
+    commit.<Command>.written       its rows are written, COMMIT was not sent
+    commit.<Command>.after         COMMIT has returned, nobody was told
+    mark.before/after              the signer's record of the journal's height
+    send.before, send.after        a request to the vendor is about to leave; its answer has arrived
+    answer.before/after            the agent's answer is about to be written; all of it was taken by the socket
+    chain.<method>.before/after    a question to the chain by the tracker
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from gateway.api import proxy
+from gateway.app import Fittings
+from gateway.config import load_config
+from gateway.core.commands import MarkAnswered, Purchase, RecordDead, RecordOutcome, RecordSettled
+from gateway.serve import serve
+from gateway.store.core import StoreCore
+from gateway.store.write import write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.book import Rows
+    from gateway.core.commands import Command, Result
+    from gateway.core.view import Step
+    from gateway.graph import Parts
+
+COUNTED = (Purchase, RecordOutcome, MarkAnswered, RecordSettled, RecordDead)
+
+
+class Fuse:
+    """The points that are still to be passed. Threads pass points too: the store's, first of all."""
+
+    def __init__(self, points: Sequence[str]) -> None:
+        self._left = deque(points)
+        self._lock = threading.Lock()
+
+    def at(self, point: str) -> None:
+        """Pass a point; do not return from the last."""
+        with self._lock:
+            if self._left and self._left[0] == point:
+                self._left.popleft()
+                if not self._left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def counting_core(fuse: Fuse) -> type[StoreCore]:
+    """Return the store's core with points around each step of a commit."""
+
+    class CountingCore(StoreCore):
+        _names: tuple[str, ...] = ()
+
+        def post(self, commands: Sequence[Command]) -> tuple[list[Result], Step]:
+            kinds = {type(command) for command in commands}
+            self._names = tuple(kind.__name__ for kind in COUNTED if kind in kinds)
+            return super().post(commands)
+
+        def _commit(self, rows: Rows) -> None:
+            self._pass("before")
+            self.db.execute("BEGIN IMMEDIATE")
+            write_rows(self.db, rows)
+            self._pass("written")
+            self.db.execute("COMMIT")
+            self._pass("after")
+
+        def _pass(self, step: str) -> None:
+            for name in self._names:
+                fuse.at(f"commit.{name}.{step}")
+
+    return CountingCore
+
+
+class Counted:
+    """Any part, with points before and after some of its methods."""
+
+    def __init__(self, part: Any, fuse: Fuse, points: dict[str, str]) -> None:
+        self._part, self._fuse, self._points = part, fuse, points
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._part, name)
+        point = self._points.get(name)
+        if point is None:
+            return found
+        fuse = self._fuse
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            fuse.at(f"{point}.before")
+            result = found(*arguments, **named)
+            fuse.at(f"{point}.after")
+            return result
+
+        async def wait(*arguments: Any, **named: Any) -> Any:
+            fuse.at(f"{point}.before")
+            result = await found(*arguments, **named)
+            fuse.at(f"{point}.after")
+            return result
+
+        return wait if asyncio.iscoroutinefunction(found) else call
+
+
+def refit(fuse: Fuse, parts: Parts) -> Parts:
+    """Return the parts, each behind its counter."""
+    questions = {name: f"chain.{name}" for name in ("receipt", "authorization_used")}
+    wrapped: dict[str, Any] = {
+        "signers": {a: Counted(s, fuse, {"sign_authorization": "sign"}) for a, s in parts.signers.items()},
+        "upstream": Counted(parts.upstream, fuse, {"send": "send"}),
+        "watermark": Counted(parts.watermark, fuse, {"record": "mark"}),
+        "chains": {chain_id: Counted(chain, fuse, questions) for chain_id, chain in parts.chains.items()},
+    }
+    return replace(parts, **wrapped)
+
+
+def count_answers(fuse: Fuse) -> None:
+    """Put points around the writing of answers that cost money."""
+    write = proxy.write_whole
+
+    async def counted(*arguments: Any) -> bool:
+        fuse.at("answer.before")
+        whole = await write(*arguments)
+        fuse.at("answer.after")
+        return whole
+
+    proxy.write_whole = counted
+
+
+def main() -> int:
+    """Serve until the fuse has burnt, or until told to stop."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", required=True, type=Path)
+    parser.add_argument("--crash", required=True)
+    options = parser.parse_args()
+    fuse = Fuse(options.crash.split(","))
+    count_answers(fuse)
+    fittings = Fittings(counting_core(fuse), lambda parts: refit(fuse, parts))
+    config = load_config(options.config, os.environ)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(config, os.environ, fittings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

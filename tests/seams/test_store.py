@@ -1,0 +1,370 @@
+"""The Store port: one suite on the embedded store with its thread and file, and on the simulation's inline store."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core import commands as c
+from gateway.core.book import Rows
+from gateway.core.commands import Attached, Command, Done, Refused, Result
+from gateway.core.payment import Charge, Delivery, Transfer
+from gateway.core.view import Balance, Step, View
+from gateway.store.core import StoreBroken, StoreCore, connect
+from gateway.store.load import verify_book
+from gateway.store.sqlite import SqliteStore, StoreInUse
+from tests.factories import (
+    ASSET,
+    NOW_MS,
+    VENDOR,
+    WALLET,
+    make_account,
+    make_answer,
+    make_attempt,
+    make_credit,
+    make_float,
+    make_key,
+    make_outcome,
+    make_purchase,
+    make_resource,
+    make_settled,
+)
+from tests.fakes.store import InlineStore, copy_of, memory_database
+
+SEEDS: list[Command] = [
+    c.OpenAccount(make_account()),
+    c.AddKey(make_key()),
+    make_credit(amount_base=450_000_000),
+    make_float(10_000_000_000),
+]
+
+
+@dataclass
+class Bed:
+    """A store, and a look at its disk that owes nothing to it."""
+
+    store: SqliteStore
+    disk: Callable[[], sqlite3.Connection]
+    reopen: Callable[[], Awaitable[SqliteStore]]
+
+
+async def at_once() -> None:
+    """Do not wait."""
+
+
+async def other_tasks_first() -> None:
+    """Let other tasks run, as a thread would."""
+    await asyncio.sleep(0)
+
+
+def over(db: sqlite3.Connection) -> InlineStore:
+    """Return an inline store that lets other tasks run around each commit."""
+    return InlineStore.over(
+        db, None, before_commit=other_tasks_first, after_commit=other_tasks_first, before_read=at_once
+    )
+
+
+@pytest.fixture(params=["sqlite", "inline"])
+async def bed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bed]:
+    """A store with a funded account that covers fifty purchases of USD 9, and a wallet that covers many more."""
+    opened: list[SqliteStore] = []
+    database = memory_database()
+    path = tmp_path / "gateway.db"
+
+    async def start() -> SqliteStore:
+        opened.append(over(database) if request.param == "inline" else await SqliteStore.open(path))
+        return opened[-1]
+
+    async def reopen() -> SqliteStore:
+        await opened[-1].close()
+        return await start()
+
+    def disk() -> sqlite3.Connection:
+        return copy_of(database) if request.param == "inline" else connect(path, read_only=True)
+
+    store = await start()
+    for command in SEEDS:
+        await store.post(command)
+    yield Bed(store, disk, reopen)
+    with contextlib.suppress(StoreBroken, ZeroDivisionError):  # what a test broke on purpose
+        await opened[-1].close()
+
+
+def count(db: sqlite3.Connection, table: str) -> int:
+    """Return the number of rows, and close the connection."""
+    found = int(db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+    db.close()
+    return found
+
+
+async def test_two_hundred_concurrent_purchases_on_a_balance_for_fifty(bed: Bed) -> None:
+    """Exactly fifty holds are made, the others are refused, nobody owes, and the disk says the same (P2)."""
+    results = await asyncio.gather(*(bed.store.post(make_purchase(n)) for n in range(1, 201)))
+    done = [r for r in results if isinstance(r, Done)]
+    refused = [r.code for r in results if isinstance(r, Refused)]
+    assert (len(done), refused) == (50, ["insufficient_balance"] * 150)
+    assert bed.store.view.balances["acc_1"] == Balance(0, 450_000_000)
+    assert bed.store.view.wallets["0x" + WALLET.hex(), ASSET].held_base == 450_000_000
+    disk = bed.disk()
+    lowest = "SELECT MIN(credits_posted - debits_posted - debits_pending) FROM ledger_accounts WHERE floored AND side"
+    assert disk.execute(lowest).fetchone()[0] == 0
+    verify_book(disk)
+    assert count(disk, "payments") == 50
+
+
+async def test_concurrent_repeats_of_one_purchase_make_one_hold(bed: Bed) -> None:
+    """Whatever arrives under one Idempotency-Key at once is one purchase; the others attach to it."""
+    fingerprint = make_purchase(1).payment.fingerprint
+    purchases = [make_purchase(n, idempotency_key="k", fingerprint=fingerprint) for n in range(1, 41)]
+    results = await asyncio.gather(*map(bed.store.post, purchases))
+    assert [r for r in results if isinstance(r, Attached)] == [Attached("pay_0001")] * 39
+    assert bed.store.view.balances["acc_1"].held_base == 9_000_000
+
+
+async def test_a_result_is_told_only_when_it_is_durable(bed: Bed) -> None:
+    """Whoever has a result finds its rows through a connection of his own (P3)."""
+
+    async def buy(n: int) -> None:
+        assert isinstance(await bed.store.post(make_purchase(n)), Done)
+        disk = bed.disk()
+        assert disk.execute("SELECT charge FROM payments WHERE id = ?", (f"pay_{n:04}",)).fetchone()[0] == Charge.HELD
+        disk.close()
+        assert f"pay_{n:04}" in bed.store.view.open_payments
+
+    await asyncio.gather(*(buy(n) for n in range(1, 21)))
+
+
+async def test_order_is_kept(bed: Bed) -> None:
+    """Commands are decided in the order in which they were posted, across groups as well."""
+    steps: list[Command] = []
+    for n in range(1, 40):
+        steps += [make_purchase(n), make_outcome(n), make_settled(n), c.MarkAnswered(f"pay_{n:04}", NOW_MS)]
+    results = await asyncio.gather(*map(bed.store.post, steps))
+    assert all(isinstance(r, Done) and r.changed for r in results)
+    disk = bed.disk()
+    kinds = [row[0] for row in disk.execute("SELECT kind FROM journal WHERE payment_id = 'pay_0039' ORDER BY seq")]
+    assert kinds == ["payment.held", "payment.outcome", "payment.settled", "payment.captured"]
+    held = [row[0] for row in disk.execute("SELECT payment_id FROM journal WHERE kind = 'payment.held' ORDER BY seq")]
+    assert held == sorted(held)
+    disk.close()
+
+
+async def test_a_cancelled_waiter_stops_nobody_and_its_command_still_counts(bed: Bed) -> None:
+    """Giving up waiting is not taking back: the command is committed, and everybody else is told."""
+    tasks = [asyncio.create_task(bed.store.post(make_purchase(n))) for n in range(1, 11)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(r) for r in results] == [asyncio.CancelledError, Done] * 5
+    assert isinstance(await bed.store.post(make_purchase(11)), Done)
+    assert len(bed.store.view.open_payments) == 11
+    assert count(bed.disk(), "payments") == 11
+
+
+async def test_an_exception_in_a_waiter_stops_nobody(bed: Bed) -> None:
+    """What a waiter does with its result is its own affair."""
+
+    async def fail(n: int) -> None:
+        await bed.store.post(make_purchase(n))
+        raise ZeroDivisionError
+
+    results = await asyncio.gather(*(fail(n) for n in range(1, 6)), return_exceptions=True)
+    assert [type(r) for r in results] == [ZeroDivisionError] * 5
+    assert isinstance(await bed.store.post(make_purchase(6)), Done)
+    assert not bed.store.broken
+
+
+async def test_a_restart_finds_the_same_view(bed: Bed) -> None:
+    """What the view showed before is what it shows after."""
+    commands: Sequence[Command] = [
+        make_purchase(1, idempotency_key="k"),
+        make_outcome(1, answer=make_answer(), resource=make_resource()),
+        make_settled(1),
+        make_purchase(2),
+        make_outcome(2, Delivery.UNKNOWN),
+        c.SetFreeze("vendor:x", frozen=True, reason="drill", by="me", at_ms=NOW_MS),
+    ]
+    for command in commands:
+        await bed.store.post(command)
+    before = bed.store.view
+    again = await bed.reopen()
+    assert again.view == before
+    assert set(again.view.open_payments) == {"pay_0002"}
+
+
+async def test_reading_finds_what_was_posted(bed: Bed) -> None:
+    """Payment, attempt, answer, claim, resource and named statements answer from what is committed; nothing is None."""
+    store = bed.store
+    await store.post(make_purchase(1, idempotency_key="k"))
+    held = await store.payment("pay_0001")
+    assert held is not None
+    assert (held.axes.transfer, held.axes.charge) == (Transfer.PRESENTED, Charge.HELD)
+    assert await store.attempt("pay_0001") == make_attempt()
+    assert await store.answer("pay_0001") is None
+    await store.post(make_outcome(1, answer=make_answer(), resource=make_resource()))
+    await store.post(make_settled(1))
+    closed = await store.payment("pay_0001")
+    assert closed is not None
+    assert (closed.axes.charge, closed.captured_base) == (Charge.CAPTURED, 9_000_000)
+    assert await store.answer("pay_0001") == make_answer()
+    assert await store.resource(VENDOR, "srv_0001") == make_resource()
+    claimed = await store.claimed("acc_1", "k")
+    assert claimed is not None
+    assert (claimed.fingerprint, claimed.payment_id, claimed.answer) == (held.fingerprint, "pay_0001", None)
+    await store.post(c.Remember("acc_1", "free", bytes(32), make_answer(payment_id="")))
+    free = await store.claimed("acc_1", "free")
+    assert free is not None
+    assert (free.payment_id, free.answer) == (None, make_answer(payment_id=""))
+    rows = await store.query("SELECT id, hold_base FROM payments WHERE vendor = ?", (VENDOR,))
+    assert [dict(row) for row in rows] == [{"id": "pay_0001", "hold_base": 9_000_000}]
+    missing: list[Any] = [
+        await store.payment("x"),
+        await store.attempt("x"),
+        await store.answer("x"),
+        await store.claimed("acc_1", "x"),
+        await store.resource(VENDOR, "x"),
+    ]
+    assert missing == [None] * 5
+
+
+async def test_a_bug_breaks_the_store_for_everybody_and_for_good(bed: Bed) -> None:
+    """If a decision raises, all who wait are told, nothing of the group is kept, and no later post is taken."""
+    before = count(bed.disk(), "journal")
+    wrong = make_credit(2, amount_base=0)
+    results = await asyncio.gather(
+        *(bed.store.post(command) for command in (make_purchase(1), wrong, make_purchase(2))), return_exceptions=True
+    )
+    assert [type(r) for r in results] == [StoreBroken] * 3
+    assert bed.store.broken
+    for n in (3, 4):
+        with pytest.raises(StoreBroken):
+            await bed.store.post(make_purchase(n))
+    assert count(bed.disk(), "journal") == before
+    with pytest.raises(StoreBroken):
+        await asyncio.shield(bed.store._committer)
+
+
+async def test_a_failing_view_leaves_nobody_waiting(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends the committer, those who wait are told that the store stopped."""
+
+    def fail(_: View, __: Step) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(View, "advance", fail)
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*(bed.store.post(make_purchase(n)) for n in (1, 2)), return_exceptions=True)
+    assert [type(r) for r in results] == [StoreBroken] * 2
+    assert bed.store.broken
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.shield(bed.store._committer)
+
+
+async def test_closing_commits_what_is_queued(bed: Bed) -> None:
+    """Who posted before the end is answered; who posts after it is not taken."""
+    tasks = [asyncio.create_task(bed.store.post(make_purchase(n))) for n in range(1, 31)]
+    await asyncio.sleep(0)
+    again = await bed.reopen()
+    assert all(isinstance(r, Done) for r in await asyncio.gather(*tasks))
+    assert len(again.view.open_payments) == 30
+    with pytest.raises(StoreBroken, match="closed"):
+        await bed.store.post(make_purchase(99))
+
+
+# what only the file has
+
+
+class FullDisk(StoreCore):
+    """A core whose disk fills up when it is told to."""
+
+    full = False
+
+    def _commit(self, rows: Rows) -> None:
+        if self.full:
+            raise sqlite3.OperationalError("database or disk is full")
+        super()._commit(rows)
+
+
+async def test_a_full_disk_stops_the_store_and_a_restart_goes_on(tmp_path: Path) -> None:
+    """A failed commit is told as unknown, later posts are refused, closing works, and the file is as it was."""
+    path = tmp_path / "gateway.db"
+    store = await SqliteStore.open(path, core=FullDisk)
+    for command in SEEDS:
+        await store.post(command)
+    core = store._core
+    assert isinstance(core, FullDisk)
+    core.full = True
+    with pytest.raises(StoreBroken):
+        await store.post(make_purchase(1))
+    core.full = False
+    with pytest.raises(StoreBroken):
+        await store.post(make_purchase(1))
+    await store.close()
+    again = await SqliteStore.open(path)
+    assert again.view.open_payments == {}
+    assert isinstance(await again.post(make_purchase(1)), Done)
+    await again.close()
+
+
+async def test_a_database_has_one_owner(tmp_path: Path) -> None:
+    """A second opener is turned away until the first has closed; balances have one owner (P2)."""
+    path = tmp_path / "gateway.db"
+    store = await SqliteStore.open(path)
+    with pytest.raises(StoreInUse):
+        await SqliteStore.open(path)
+    assert isinstance(await store.post(c.OpenAccount(make_account())), Done)
+    await store.close()
+    again = await SqliteStore.open(path)
+    assert "acc_1" in again.view.agent_accounts
+    await again.close()
+
+
+async def test_a_database_that_cannot_be_opened_is_let_go(tmp_path: Path) -> None:
+    """A newer schema is refused with its reason, and neither lock nor thread stays behind."""
+    path = tmp_path / "gateway.db"
+    await (await SqliteStore.open(path)).close()
+    db = connect(path)
+    db.execute("PRAGMA user_version = 999")
+    db.close()
+    for _ in range(2):
+        with pytest.raises(StoreBroken, match="use a newer program"):
+            await SqliteStore.open(path)
+    db = connect(path)
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+    await (await SqliteStore.open(path)).close()
+
+
+async def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
+    """Database and lock are the operator's alone."""
+    path = tmp_path / "data" / "gateway.db"
+    store = await SqliteStore.open(path)
+    await store.post(c.OpenAccount(make_account()))
+    modes = {p.name: oct(p.stat().st_mode & 0o777) for p in path.parent.iterdir()}
+    names = ("gateway.db", "gateway.db-shm", "gateway.db-wal", "gateway.db.lock")
+    assert modes == dict.fromkeys(names, "0o600")
+    await store.close()
+
+
+async def test_concurrent_posts_share_commits(tmp_path: Path) -> None:
+    """A thousand commands at once cost a few commits, a lone one costs one."""
+
+    class Counting(StoreCore):
+        commits = 0
+
+        def _commit(self, rows: Rows) -> None:
+            Counting.commits += 1
+            super()._commit(rows)
+
+    store = await SqliteStore.open(tmp_path / "gateway.db", core=Counting)
+    await store.post(c.OpenAccount(make_account()))
+    assert Counting.commits == 1
+    results: list[Result] = await asyncio.gather(*(store.post(make_credit(n)) for n in range(1_000)))
+    assert all(isinstance(r, Done) for r in results)
+    assert Counting.commits <= 5
+    await store.close()
