@@ -20,7 +20,8 @@ def make_vendor(config: VendorConfig, terms: VendorTerms) -> Vendor:
     origin = str(config.base_url)
     if config.kind is VendorKind.VPSAGENT:
         overrides = {
-            name: ModuleOverride(override.ceiling_base, _window(override)) for name, override in config.routes.items()
+            name: ModuleOverride(override.ceiling_base, _window(override), override.represent)
+            for name, override in config.routes.items()
         }
         return VpsAgent(config.name, origin, terms, _capped(VPSAGENT_ROUTES, overrides, config.ceiling_base))
     rules = tuple(

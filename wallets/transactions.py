@@ -6,11 +6,11 @@ once into this form, and hash and bytes are made from it alone. Not on the hot p
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from typing import Any
 
 from contracts.codec import ADDRESS_BYTES, Address, ContractError, parse_address, parse_hex, require_bytes, require_uint
 from contracts.signature import SIGNATURE_BYTES, V_OFFSET
+from wallets.eth_library import typed_transaction
 
 TYPE_1559 = 2
 MAX_DATA_BYTES = 128 * 1024
@@ -73,8 +73,8 @@ class Transaction:
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
         return bytes(self._typed({"v": signature[64] - V_OFFSET, "r": r, "s": s}).encode())
 
-    def _typed(self, signature: Mapping[str, int]) -> TypedTransaction:
-        return TypedTransaction.from_dict(
+    def _typed(self, signature: Mapping[str, int]) -> Any:  # noqa: ANN401 - the library is loaded late
+        return typed_transaction().from_dict(
             {
                 "type": TYPE_1559,
                 "chainId": self.chain_id,

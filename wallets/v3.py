@@ -7,10 +7,9 @@ for before it runs, and check that the key is of the address that the file names
 import json
 from typing import Any
 
-from eth_account import Account
-
 from contracts.codec import parse_address, to_hex
 from contracts.signature import address_of, load_key
+from wallets.eth_library import eth_account
 from wallets.secret import Secret
 
 MAX_BYTES = 16 * 1024
@@ -40,7 +39,7 @@ def import_v3(raw: str | bytes, passphrase: Secret[str]) -> Secret[bytes]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise V3Error("v3 file: not Web3 Secret Storage JSON of version 3") from None
     try:
-        key = Secret(bytes(Account.decrypt(body, passphrase.reveal())))
+        key = Secret(bytes(eth_account().Account.decrypt(body, passphrase.reveal())))
         address = address_of(load_key(key.reveal()))
         matches = not named or parse_address("0x" + str(named).removeprefix("0x").lower()) == address
     except (ValueError, KeyError, TypeError, NotImplementedError):
@@ -52,7 +51,9 @@ def import_v3(raw: str | bytes, passphrase: Secret[str]) -> Secret[bytes]:
 
 def export_v3(key: Secret[bytes], passphrase: Secret[str], scrypt_n: int = EXPORT_N) -> str:
     """Write a private key as v3 JSON (scrypt, AES-128-CTR), as other wallets read it."""
-    body: dict[str, Any] = Account.encrypt(key.reveal(), passphrase.reveal(), kdf="scrypt", iterations=scrypt_n)
+    body: dict[str, Any] = eth_account().Account.encrypt(
+        key.reveal(), passphrase.reveal(), kdf="scrypt", iterations=scrypt_n
+    )
     body["address"] = to_hex(address_of(load_key(key.reveal()))).removeprefix("0x")
     return json.dumps(body)
 

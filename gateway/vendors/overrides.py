@@ -1,7 +1,7 @@
-"""What an operator may change about a declared route: its ceiling and its window, within hard bounds.
+"""What an operator may change about a declared route: ceiling, window and re-presentation, within hard bounds.
 
 Must not know any vendor's routes.  Theory: a module's table is the default that its document supports; configuration
-narrows or widens two numbers and nothing else, and a name or a number that cannot be meant stops the start.
+changes these three and nothing else, and a name or a number that cannot be meant stops the start.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.core.money import MAX_AMOUNT_BASE, AmountError, check_amount
-from gateway.core.routes import Pricing, Route, Window
+from gateway.core.routes import Pricing, Represent, Route, Window
 
 __all__ = ["MAX_WINDOW_S", "RouteOverride", "check_ceiling", "check_window", "with_overrides"]
 
@@ -18,10 +18,11 @@ MAX_WINDOW_S: Final = 48 * 3600  # DESIGN 6: what an exposure may last at most
 
 @dataclass(frozen=True, slots=True)
 class RouteOverride:
-    """An operator's own ceiling (base units of the token) and window for one route; None keeps the default."""
+    """An operator's own ceiling (USD base units), window, and word on presenting twice; None keeps the default."""
 
     ceiling_base: int | None = None
     window: Window | None = None
+    represent: Represent | None = None
 
 
 def with_overrides(routes: Iterable[Route], overrides: Mapping[str, RouteOverride]) -> tuple[Route, ...]:
@@ -40,6 +41,8 @@ def with_overrides(routes: Iterable[Route], overrides: Mapping[str, RouteOverrid
             route = replace(route, ceiling_base=check_ceiling(override.ceiling_base, name))
         if override.window is not None:
             route = replace(route, window=check_window(override.window, name))
+        if override.represent is not None:
+            route = replace(route, represent=override.represent)
         table[name] = route
     return tuple(table.values())
 

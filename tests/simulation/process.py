@@ -63,7 +63,7 @@ class Process:
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number = world, number
         self.alive, self.buried = True, False
-        self.died = asyncio.Event()
+        self.death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.tasks: list[asyncio.Task[Any]] = []
         self.watermark = Watermark.open(world.watermark_path)
         self.gateway: Gateway | None = None
@@ -128,13 +128,11 @@ class Process:
             raise Died
         task: asyncio.Task[T] = asyncio.create_task(work, context=self._context.copy())
         try:
-            await asyncio.wait({task})
+            await asyncio.wait({task, self.death}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
             raise
-        if task.cancelled() or not self.alive:
-            if not task.cancelled():
-                task.exception()
+        if not task.done() or task.cancelled():
             raise Died
         return task.result()
 
@@ -164,15 +162,18 @@ class Process:
             await self.run(end())
         except Died:
             return
-        self.alive = False
-        self.died.set()
+        self._end()
 
     def kill(self, why: str) -> None:
         """Die here and now."""
         if self.alive:
-            self.alive = False
             self.world.note(f"KILLED {why}")
-            self.died.set()
+            self._end()
+
+    def _end(self) -> None:
+        self.alive = False
+        if not self.death.done():
+            self.death.set_result(None)
 
     async def bury(self) -> None:
         """Drop every task. Nothing that they do on their way out reaches the world."""

@@ -43,6 +43,7 @@ CAPITAL_BASE = 500_000_000
 FINAL_LAG = 3
 SETTLE_STEP_S = 15.0
 SETTLE_STEPS = 200
+LIFETIME_S = 20_000.0
 CONFIG = Path(__file__).with_name("config.toml")
 
 
@@ -258,9 +259,14 @@ class World:
         loop.set_exception_handler(lambda _, context: self.violation(f"unhandled: {_unhandled(context)}"))
         self._build()
         background = [self.spawn(self._mine()), self.spawn(self._keep_alive())]
+        acting = self.spawn(self._act(background))
         try:
-            await self.live(background)
-            await self.settle()
+            await asyncio.wait([acting, *background], timeout=LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
+            for task in (acting, *background):
+                if task.done():
+                    task.result()
+            if not acting.done():
+                self.violation(f"liveness: still not done after {LIFETIME_S} s")
         finally:
             self.over = True
             if self.process is not None:
@@ -268,6 +274,10 @@ class World:
             for task in [*background, *self._spawned]:
                 task.cancel()
             await asyncio.gather(*background, *self._spawned, return_exceptions=True)
+
+    async def _act(self, background: list[asyncio.Task[Any]]) -> None:
+        await self.live(background)
+        await self.settle()
 
     async def live(self, background: list[asyncio.Task[Any]]) -> None:
         """Let everybody do what they do until the agents are done."""
@@ -351,7 +361,7 @@ class World:
             try:
                 self.process = process
                 await process.start()
-                await process.died.wait()
+                await asyncio.shield(process.death)
             except Died:
                 pass
             self.process = None
