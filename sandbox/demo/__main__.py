@@ -11,8 +11,9 @@ import sys
 from sandbox.anvil import RpcError
 from sandbox.demo import books, interrupts
 from sandbox.demo.checks import DemoFailure
-from sandbox.demo.scenes import SCENES, Stage
+from sandbox.demo.scenes import SCENES
 from sandbox.demo.screen import Screen
+from sandbox.demo.stage import Stage
 from sandbox.demo.world import open_world
 
 # What the world may do to us. Anything else is a mistake of the demo: it ends with a traceback, and 1 as well.

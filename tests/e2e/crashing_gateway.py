@@ -1,7 +1,8 @@
-"""The real gateway with points at which it kills itself: `python crashing_gateway.py --crash A,B --config FILE`.
+"""The real gateway in a process of its own, with points at which it kills itself.
 
 Points are passed in the order in which they are given, and the process dies by SIGKILL at the last. Nothing else differs
-from `python -m gateway serve`: the same loop, parts and graph, each part behind a wrapper that only counts.
+from `python -m gateway serve`: the same loop, parts and graph, each part behind a wrapper that only counts. Processes are
+forked from one that has imported everything, for the imports take longer than all the rest.
 
     sign.before/after              the wallet's signature of an authorization
     commit.<Command>.before        a group that holds the command is decided, BEGIN was not sent
@@ -15,18 +16,20 @@ from `python -m gateway serve`: the same loop, parts and graph, each part behind
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
+from e2e_config import PASSPHRASE, PASSPHRASE_VARIABLE
+from e2e_gateway import READY_TIMEOUT_S, STOP_TIMEOUT_S, Gateway
 
 from gateway.api import proxy
 from gateway.app import Fittings
@@ -38,6 +41,9 @@ from gateway.store.write import write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from e2e_gateway import GatewayHome
 
     from gateway.core.book import Rows
     from gateway.core.commands import Command, Result
@@ -142,19 +148,63 @@ def count_answers(fuse: Fuse) -> None:
     proxy.write_whole = counted
 
 
-def main() -> int:
-    """Serve until the fuse has burnt, or until told to stop."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--crash", required=True)
-    options = parser.parse_args()
-    fuse = Fuse(options.crash.split(","))
+def run(points: Sequence[str], config_path: Path, ready: Path, log: Path) -> None:
+    """Serve until the fuse has burnt, or until told to stop; with the ready line and the log in these files."""
+    for path, stream in ((ready, sys.stdout), (log, sys.stderr)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+    environ = {PASSPHRASE_VARIABLE: PASSPHRASE}
+    fuse = Fuse(points)
     count_answers(fuse)
     fittings = Fittings(counting_core(fuse), lambda parts: refit(fuse, parts))
-    config = load_config(options.config, os.environ)
+    config = load_config(config_path, environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(config, os.environ, fittings))
+        sys.exit(runner.run(serve(config, environ, fittings)))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+class CrashingGateway(Gateway):
+    """One such process; without points it lives until it is told to stop."""
+
+    _context = multiprocessing.get_context("forkserver")
+    _context.set_forkserver_preload(["pytest", "uvloop", "gateway.serve"])
+
+    def __init__(self, home: GatewayHome, points: Sequence[str] = ()) -> None:
+        self._points = tuple(points)
+        super().__init__(home)
+
+    def _launch(self) -> None:
+        home = self.home
+        self._ready = home.directory / f"ready{time.monotonic_ns()}"
+        arguments = (self._points, home.config, self._ready, home.log_path)
+        self._forked = self._context.Process(target=run, args=arguments)
+        self._forked.start()
+
+    def _ready_line(self) -> str:
+        give_up_at = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < give_up_at and self._forked.is_alive():
+            line = self._ready.read_text() if self._ready.exists() else ""
+            if line.endswith("\n"):
+                return line
+            time.sleep(0.02)
+        return ""
+
+    def wait_end(self, timeout_s: float) -> int:
+        """Wait for the end and return the exit code, negative for a signal. Raises TimeoutError."""
+        self._forked.join(timeout_s)
+        if self._forked.exitcode is None:
+            raise TimeoutError(f"still alive:\n{self.home.log()[-4000:]}")
+        return self._forked.exitcode
+
+    def stop(self) -> int:
+        """End it as a supervisor does, and return its exit code."""
+        self._forked.terminate()
+        try:
+            return self.wait_end(STOP_TIMEOUT_S)
+        except TimeoutError:
+            return self.kill()
+
+    def kill(self) -> int:
+        """End it at once, wherever it is."""
+        self._forked.kill()
+        return self.wait_end(STOP_TIMEOUT_S)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from world import TRANSFER, uses_of
 
+from contracts.tokens import BASE_USDC
+from gateway.core.ledger import Side
 from gateway.store.load import verify_book
 
 if TYPE_CHECKING:
@@ -24,23 +26,21 @@ class Books:
     """Payment id by nonce, of everything that was ever signed for."""
     payments: dict[str, Any]
     evidence: list[Any]
-    balances: dict[str, tuple[int, int]]
-    """Posted and pending, by ledger account code, on the account's own side."""
+    balances: dict[tuple[str, str], tuple[int, int]]
+    """Posted and pending by ledger account (code, asset), on the account's own side."""
     tasks: list[Any]
 
 
 def read_books(path: Path) -> Books:
     """Prove the book (P1, journal included) and return what it says. The gateway must have stopped."""
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    db.row_factory = sqlite3.Row
     try:
-        db.row_factory = None
         verify_book(db)
         db.row_factory = sqlite3.Row
         payments = {row["id"]: dict(row) for row in db.execute("SELECT * FROM payments")}
         nonces = {"0x" + row["nonce"].hex(): row["payment_id"] for row in db.execute("SELECT * FROM authorizations")}
         evidence = [dict(row) for row in db.execute("SELECT * FROM evidence WHERE kind <> 'balance'")]
-        balances = {row["code"]: _own_side(row) for row in db.execute("SELECT * FROM ledger_accounts")}
+        balances = {(row["code"], row["asset"]): _own_side(row) for row in db.execute("SELECT * FROM ledger_accounts")}
         tasks = [dict(row) for row in db.execute("SELECT * FROM tasks")]
     finally:
         db.close()
@@ -49,7 +49,7 @@ def read_books(path: Path) -> Books:
 
 def _own_side(row: sqlite3.Row) -> tuple[int, int]:
     posted = row["debits_posted"] - row["credits_posted"]
-    if row["side"] == "debit":
+    if row["side"] == Side.DEBIT:
         return posted, row["credits_pending"]
     return -posted, row["debits_pending"]
 
@@ -72,5 +72,5 @@ def check_against_chain(books: Books, base: LocalBase, wallet: str, payee: str) 
         )
         assert moved["topics"][2][-40:] == payee[2:].lower()  # P8
         assert int(moved["data"], 16) == payment["settled_base"]
-    kept, pending = books.balances[f"wallet:{wallet.lower()}"]
+    kept, pending = books.balances[f"wallet:{wallet.lower()}", BASE_USDC.asset_id]
     assert (kept, pending) == (base.balance_of(wallet), 0)  # P7: nothing is promised any more

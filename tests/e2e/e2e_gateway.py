@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from wallets.keystore import Keystore
 from wallets.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from e2e_config import VendorBlock
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 SCRYPT_N = 2**14  # as weak as the keystore allows: what is tested here is not the cost of guessing
-SERVE = ("-m", "gateway", "serve")
 
 
 class GatewayError(RuntimeError):
@@ -65,11 +63,10 @@ class GatewayHome:
         """Write the configuration."""
         self.config.write_text(config_text(self.directory, rpc_url, self.wallet, vendors))
 
-    def start(self, program: Sequence[str] = SERVE, *, wait: bool = True) -> Gateway:
-        """Run the gateway and return when it takes requests and can pay; at once if not `wait`. Raises GatewayError."""
-        gateway = Gateway(self, program)
-        if wait:
-            gateway.wait_ready()
+    def start(self) -> Gateway:
+        """Run the gateway and return when it takes requests and can pay. Raises GatewayError."""
+        gateway = Gateway(self)
+        gateway.wait_ready()
         return gateway
 
     def log(self) -> str:
@@ -78,13 +75,17 @@ class GatewayHome:
 
 
 class Gateway:
-    """One running process."""
+    """One running process: `python -m gateway serve`."""
 
-    def __init__(self, home: GatewayHome, program: Sequence[str]) -> None:
+    def __init__(self, home: GatewayHome) -> None:
         self.home = home
-        with home.log_path.open("ab") as log:
+        self.base_url = ""
+        self._launch()
+
+    def _launch(self) -> None:
+        with self.home.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *program, "--config", str(home.config)],
+                [sys.executable, "-m", "gateway", "serve", "--config", str(self.home.config)],
                 cwd=ROOT,
                 env={**os.environ, PASSPHRASE_VARIABLE: PASSPHRASE, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
@@ -94,11 +95,16 @@ class Gateway:
             )
         assert self._process.stdout is not None
         self._lines = _lines_of(self._process.stdout)
-        self.base_url = ""
+
+    def _ready_line(self) -> str:
+        try:
+            return self._lines.get(timeout=READY_TIMEOUT_S)
+        except queue.Empty:
+            return ""
 
     def wait_ready(self) -> None:
         """Wait until a purchase could be made: the chain was read, and the wallets' balances with it."""
-        line = _first(self._lines)
+        line = self._ready_line()
         if not line:
             self.kill()
             raise GatewayError(f"not ready:\n{self.home.log()[-4000:]}")
@@ -138,30 +144,22 @@ class Gateway:
         finally:
             connection.close()
 
-    def running(self) -> bool:
-        """Say whether the process lives."""
-        return self._process.poll() is None
-
     def wait_end(self, timeout_s: float) -> int:
         """Wait for the end and return the exit code, negative for a signal. Raises subprocess.TimeoutExpired."""
         return self._process.wait(timeout=timeout_s)
 
     def stop(self) -> int:
         """End it as a supervisor does, and return its exit code."""
-        return self._end(signal.SIGTERM)
+        self._process.terminate()
+        try:
+            return self.wait_end(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return self.kill()
 
     def kill(self) -> int:
         """End it at once, wherever it is."""
-        return self._end(signal.SIGKILL)
-
-    def _end(self, number: signal.Signals) -> int:
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        try:
-            return self._process.wait(timeout=STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        self._process.kill()
+        return self.wait_end(STOP_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -183,9 +181,3 @@ def _lines_of(stream: IO[str]) -> queue.Queue[str]:
     threading.Thread(target=drain, daemon=True).start()
     return lines
 
-
-def _first(lines: queue.Queue[str]) -> str:
-    try:
-        return lines.get(timeout=READY_TIMEOUT_S)
-    except queue.Empty:
-        return ""

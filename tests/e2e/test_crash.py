@@ -5,11 +5,11 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from crashing_gateway import CrashingGateway
 from e2e_agent import Agent, eventually
 from e2e_books import check_against_chain, read_books
 from e2e_config import PASSPHRASE, vpsagent_block
@@ -19,12 +19,9 @@ from world import WALLET_FLOAT_BASE, VpsAgentHands, payee_of, start_vpsagent, us
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from e2e_gateway import Gateway
-
     from sandbox.chain import LocalBase
 
-PROGRAM = str(Path(__file__).with_name("crashing_gateway.py"))
-AT_ONCE = 5
+AT_ONCE = 8
 DIE_WITHIN_S = 45
 PRICE = Decimal("0.5")
 CREDIT = Decimal(2)
@@ -96,7 +93,8 @@ class Stage:
 
     def play(self, crash: Crash, home: GatewayHome) -> Survived:
         """Buy a box through a gateway that dies on the way, as often as the case says, and see it to its end."""
-        gateway = _start(home, crash.first)
+        gateway = CrashingGateway(home, crash.first.split(","))
+        gateway.wait_ready()
         agent = Agent.open(gateway, str(CREDIT))
         stranger = Agent.open(gateway, str(CREDIT))
         answers: list[requests.Response] = []
@@ -104,22 +102,19 @@ class Stage:
         exits = [gateway.wait_end(DIE_WITHIN_S)]
         if crash.second is not None:
             # It may die before it was ever ready: it begins to look for the lost answer at once.
-            exits.append(_start(home, crash.second, wait=False).wait_end(DIE_WITHIN_S))
-        with home.start() as agent.gateway:
-            stranger.gateway = agent.gateway
+            exits.append(CrashingGateway(home, [crash.second]).wait_end(DIE_WITHIN_S))
+        with CrashingGateway(home) as gateway:
+            gateway.wait_ready()
+            agent.gateway = stranger.gateway = gateway
             answer = eventually(lambda: _rent(agent, answers), what=f"the answer after {crash}")
             payment_id = answer.headers["X-Payment-Id"]
             payment = agent.wait_closed(payment_id)
-            traced = agent.gateway.operate("trace", what=payment["authorization"]["nonce"])
+            traced = gateway.operate("trace", what=payment["authorization"]["nonce"])
             balance = agent.balance()
             stranger_sees = stranger.ask("GET", f"/v1/payments/{payment_id}").status_code
-        exits.append(agent.gateway.wait_end(1))
+        exits.append(gateway.wait_end(1))
         vendor = self.vendors[crash.box]
         return Survived(home, vendor, exits, answers, payment, traced, stranger_sees, balance, agent.key)
-
-
-def _start(home: GatewayHome, crash: str, *, wait: bool = True) -> Gateway:
-    return home.start((PROGRAM, "--crash", crash), wait=wait)
 
 
 def _rent(agent: Agent, answers: list[requests.Response]) -> requests.Response | None:
@@ -154,7 +149,8 @@ def survivals(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         home.configure(stage.base.rpc_url, {"vpsagent": vpsagent_block(url, payee)})
     stage.base.fund({home.wallet: WALLET_FLOAT_BASE for home in homes.values()})
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {crash: pool.submit(stage.play, crash, home) for crash, home in homes.items()}
+        longest_first = sorted(homes, key=lambda crash: crash.box)
+        yield {crash: pool.submit(stage.play, crash, homes[crash]) for crash in longest_first}
 
 
 def test_at_least_twenty_distinct_points() -> None:

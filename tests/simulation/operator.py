@@ -33,8 +33,8 @@ class Operator:
 
     world: World
     rng: random.Random
-    credit_base: dict[str, int] = field(default_factory=dict)
     references: dict[str, tuple[str, int]] = field(default_factory=dict)
+    acknowledged: set[str] = field(default_factory=set)
     payees: dict[tuple[str, bytes], int] = field(default_factory=dict)  # approved since
     prices: dict[tuple[str, str], set[int]] = field(default_factory=dict)
 
@@ -64,6 +64,7 @@ class Operator:
         self.references[reference] = (account_id, amount_base)
         result = await self.do(c.CreditAccount(account_id, amount_base, reference, "", BY, self._now()))
         assert isinstance(result, c.Done), result
+        self.acknowledged.add(reference)
 
     async def freeze(self, scope: str, *, frozen: bool) -> None:
         """Set or lift a freeze."""

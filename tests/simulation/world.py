@@ -100,10 +100,10 @@ def load_config(wallet: Address, pay_to: Address, seller_pay_to: Address) -> Con
 
 @dataclass
 class Restored:
-    """A restore of an older copy: when, and what had been shown to vendors before that the copy does not know."""
+    """A restore of an older copy: the last process before it, and the authorizations that the copy knows."""
 
-    at_ms: int
-    lost: list[Shown]
+    process: int
+    known: frozenset[bytes]
 
 
 @dataclass
@@ -258,28 +258,25 @@ class World:
         loop.set_task_factory(task_factory)
         loop.set_exception_handler(lambda _, context: self.violation(f"unhandled: {_unhandled(context)}"))
         self._build()
-        background = [self.spawn(self._mine()), self.spawn(self._keep_alive())]
-        acting = self.spawn(self._act(background))
+        acting = self.spawn(self._act())
+        engines = [acting, self.spawn(self._mine()), self.spawn(self._keep_alive())]
         try:
-            await asyncio.wait([acting, *background], timeout=LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
-            for task in (acting, *background):
-                if task.done():
-                    task.result()
-            if not acting.done():
+            done, _ = await asyncio.wait(engines, timeout=LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if not done:
                 self.violation(f"liveness: still not done after {LIFETIME_S} s")
         finally:
             self.over = True
             if self.process is not None:
                 await self.process.bury()
-            for task in [*background, *self._spawned]:
-                task.cancel()
-            await asyncio.gather(*background, *self._spawned, return_exceptions=True)
+            await _end(self._spawned)
 
-    async def _act(self, background: list[asyncio.Task[Any]]) -> None:
-        await self.live(background)
+    async def _act(self) -> None:
+        await self.live()
         await self.settle()
 
-    async def live(self, background: list[asyncio.Task[Any]]) -> None:
+    async def live(self) -> None:
         """Let everybody do what they do until the agents are done."""
         plan = self.plan
         self.operator.payees = {
@@ -292,13 +289,11 @@ class World:
             account_id = f"acc{number}"
             key_id = await self.operator.open(account_id, plan.credit_base)
             self.agents.append(Agent(self, account_id, key_id, random.Random(f"agent {number} {plan.seed}")))
+        meanwhile = [self.spawn(self._events())]
         if plan.operator:
-            background.append(self.spawn(self.operator.live()))
-        background.append(self.spawn(self._events()))
+            meanwhile.append(self.spawn(self.operator.live()))
         await self.story()
-        for task in background[2:]:
-            task.cancel()
-        await asyncio.gather(*background[2:], return_exceptions=True)
+        await _end(meanwhile)
 
     async def story(self) -> None:
         """What the agents do."""
@@ -346,7 +341,7 @@ class World:
         while True:
             await asyncio.sleep(BLOCK_S)
             self.chain.mine()
-            if self.plan.reorgs and not self.over and self._chance["events"].random() < 0.03:
+            if self.plan.reorgs and not self.over and self.chain.newest.number > FINAL_LAG and self._chance["events"].random() < 0.03:
                 depth = self._chance["events"].randint(1, FINAL_LAG)
                 resend = self._chance["events"].random() < 0.5
                 self.note(f"REORG of {depth} blocks, {'with' if resend else 'without'} their transactions")
@@ -395,10 +390,9 @@ class World:
         self.process.kill("to restore an older copy")
         self.db = copy
         self.disks.append(copy)
-        known = {bytes(row[0]) for row in copy.execute("SELECT nonce FROM authorizations")}
-        shown = [s for till in self.tills for s in till.shown if s.authorization.nonce not in known]
-        self.restored = Restored(self.clock.now_ms(), shown)
-        self.note(f"RESTORE of a copy that misses {len(shown)} presentations")
+        known = frozenset(bytes(row[0]) for row in copy.execute("SELECT nonce FROM authorizations"))
+        self.restored = Restored(self.processes, known)
+        self.note(f"RESTORE of a copy that knows {len(known)} authorizations")
 
     def rows(self, sql: str, *parameters: object) -> list[Any]:
         """Return rows of the database in use."""
@@ -407,6 +401,12 @@ class World:
     def core(self) -> StoreCore:
         """Return a core over the database, as an auditor opens it."""
         return StoreCore(self.db, self.config.book_rules())
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _address(name: str) -> Any:

@@ -1,0 +1,70 @@
+"""One run from a plan: play it, judge it, and say how to see it again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from tests.fakes.loop import run_virtual
+from tests.simulation.promises import broken_promises
+from tests.simulation.world import Plan, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Report", "run"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run was and what it broke."""
+
+    plan: Plan
+    replay: str
+    broken: list[str]
+    points: int
+    trace: list[str]
+    world: World
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.broken)} broken promises; replay: {self.replay}", *self.broken[:20]]
+        return "\n  ".join(lines)
+
+
+def run(plan: Plan, replay: str, make: Callable[[Plan, Path], World] = World) -> Report:
+    """Play a plan to its end and check every promise."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
+    try:
+        world = make(plan, folder / "signer.mark")
+        with _captured() as logs:
+            run_virtual(world.play)
+        broken = broken_promises(world, [json.dumps(entry, default=repr) for entry in logs])
+        for disk in world.disks:
+            disk.close()
+    finally:
+        shutil.rmtree(folder)
+    return Report(plan, replay, broken, world.points, world.trace, world)
+
+
+@contextlib.contextmanager
+def _captured() -> Iterator[list[dict[str, Any]]]:
+    logs: list[dict[str, Any]] = []
+
+    def keep(_logger: object, method: str, entry: Any) -> Any:
+        logs.append({**entry, "level": method})
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[keep], cache_logger_on_first_use=False)
+    try:
+        yield logs
+    finally:
+        structlog.configure(**before)
