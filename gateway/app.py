@@ -18,6 +18,7 @@ from gateway.chains.quorum import QuorumChain
 from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.chains.startup import verify_tokens
 from gateway.config import ChainConfig, Config
+from gateway.core.records import EVERYTHING
 from gateway.core.view import View
 from gateway.graph import Gateway, Parts, assemble
 from gateway.http.client import HttpUpstream
@@ -145,7 +146,7 @@ def _now_s() -> int:
 
 def _frozen_reader(view: View) -> Callable[[Address], bool]:
     def is_frozen(wallet: Address) -> bool:
-        return "all" in view.freezes or f"wallet:0x{wallet.hex()}" in view.freezes
+        return any(scope in view.freezes for scope in (*EVERYTHING, f"wallet:0x{wallet.hex()}"))
 
     return is_frozen
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from contracts.codec import Address
 from gateway.config import Config
 from gateway.core.commands import ApprovePrice
+from gateway.core.records import EVERYTHING
 from gateway.flow.heads import Heads
 from gateway.flow.present import Presenter, Surrogates
 from gateway.flow.promise import Promiser
@@ -97,8 +98,8 @@ class Gateway:
         reasons = [
             f"chain {chain_id} was not read yet" for chain_id in self.parts.chains if self.heads.get(chain_id) is None
         ]
-        if "all" in self.parts.store.view.freezes:
-            reasons.append(f"frozen: {self.parts.store.view.freezes['all'].reason}")
+        freezes = self.parts.store.view.freezes
+        reasons += [f"frozen: {freezes[scope].reason}" for scope in EVERYTHING if scope in freezes]
         return reasons
 
     async def _sync_watermark(self) -> None:

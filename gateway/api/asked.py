@@ -41,10 +41,10 @@ def max_charge(request: web.BaseRequest) -> int | None:
 
 def wants_quote(request: web.BaseRequest) -> bool:
     """Say whether `Prefer: quote` was given (RFC 7240), alone or among other preferences."""
-    given = request.headers.getall("Prefer", None)
-    if given is None:
+    if "Prefer" not in request.headers:
         return False
-    preferences = (part.partition(";")[0].strip().lower() for line in given for part in line.split(","))
+    given = ",".join(request.headers.getall("Prefer"))
+    preferences = (part.partition(";")[0].strip().lower() for part in given.split(","))
     return "quote" in preferences
 
 

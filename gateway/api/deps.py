@@ -7,6 +7,8 @@ exactly what the service builds.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from gateway.api.exchange import log_request
+from gateway.api.lines import RequestLog
 from gateway.core.records import Payment
 from gateway.flow.heads import Heads
 from gateway.flow.settle import Sighting
@@ -43,7 +45,8 @@ class ApiDeps:
     """Everything that the handlers may touch.
 
     `sightings` tells of settlements that are not final yet; `ready` gives the reasons why no purchase could be made now;
-    `on_broken` is called when the store turns out to have stopped for good: the process must end.
+    `on_broken` is called when the store turns out to have stopped for good: the process must end. `request_log` takes one
+    line a request: structlog's chain by default, JsonLines where it has to be cheap.
     """
 
     store: Store
@@ -56,4 +59,5 @@ class ApiDeps:
     sightings: Callable[[Payment], Sighting | None]
     ready: Callable[[], list[str]]
     on_broken: Callable[[], None]
+    request_log: RequestLog = log_request
     settings: ApiSettings = field(default_factory=ApiSettings)

@@ -27,9 +27,19 @@ from gateway.ports import Vendor
 
 PREFIX = "/proxy/"
 MAX_TARGET_CHARS = 16 * 1024
+MAX_WAYS = 1024
 
 # Origin form, already encoded. A fragment never travels; a raw byte outside ASCII has no agreed meaning.
 _TARGET = re.compile(r"/[\x21\x22\x24-\x7e]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What a target without a query leads to, whoever asks: judged once."""
+
+    match: Match
+    shown_path: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,7 @@ class _Door:
     vendor: Vendor
     scopes: frozenset[str]
     methods: tuple[str, ...]
+    ways: dict[tuple[str, str], _Way]
 
 
 class Proxy:
@@ -79,24 +90,20 @@ class Proxy:
         exchange.vendor, exchange.shown_path = name, PREFIX + name
         if door.scopes.isdisjoint(exchange.granted.scopes):
             require_scope(exchange.granted, f"proxy:{name}")
-        target = "/" + rest
-        if len(target) > MAX_TARGET_CHARS or _TARGET.fullmatch(target) is None:
-            raise Problem("bad_request", "write path and query percent-encoded, at most 16384 characters")
-        exchange.shown_path = PREFIX + name + door.vendor.scrub(target)
-        return door, target
+        return door, "/" + rest
 
     @staticmethod
     def _match(exchange: Exchange, door: _Door, target: str) -> Match:
-        path = target.partition("?")[0]
-        match = door.vendor.match(exchange.request.method, path)
-        if match is None:
-            allow = [method for method in door.methods if door.vendor.match(method, path) is not None]
-            if allow:
-                detail = f"{door.vendor.name} takes {', '.join(allow)} here"
-                raise Problem("method_not_allowed", detail, extra={"allow": allow})
-            raise Problem("route_not_declared", f"{door.vendor.name} has no such route here")
-        exchange.route = f"proxy/{door.vendor.name}/{match.route.name}"
-        return match
+        place = (exchange.request.method, target)
+        way = door.ways.get(place)
+        if way is None:
+            way = _judge(exchange, door, target)
+            if "?" not in target:  # a query may hold a secret, and is seldom the same
+                if len(door.ways) >= MAX_WAYS:
+                    door.ways.clear()
+                door.ways[place] = way
+        exchange.shown_path, exchange.route = way.shown_path, way.label
+        return way.match
 
     async def _body(self, exchange: Exchange, match: Match) -> bytes | LongBody:
         body = await read_body(exchange.request, self._deps.settings)
@@ -189,9 +196,25 @@ class Proxy:
         return response
 
 
+def _judge(exchange: Exchange, door: _Door, target: str) -> _Way:
+    """Find the declared route. Raises Problem: bad_request, method_not_allowed, route_not_declared."""
+    vendor, method = door.vendor, exchange.request.method
+    if len(target) > MAX_TARGET_CHARS or _TARGET.fullmatch(target) is None:
+        raise Problem("bad_request", f"write path and query percent-encoded, at most {MAX_TARGET_CHARS} characters")
+    exchange.shown_path = PREFIX + vendor.name + vendor.scrub(target)
+    path = target.partition("?")[0]
+    match = vendor.match(method, path)
+    if match is None:
+        allow = [other for other in door.methods if vendor.match(other, path) is not None]
+        if allow:
+            raise Problem("method_not_allowed", f"{vendor.name} takes {', '.join(allow)} here", extra={"allow": allow})
+        raise Problem("route_not_declared", f"{vendor.name} has no such route here")
+    return _Way(match, exchange.shown_path, f"proxy/{vendor.name}/{match.route.name}")
+
+
 def _door(vendor: Vendor) -> _Door:
     methods = tuple(dict.fromkeys(method for route in vendor.routes for method in route.methods))
-    return _Door(vendor, frozenset({"proxy", f"proxy:{vendor.name}"}), methods)
+    return _Door(vendor, frozenset({"proxy", f"proxy:{vendor.name}"}), methods, {})
 
 
 def _forwarded(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:

@@ -57,7 +57,7 @@ class Api:
             self.in_flight -= 1
             seconds = time.perf_counter() - exchange.started
             self.counts.count(exchange.route, status, seconds)
-            exchange.write_line(status, seconds)
+            self.deps.request_log(exchange.line(status, seconds))
         return response
 
     async def _guarded(self, exchange: Exchange) -> web.StreamResponse:

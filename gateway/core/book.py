@@ -16,6 +16,7 @@ from gateway.core.money import USD
 from gateway.core.payment import Charge, Delivery
 from gateway.core.payment import Transfer as PaymentTransfer
 from gateway.core.records import (
+    EVERYTHING,
     AgentAccount,
     Answer,
     ApiKey,
@@ -207,7 +208,7 @@ class Book:
         """Return the first freeze that covers one of the scopes, or everything."""
         if not self.freezes:
             return None
-        return next((self.freezes[s] for s in ("all", *scopes) if s in self.freezes), None)
+        return next((self.freezes[s] for s in (*EVERYTHING, *scopes) if s in self.freezes), None)
 
     def budget_use(self, budget: Budget, at_ms: int) -> BudgetUse:
         """Return the use of the budget's window that `at_ms` falls in: windows follow one another from the first use."""

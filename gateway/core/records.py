@@ -187,9 +187,16 @@ class Task:
     resolution: str | None = None
 
 
+EVERYTHING = ("all", "database")
+"""Scopes that stop every purchase: the operator's own, and the quarantine of an older database, which ends by itself.
+
+They are two, so that lifting the one never lifts the other.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """A stop on a scope: `all`, `vendor:<name>`, `wallet:<address>`, `account:<id>` or `asset:<id>`."""
+    """A stop on a scope: `all`, `database`, `vendor:<name>`, `wallet:<address>`, `account:<id>` or `asset:<id>`."""
 
     scope: str
     reason: str

@@ -135,7 +135,10 @@ class Presenter:
         if reading.state is not None and payment.resource_ref is not None:
             ref, expires_at_ms = payment.resource_ref, reading.expires_at_ms
             seen.append(UpdateResource(payment.vendor, ref, reading.state, expires_at_ms, now_ms))
-        result, *_ = await asyncio.gather(self._store.post(command), *(self._store.post(look) for look in seen))
+        if seen:
+            result, *_ = await asyncio.gather(self._store.post(command), *(self._store.post(look) for look in seen))
+        else:
+            result = await self._store.post(command)
         recorded = result.payment if isinstance(result, Done) and result.payment is not None else payment
         return Outcome(recorded, status, headers, reading.body)
 

@@ -14,7 +14,7 @@ from gateway.flow.heads import Heads
 from gateway.ports import Clock, Entropy, Store
 from wallets.watermark import Standing, Watermark, judge
 
-SCOPE = "all"
+SCOPE = "database"
 BY = "quarantine"
 
 log = structlog.get_logger()

@@ -33,6 +33,7 @@ from wallets.watermark import Watermark
 PAYMENT_REQUIRED = 402
 SUCCESS_CLASS = 2
 BUFFER_BYTES = 1024 * 1024
+SAFE_METHODS = frozenset({"GET", "HEAD"})  # their free answers are not kept under an Idempotency-Key
 
 log = structlog.get_logger()
 
@@ -80,10 +81,7 @@ class Spend:
             raise Problem("price_above_max_charge", detail, "X-Max-Charge")
         resource_ref = None if resource is None else resource.ref
         promise = self._promiser.make(call, quote, challenge, request, resource_ref)
-        placed = await self._hold(call, promise)
-        if isinstance(placed, Attached):
-            return await self._join(placed.payment_id)
-        return await self._deliver(call, promise, placed)
+        return await self._buy(call, promise)
 
     # admit
 
@@ -112,8 +110,15 @@ class Spend:
         if route.ownership is Ownership.OWNER:
             resource, target = await self._owned(call)
         body = call.stream if call.stream is not None else call.body
+        kept = call.idempotency_key is not None and call.method not in SAFE_METHODS
         return resource, UpstreamRequest(
-            call.method, target, call.headers, body, BUFFER_BYTES, may_resend=route.safe and call.stream is None
+            call.method,
+            target,
+            call.headers,
+            body,
+            BUFFER_BYTES,
+            may_resend=route.safe and call.stream is None,
+            live=route.pricing is Pricing.MAYBE and not kept,
         )
 
     async def _owned(self, call: Call) -> tuple[Resource, str]:
@@ -159,7 +164,7 @@ class Spend:
             if ref is not None and reading.state is not None:
                 seen = UpdateResource(call.vendor.name, ref, reading.state, reading.expires_at_ms, self._clock.now_ms())
                 self._later(self._post_quietly(seen))
-        if call.idempotency_key is not None and call.method not in {"GET", "HEAD"}:
+        if call.idempotency_key is not None and call.method not in SAFE_METHODS:
             await self._remember(call, reply)
         return reply
 
@@ -203,6 +208,31 @@ class Spend:
 
     # hold, present
 
+    async def _buy(self, call: Call, promise: Promise) -> Reply:
+        """Hold, then present.
+
+        The task stands before the commit, so whoever sees the payment sees that it is under way: an identical call
+        would else be told that nobody knows the outcome, and recovery would present it a second time.
+        """
+        payment_id = promise.payment.id
+        held: asyncio.Future[Payment] = asyncio.get_running_loop().create_future()
+        presenting = asyncio.create_task(self._present(call, promise, held), name=f"present {payment_id}")
+        self._presenting[payment_id] = presenting
+        presenting.add_done_callback(lambda _: self._presenting.pop(payment_id, None))
+        try:
+            placed = await self._hold(call, promise)
+            if not isinstance(placed, Attached):
+                held.set_result(placed)
+        finally:
+            if not held.done():
+                presenting.cancel()
+        if isinstance(placed, Attached):
+            return await self._join(placed.payment_id)
+        return self._reply(await asyncio.shield(presenting))
+
+    async def _present(self, call: Call, promise: Promise, held: asyncio.Future[Payment]) -> Outcome:
+        return await self._presenter.present(call.vendor, call.match, await held, promise.request)
+
     async def _hold(self, call: Call, promise: Promise) -> Payment | Attached:
         limits = call.vendor.terms.limits
         result = await self._store.post(Purchase(promise.payment, promise.attempt, limits, self._clock.now_ms()))
@@ -214,14 +244,6 @@ class Spend:
         # P12: the signer's own record of how far the book had come, before any signature of it leaves.
         self._watermark.record(view.journal_seq, view.journal_head)
         return result.payment if result.payment is not None else promise.payment
-
-    async def _deliver(self, call: Call, promise: Promise, payment: Payment) -> Reply:
-        presenting = asyncio.create_task(
-            self._presenter.present(call.vendor, call.match, payment, promise.request), name=f"present {payment.id}"
-        )
-        self._presenting[payment.id] = presenting
-        presenting.add_done_callback(lambda _: self._presenting.pop(payment.id, None))
-        return self._reply(await asyncio.shield(presenting))
 
     async def _join(self, payment_id: str) -> Reply:
         """Answer from a purchase that was made already, waiting for it if it is under way."""

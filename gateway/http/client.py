@@ -101,7 +101,7 @@ async def _acquire_again(pool: Pool) -> Connection:
 
 async def _exchange(connection: Connection, rule: EgressRule, request: UpstreamRequest, deadline: float) -> None:
     """Write the request and wait for the answer's head, with as much of its body as was asked for."""
-    connection.begin(request.method, request.buffer_bytes, rule.timeouts, deadline)
+    connection.begin(request.method, request.buffer_bytes, rule.timeouts, deadline, live=request.live)
     if isinstance(request.body, bytes):
         connection.write(_head(rule, request, len(request.body)) + request.body)
         await connection.wait()

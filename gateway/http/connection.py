@@ -34,6 +34,7 @@ HIGH_WATER_BYTES: Final = 256 * 1024
 """Unread body beyond the asked-for buffer at which the vendor is told to wait."""
 
 _FIRST_FINAL_STATUS: Final = 200
+_FIRST_REDIRECT_STATUS: Final = 300
 _SWITCHING: Final = 101
 _BODILESS: Final = (204, 304)
 
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
         self.error: SentUnknown | None = None
         self._head_only = head_only
         self._wanted = buffer_bytes
+        self._live = False
         self._head_done = False
         self._bad = False
         self._reusable = False
@@ -100,9 +102,13 @@ class Connection(asyncio.Protocol):
         """Move the end of the whole exchange: a body that is streamed on has its own limit."""
         self._deadline = deadline
 
-    def begin(self, method: str, buffer_bytes: int, timeouts: Timeouts, deadline: float) -> None:
-        """Get ready for one answer. `wait` returns once its head is there, and all of its body or `buffer_bytes`."""
+    def begin(self, method: str, buffer_bytes: int, timeouts: Timeouts, deadline: float, *, live: bool = False) -> None:
+        """Get ready for one answer. `wait` returns once its head is there, and all of its body or `buffer_bytes`.
+
+        With `live` the head of a good answer is enough where its length is not stated.
+        """
         self._reset(head_only=method == "HEAD", buffer_bytes=buffer_bytes)
+        self._live = live
         self._parser = httptools.HttpResponseParser(self)
         self._timeouts = timeouts
         self._deadline = deadline
@@ -258,6 +264,8 @@ class Connection(asyncio.Protocol):
             # Two opinions on where a body ends are an attack on whoever comes next (response smuggling).
             self._bad = True
         self.delimited = bool(lengths or codings) or self._head_only or status in _BODILESS
+        if self._live and not lengths and status < _FIRST_REDIRECT_STATUS:
+            self._wanted = 0
         if self._head_only:
             self.complete = True
             self._reusable = self._parser.should_keep_alive()

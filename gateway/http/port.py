@@ -37,6 +37,9 @@ class UpstreamRequest:
 
     `may_resend` says that the vendor may see this request twice: then, and only then, it is sent once more when a
     kept-alive connection proves to be dead before any byte of an answer. False for whatever carries a credential.
+
+    `live` says that somebody waits for every piece: a good answer whose length is not stated (events, a log) is
+    returned as soon as its head is there.
     """
 
     method: str
@@ -45,6 +48,7 @@ class UpstreamRequest:
     body: bytes | AsyncIterable[bytes] = b""
     buffer_bytes: int = 1024 * 1024
     may_resend: bool = False
+    live: bool = False
 
 
 class BodyStream(Protocol):

@@ -6,8 +6,9 @@ group of a thousand decisions costs a dozen statements.
 
 import json
 import sqlite3
+from typing import Any
 
-from gateway.core.book import Rows
+from gateway.core.book import Claim, Rows
 from gateway.store import columns as col
 
 _MARKS = ", ".join("?" * len(col.PAYMENT_COLUMNS.split(",")))
@@ -129,10 +130,14 @@ def _payments(db: sqlite3.Connection, rows: Rows) -> None:
         db.executemany(INSERT_ATTEMPT, attempts)
     if rows.answers:
         db.executemany(PUT_ANSWER, [(a.payment_id, a.status, a.sealed, a.at_ms) for a in rows.answers.values()])
-    for (account_id, key), claim in rows.claims.items():
-        kept = rows.remembered.get((account_id, key))
-        answer = (None, None) if kept is None else (kept.status, kept.sealed)
-        db.execute(PUT_CLAIM, (account_id, key, claim.fingerprint, claim.payment_id, *answer, claim.at_ms))
+    if rows.claims:
+        db.executemany(PUT_CLAIM, [_claim_row(place, claim, rows) for place, claim in rows.claims.items()])
+
+
+def _claim_row(place: tuple[str, str], claim: Claim, rows: Rows) -> tuple[Any, ...]:
+    kept = rows.remembered.get(place)
+    answer = (None, None) if kept is None else (kept.status, kept.sealed)
+    return (*place, claim.fingerprint, claim.payment_id, *answer, claim.at_ms)
 
 
 def _seen(db: sqlite3.Connection, rows: Rows) -> None:

@@ -35,8 +35,8 @@ def _level(section: Section, it: Rig, bare: Child, rounds: int, concurrency: int
     section.ratios.append(Ratio(f"CPU per request, c={concurrency}", ratio, TARGET))
 
 
-def _direct(number: int) -> bytes:
-    return f"GET /free?n={number} HTTP/1.1\r\nHost: {HOST}\r\nAccept: */*\r\n\r\n".encode()
+def _direct(_number: int) -> bytes:
+    return f"GET /free HTTP/1.1\r\nHost: {HOST}\r\nAccept: */*\r\n\r\n".encode()
 
 
 def _runner(child: Child, port: int, request: Callable[[int], bytes], count: int, concurrency: int) -> Measure:

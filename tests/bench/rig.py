@@ -75,9 +75,9 @@ class Rig:
     api_key: str
     private_key: str
 
-    def free(self, number: int) -> bytes:
+    def free(self, _number: int) -> bytes:
         """Return a request for the free document through the gateway."""
-        return self._request(f"/proxy/seller/free?n={number}", "")
+        return self._request("/proxy/seller/free", "")
 
     def paid(self, number: int) -> bytes:
         """Return a request that costs money through the gateway; each number is a purchase of its own."""

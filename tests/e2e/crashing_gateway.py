@@ -168,6 +168,8 @@ class CrashingGateway(Gateway):
 
     _context = multiprocessing.get_context("forkserver")
     _context.set_forkserver_preload(["pytest", "uvloop", "gateway.serve"])
+    # Starting a process asks after every other, and an exit code can be read only once: not from two threads.
+    _asking = threading.Lock()
 
     def __init__(self, home: GatewayHome, points: Sequence[str] = ()) -> None:
         self._points = tuple(points)
@@ -178,11 +180,16 @@ class CrashingGateway(Gateway):
         self._ready = home.directory / f"ready{time.monotonic_ns()}"
         arguments = (self._points, home.config, self._ready, home.log_path)
         self._forked = self._context.Process(target=run, args=arguments)
-        self._forked.start()
+        with self._asking:
+            self._forked.start()
+
+    def _alive(self) -> bool:
+        with self._asking:
+            return self._forked.is_alive()
 
     def _ready_line(self) -> str:
         give_up_at = time.monotonic() + READY_TIMEOUT_S
-        while time.monotonic() < give_up_at and self._forked.is_alive():
+        while time.monotonic() < give_up_at and self._alive():
             line = self._ready.read_text() if self._ready.exists() else ""
             if line.endswith("\n"):
                 return line
@@ -191,10 +198,13 @@ class CrashingGateway(Gateway):
 
     def wait_end(self, timeout_s: float) -> int:
         """Wait for the end and return the exit code, negative for a signal. Raises TimeoutError."""
-        self._forked.join(timeout_s)
-        if self._forked.exitcode is None:
-            raise TimeoutError(f"still alive:\n{self.home.log()[-4000:]}")
-        return self._forked.exitcode
+        give_up_at = time.monotonic() + timeout_s
+        while self._alive():
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"still alive:\n{self.home.log()[-4000:]}")
+            time.sleep(0.02)
+        with self._asking:
+            return int(self._forked.exitcode or 0)
 
     def stop(self) -> int:
         """End it as a supervisor does, and return its exit code."""

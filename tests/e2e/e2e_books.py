@@ -61,7 +61,9 @@ def check_against_chain(books: Books, base: LocalBase, wallet: str, payee: str) 
     assert len(uses) == len(settled)
     for use in uses:
         nonce, tx_hash = use["topics"][2], bytes.fromhex(use["transactionHash"][2:])
-        payment = books.payments[books.authorizations[nonce]]  # P3, P13: nothing was collected that was not written first
+        payment = books.payments[
+            books.authorizations[nonce]
+        ]  # P3, P13: nothing was collected that was not written first
         evidence = settled[tx_hash]
         assert evidence["payment_id"] == payment["id"]
         assert evidence["block_number"] == int(use["blockNumber"], 16) <= base.final()["number"]

@@ -63,10 +63,12 @@ class GatewayHome:
         """Write the configuration."""
         self.config.write_text(config_text(self.directory, rpc_url, self.wallet, vendors))
 
-    def start(self) -> Gateway:
-        """Run the gateway and return when it takes requests and can pay. Raises GatewayError."""
+    def start(self, *, ready: bool = True) -> Gateway:
+        """Run the gateway; return when it takes requests and, if `ready`, can pay. Raises GatewayError."""
         gateway = Gateway(self)
-        gateway.wait_ready()
+        gateway.wait_open()
+        if ready:
+            gateway.wait_ready()
         return gateway
 
     def log(self) -> str:
@@ -102,27 +104,33 @@ class Gateway:
         except queue.Empty:
             return ""
 
-    def wait_ready(self) -> None:
-        """Wait until a purchase could be made: the chain was read, and the wallets' balances with it."""
+    def wait_open(self) -> None:
+        """Wait until requests are taken. Raises GatewayError."""
         line = self._ready_line()
         if not line:
             self.kill()
             raise GatewayError(f"not ready:\n{self.home.log()[-4000:]}")
         self.base_url = str(json.loads(line)["base_url"])
-        host = self.base_url.removeprefix("http://")
+
+    def wait_ready(self) -> None:
+        """Wait until a purchase could be made: the chain was read, and the wallets' balances with it."""
         give_up_at = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < give_up_at:
-            connection = http.client.HTTPConnection(host, timeout=10)
-            try:
-                connection.request("GET", "/readyz")
-                answer = connection.getresponse()
-                answer.read()
-            finally:
-                connection.close()
-            if answer.status == 200 and self._has_float():
+            if self.readiness() == 200 and self._has_float():
                 return
             time.sleep(0.05)
         raise GatewayError(f"never ready:\n{self.home.log()[-4000:]}")
+
+    def readiness(self) -> int:
+        """Return the status of /readyz."""
+        connection = http.client.HTTPConnection(self.base_url.removeprefix("http://"), timeout=10)
+        try:
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            answer.read()
+        finally:
+            connection.close()
+        return answer.status
 
     def _has_float(self) -> bool:
         accounts = self.operate("balances")["accounts"]
@@ -180,4 +188,3 @@ def _lines_of(stream: IO[str]) -> queue.Queue[str]:
 
     threading.Thread(target=drain, daemon=True).start()
     return lines
-

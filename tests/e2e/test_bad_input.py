@@ -72,7 +72,9 @@ OFFERS = {
     "another version": Bad("version_unknown", {"kind": "challenge", "top": {"x402Version": 3}}),
     "JSON cut short": Bad("challenge_malformed", _body('{"x402Version": 1, "accepts": [')),
     "offers that are no list": Bad("challenge_malformed", _body('{"x402Version": 1, "accepts": {}}')),
-    "a challenge of 300 KB": Bad("challenge_oversized", {"kind": "challenge", "pad_bytes": 300_000, "drop_header": True}),
+    "a challenge of 300 KB": Bad(
+        "challenge_oversized", {"kind": "challenge", "pad_bytes": 300_000, "drop_header": True}
+    ),
     "a 402 that is no challenge": Bad("foreign_402", _body('{"error": "quota exceeded"}')),
     "a redirect elsewhere": Bad(
         "redirect_refused", {"kind": "redirect", "location": "http://127.0.0.1:9/rent", "status": 307}
@@ -155,7 +157,11 @@ def test_agent_s_own_mistakes_cost_nothing(world: World) -> None:
         (wrong, 401, "key_unknown"),
         (reader.rent(), 403, "scope_missing"),
         (agent.rent("sandbox_9h"), 422, "input_refused"),
-        (agent.ask("POST", "/proxy/vpsagent/rent", data=b'{"sku":"sandbox_1h","sku":"server_small_1mo"}'), 422, "input_refused"),
+        (
+            agent.ask("POST", "/proxy/vpsagent/rent", data=b'{"sku":"sandbox_1h","sku":"server_small_1mo"}'),
+            422,
+            "input_refused",
+        ),
         (agent.rent(X_Max_Charge="0.499999"), 409, "price_above_max_charge"),
         (agent.rent(X_Max_Charge="5e-1"), 400, "bad_request"),
         (agent.rent(Idempotency_Key="white space"), 400, "bad_request"),

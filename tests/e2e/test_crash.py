@@ -94,6 +94,7 @@ class Stage:
     def play(self, crash: Crash, home: GatewayHome) -> Survived:
         """Buy a box through a gateway that dies on the way, as often as the case says, and see it to its end."""
         gateway = CrashingGateway(home, crash.first.split(","))
+        gateway.wait_open()
         gateway.wait_ready()
         agent = Agent.open(gateway, str(CREDIT))
         stranger = Agent.open(gateway, str(CREDIT))
@@ -104,6 +105,7 @@ class Stage:
             # It may die before it was ever ready: it begins to look for the lost answer at once.
             exits.append(CrashingGateway(home, [crash.second]).wait_end(DIE_WITHIN_S))
         with CrashingGateway(home) as gateway:
+            gateway.wait_open()
             gateway.wait_ready()
             agent.gateway = stranger.gateway = gateway
             answer = eventually(lambda: _rent(agent, answers), what=f"the answer after {crash}")
@@ -211,4 +213,3 @@ def _check_secrets(seen: Survived) -> None:
     kept = seen.home.log_path.read_bytes() + seen.home.database.read_bytes()
     for secret in (PASSPHRASE, seen.key, rental["root_token"], rental["root_password"]):
         assert secret.encode() not in kept
-

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from contracts.eip3009 import Authorization
+from gateway.core.records import EVERYTHING
 from gateway.graph import Gateway, Parts, assemble
 from gateway.ports import Block, ChainDisagreement, ChainUnavailable, Receipt
 from tests.fakes.store import InlineStore
@@ -89,7 +90,7 @@ class Process:
         own = world.config.own_addresses()
 
         def is_frozen(wallet: Address) -> bool:
-            return "all" in store.view.freezes or f"wallet:0x{wallet.hex()}" in store.view.freezes
+            return any(scope in store.view.freezes for scope in (*EVERYTHING, f"wallet:0x{wallet.hex()}"))
 
         guard = Guard(world.config.guard_policy(store.view.payees, own), is_frozen)
         signer = LocalSigner(world.wallet, world.wallet_key, guard, self.watermark, world.clock.now_s)

@@ -191,7 +191,7 @@ def _held_while_frozen(world: World) -> Iterator[str]:
         elif row["kind"] == "freeze.lifted":
             frozen.discard(body["scope"])
         elif row["kind"] == "payment.held":
-            covers = {"all", f"vendor:{body['vendor']}", f"account:{body['account_id']}", f"wallet:{body['wallet']}"}
+            covers = {"all", "database", f"vendor:{body['vendor']}", f"account:{body['account_id']}", f"wallet:{body['wallet']}"}
             if covers & frozen:
                 yield f"{body['payment_id']} was held while {sorted(covers & frozen)} was frozen"
 

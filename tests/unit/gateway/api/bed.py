@@ -20,6 +20,8 @@ from contracts.codec import Address, checksum
 from contracts.signature import address_of, load_key
 from contracts.tokens import BASE_USDC
 from gateway.api.deps import ApiDeps, ApiSettings
+from gateway.api.exchange import log_request
+from gateway.api.lines import RequestLog
 from gateway.api.server import ApiServer, build_api
 from gateway.core.apikeys import new_key
 from gateway.core.commands import AccountLimits, AddKey, CreditAccount, Done, ObserveFloat, OpenAccount, RecordSettled
@@ -243,7 +245,9 @@ def shop_vendor(origin: str, wallet: bytes, name: str = "shop") -> Shop:
 
 
 @contextlib.asynccontextmanager
-async def opened(directory: Path, settings: ApiSettings | None = None, **server: Any) -> AsyncIterator[Bed]:
+async def opened(
+    directory: Path, settings: ApiSettings | None = None, request_log: RequestLog = log_request
+) -> AsyncIterator[Bed]:
     """Start everything; `acc_1` has 10 USD, `acc_2` as well."""
     clock, entropy = SystemClock(), SystemEntropy()
     data_key = Secret(b"\x22" * 32)
@@ -290,6 +294,7 @@ async def opened(directory: Path, settings: ApiSettings | None = None, **server:
             sightings=lambda payment: sightings.get(payment.id),
             ready=lambda: list(reasons),
             on_broken=lambda: broken.append("stop"),
+            request_log=request_log,
             settings=settings or ApiSettings(),
         )
         api = build_api(deps)

@@ -380,9 +380,9 @@ def test_budgets_count_where_they_apply_and_all_of_them_must_agree() -> None:
 # renewals
 
 
-def renewal(n: int, **changes: object) -> Purchase:
+def renewal(n: int, **changes: str) -> Purchase:
     """Return a renewal of the server that payment 1 bought."""
-    return make_purchase(n, renews=True, resource_ref="srv_0001", route="renew", **changes)
+    return make_purchase(n, renews=True, resource_ref="srv_0001", route="renew", limits=None, at_ms=0, **changes)
 
 
 @pytest.fixture
