@@ -1,7 +1,7 @@
 """The agents' side of HTTP: one handler that every request goes through, and the server that runs it.
 
-Must not know vendors or money.  Theory: aiohttp's low-level server costs a third less than its application for what a
-proxy needs, and leaves the path alone; whoever asks, whatever fails and what is logged are settled here, once.
+Must not know vendors or money.  Theory: aiohttp's low-level server costs a quarter less than its application (25 against
+34 µs for a hello), and leaves the path alone; whoever asks, whatever fails and what is logged are settled here, once.
 """
 
 import time

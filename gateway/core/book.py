@@ -55,8 +55,8 @@ class Reader(Protocol):
     def has_answer(self, payment_id: str) -> bool:
         """Say whether the payment's answer is kept."""
 
-    def has_reference(self, reference: str) -> bool:
-        """Say whether a credit with this reference was booked."""
+    def credit(self, reference: str) -> tuple[str, int] | None:
+        """Return account and amount of the credit with this reference."""
 
     def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int) -> bool:
         """Say whether this log was booked."""
@@ -112,7 +112,7 @@ class Rows:
     losses: dict[str, None] = field(default_factory=dict)  # payments of this group that count to a limit on losses
     resources: dict[tuple[str, str], Resource] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
-    references: dict[str, str] = field(default_factory=dict)
+    references: dict[str, tuple[str, int]] = field(default_factory=dict)
     agent_accounts: list[AgentAccount] = field(default_factory=list)
     keys: dict[str, ApiKey] = field(default_factory=dict)
     budget_uses: dict[str, BudgetUse] = field(default_factory=dict)

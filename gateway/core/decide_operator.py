@@ -29,9 +29,13 @@ def decide_credit(book: Book, command: c.CreditAccount) -> Result:
     """Give operator credit once per reference."""
     if command.account_id not in book.agent_accounts:
         return Refused("not_found", f"there is no account {command.account_id}")
-    if command.reference in book.rows.references or book.reader.has_reference(command.reference):
+    booked = book.rows.references.get(command.reference) or book.reader.credit(command.reference)
+    credit = (command.account_id, command.amount_base)
+    if booked is not None and booked != credit:
+        return Refused("reference_conflict", f"reference {command.reference} was booked for another account or amount")
+    if booked is not None:
         return Done(changed=False)
-    book.rows.references[command.reference] = command.account_id
+    book.rows.references[command.reference] = credit
     agent = book.account(chart.agent(command.account_id))
     book.book(book.ledger.move(book.account(chart.HOUSE_CREDIT), agent, command.amount_base), None)
     content = {

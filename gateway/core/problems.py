@@ -116,6 +116,7 @@ TYPES: dict[str, ProblemType] = {
     "evidence_mismatch": ProblemType(500, "Contradicting evidence", "the operator has been told"),
     "not_disputed": ProblemType(409, "The payment is not a held dispute", "see the payment"),
     "bad_resolution": ProblemType(400, "A dispute ends captured or refunded", "choose one of the two"),
+    "reference_conflict": ProblemType(409, "The reference belongs to another credit", "take a new reference"),
     "account_exists": ProblemType(409, "The account exists", "choose another id"),
     "key_exists": ProblemType(409, "The key exists", "choose another id"),
     "overloaded": ProblemType(503, "The gateway is overloaded", "ask again after Retry-After"),

@@ -24,6 +24,7 @@ from gateway.core.commands import (
     RecordDead,
     RecordOutflow,
     RecordSettled,
+    Refused,
 )
 from gateway.core.ids import make_id
 from gateway.core.payment import Action, Transfer
@@ -179,7 +180,8 @@ class Tracker:
             payment_id=payment.id,
             value_base=proof.authorization.value_base,
         )
-        await self._store.post(RecordSettled(payment.id, evidence, self._clock.now_ms()))
+        if not await self._close(payment, RecordSettled(payment.id, evidence, self._clock.now_ms())):
+            return
         log.info("payment.settled", payment_id=payment.id, tx=to_hex(found.tx_hash), block=receipt.block.number)
 
     async def _block_of(self, found: Log) -> Block:
@@ -198,8 +200,17 @@ class Tracker:
             log_index=None if found is None else found.log_index,
             payment_id=payment.id,
         )
-        await self._store.post(RecordDead(payment.id, evidence, self._clock.now_ms()))
+        if not await self._close(payment, RecordDead(payment.id, evidence, self._clock.now_ms())):
+            return
         log.info("payment.dead", payment_id=payment.id, because=kind, block=block.number)
+
+    async def _close(self, payment: Payment, command: RecordSettled | RecordDead) -> bool:
+        """Commit what was proven. A proof that contradicts an earlier one closes nothing and asks a human."""
+        result = await self._store.post(command)
+        if isinstance(result, Refused):
+            await self._ask(payment, result.code, result.detail)
+            return False
+        return True
 
     async def _book_outflow(self, token: Token, wallet: Address, found: Log) -> None:
         receipt = await self._chain.receipt(found.tx_hash)

@@ -61,9 +61,10 @@ class SqliteReader:
         """Say whether the payment's answer is kept."""
         return self._db.execute("SELECT 1 FROM answers WHERE payment_id = ?", (payment_id,)).fetchone() is not None
 
-    def has_reference(self, reference: str) -> bool:
-        """Say whether a credit with this reference was booked."""
-        return self._db.execute("SELECT 1 FROM credits WHERE reference = ?", (reference,)).fetchone() is not None
+    def credit(self, reference: str) -> tuple[str, int] | None:
+        """Return account and amount of the credit with this reference."""
+        row = self._db.execute("SELECT account_id, amount_base FROM credits WHERE reference = ?", (reference,)).fetchone()
+        return None if row is None else (row[0], row[1])
 
     def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int) -> bool:
         """Say whether this log was booked."""

@@ -65,7 +65,7 @@ def _rights(db: sqlite3.Connection, rows: Rows) -> None:
         accounts = [(a.id, a.name, a.created_at_ms) for a in rows.agent_accounts]
         db.executemany("INSERT INTO agent_accounts VALUES (?, ?, ?)", accounts)
     if rows.references:
-        db.executemany("INSERT INTO credits VALUES (?, ?)", list(rows.references.items()))
+        db.executemany("INSERT INTO credits VALUES (?, ?, ?)", [(r, *credit) for r, credit in rows.references.items()])
     if rows.keys:
         db.executemany(PUT_KEY, [col.key_row(k) for k in rows.keys.values()])
     if rows.budget_uses:

@@ -272,6 +272,9 @@ class BookMachine(RuleBasedStateMachine):
         command = c.CreditAccount(account, amount, reference, "", "me", self.now_ms)
 
         def check(result: Result) -> None:
+            if isinstance(result, Refused):
+                assert result.code == "reference_conflict"
+                return
             assert isinstance(result, Done)
             self.model.credited[account] += amount if result.changed else 0
 

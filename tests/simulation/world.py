@@ -245,10 +245,16 @@ class World:
         """P3, at the moment at which bytes arrive: whatever left the process is on disk already."""
         nonce = shown.authorization.nonce
         self.note(f"{shown.till} {shown.route} {shown.intent} is shown {nonce.hex()[:8]} by process {shown.sender}")
-        row = self.db.execute("SELECT 1 FROM authorizations WHERE nonce = ?", (nonce,)).fetchone()
+        sql = "SELECT j.seq FROM authorizations a JOIN journal j USING (payment_id) WHERE a.nonce = ? AND j.kind = 'payment.held'"
+        row = self.db.execute(sql, (nonce,)).fetchone()
         # A dead process's last words may arrive after its database was replaced by an older copy.
         if row is None and (self.restored is None or shown.sender > self.restored.process):
             self.violation(f"P3: {nonce.hex()[:8]} reached {shown.till} before it was durable")
+        process = self.process
+        if row is not None and process is not None and process.number == shown.sender:
+            height = process.watermark.read().height
+            if height < row[0] and not self.is_quarantined():
+                self.violation(f"P12: {nonce.hex()[:8]} left at journal row {row[0]}, the signer remembers {height}")
 
     # the run
 

@@ -52,7 +52,8 @@ CREATE TABLE agent_accounts (
 
 CREATE TABLE credits (
     reference TEXT PRIMARY KEY,
-    account_id TEXT NOT NULL REFERENCES agent_accounts (id)
+    account_id TEXT NOT NULL REFERENCES agent_accounts (id),
+    amount_base INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE api_keys (

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from contracts.codec import Address, checksum
 from contracts.signature import address_of, load_key
@@ -164,11 +165,24 @@ class Bed:
     async def bare(self, method: str, path: str, **more: Any) -> "Got":
         """Send one request as it is."""
         url = more.pop("url", self.url)
-        from yarl import URL
-
         target = URL(url + path, encoded=True)
         async with self.client.request(method, target, allow_redirects=False, **more) as answer:
             return Got(answer.status, answer.headers, await answer.read())
+
+    async def wire(self, request: bytes) -> bytes:
+        """Send bytes on a connection of their own; return all that comes back. The request must close it."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request)
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
+    async def get_raw(self, target: str) -> bytes:
+        """GET a target exactly as it is written, with the key."""
+        head = f"GET {target} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {self.key}\r\nConnection: close\r\n\r\n"
+        return await self.wire(head.encode("latin-1"))
 
     async def settle(self, payment_id: str) -> None:
         """Prove that a payment was collected."""

@@ -53,7 +53,6 @@ ONCE: dict[str, tuple[Sequence[c.Command], c.Command, bool, list[str]]] = {
     "open an account": ([], c.OpenAccount(make_account(2)), True, ["account.opened"]),
     "credit": ([], make_credit(2), True, ["account.credited"]),
     "credit again": ([make_credit(2)], make_credit(2), False, []),
-    "credit under a used reference": ([make_credit(2)], make_credit(2, amount_base=5), False, []),
     "add a key": ([], c.AddKey(make_key(2)), True, ["key.added"]),
     "revoke a key": ([], c.RevokeKey("key_1", "acc_1", NOW_MS), True, ["key.revoked"]),
     "revoke it again": ([c.RevokeKey("key_1", "acc_1", NOW_MS)], c.RevokeKey("key_1", "acc_1", 9), False, []),
@@ -149,6 +148,7 @@ def test_once_is_the_same_as_twice(core: StoreCore, name: str, *, grouped: bool)
 REFUSALS: dict[str, tuple[c.Command, str]] = {
     "account in use": (c.OpenAccount(make_account(name="other")), "account_exists"),
     "credit nobody": (make_credit(2, account_id="acc_9"), "not_found"),
+    "credit under a used reference": (make_credit(1, amount_base=5), "reference_conflict"),
     "key for nobody": (c.AddKey(make_key(2, account_id="acc_9")), "not_found"),
     "key id in use": (c.AddKey(make_key(1, digest=bytes(32))), "key_exists"),
     "key secret in use": (c.AddKey(make_key(2, digest=make_key(1).digest)), "key_exists"),

@@ -164,7 +164,7 @@ def test_the_reader_answers_from_what_is_committed() -> None:
     assert reader.has_answer("pay_0001")
     assert reader.has_evidence(CHAIN_ID, log.tx_hash, 1)
     assert not reader.has_evidence(CHAIN_ID, log.tx_hash, 2)
-    assert reader.has_reference("credit 1")
-    assert not reader.has_reference("credit 2")
+    assert reader.credit("credit 1") is not None
+    assert reader.credit("credit 2") is None
     assert (reader.payment("none"), reader.resource("none", "none"), reader.task("none")) == (None, None, None)
     assert (reader.claim("acc_1", "none"), reader.open_task("none", "none")) == (None, None)

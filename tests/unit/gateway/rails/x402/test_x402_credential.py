@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from contracts.codec import checksum
-from contracts.codec import Address, parse_address
+from contracts.codec import Address, checksum, parse_address
 from contracts.eip3009 import Authorization, purchase_nonce
 from contracts.signature import address_of, load_key, sign_digest
 from contracts.tokens import BASE_SEPOLIA_USDC, BASE_USDC
