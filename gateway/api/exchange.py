@@ -19,6 +19,7 @@ from gateway.core.problems import Problem
 from gateway.core.records import ApiKey
 from gateway.ports import Clock, Entropy, Store
 
+SERVER_NAME = ("Server", "agent-payment-gateway")
 _RANDOM_BYTES = 10
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}", re.ASCII)
 
@@ -58,7 +59,7 @@ class Exchange:
 
     def own_headers(self, store: Store) -> list[tuple[str, str]]:
         """Return the headers that every answer carries (DESIGN 6)."""
-        headers = [("X-Request-Id", self.request_id), ("Server", "agent-payment-gateway")]
+        headers = [("X-Request-Id", self.request_id), SERVER_NAME]
         if self.key is not None:
             balance = store.view.balances.get(self.key.account_id)
             headers.append(("X-Balance-Available", _amount(0 if balance is None else balance.available_base)))

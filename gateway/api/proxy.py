@@ -181,7 +181,8 @@ class Proxy:
         response = web.StreamResponse(status=reply.status, headers=headers)
         try:
             await response.prepare(exchange.request)
-            await response.write(reply.body)
+            if reply.body:
+                await response.write(reply.body)
             async for chunk in reply.rest:
                 await response.write(chunk)
             await response.write_eof()

@@ -13,7 +13,7 @@ from gateway.api import catalogue, keys, money, ops, payments
 from gateway.api.auth import authenticate, require_scope
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Found, Table, Told
-from gateway.api.exchange import Exchange, start
+from gateway.api.exchange import SERVER_NAME, Exchange, start
 from gateway.api.metrics import TEXT_TYPE, RequestCounts, state_lines
 from gateway.api.openapi import llms_text, openapi
 from gateway.api.proxy import PREFIX, Proxy
@@ -192,7 +192,9 @@ class _Connection(web.RequestHandler):
         code = "bad_request" if status < 500 else "internal"  # noqa: PLR2004 - the class of client errors
         problem = Problem(code, "this is not a well-formed HTTP/1.1 request, or its head is too large")
         document = {**problem.document(), "code": code}
-        response = web.Response(status=problem.status, body=encode(document), headers={"Content-Type": PROBLEM_TYPE})
+        response = web.Response(
+            status=problem.status, body=encode(document), headers=dict([SERVER_NAME, ("Content-Type", PROBLEM_TYPE)])
+        )
         response.force_close()
         return response
 

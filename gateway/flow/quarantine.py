@@ -42,6 +42,8 @@ class Quarantine:
         at_mark = await self._store.journal_digest(mark.height) if mark.height else None
         standing = judge(mark, self._store.view.journal_seq, at_mark)
         if standing is Standing.CURRENT:
+            # A crash between a hold's commit and its mark: recovery may present it before the next purchase marks it.
+            self._watermark.record(self._store.view.journal_seq, self._store.view.journal_head)
             return standing
         now_ms = self._clock.now_ms()
         detail = (

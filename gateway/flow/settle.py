@@ -6,8 +6,10 @@ that says used without a log that shows the transfer is neither, and stays open.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -38,6 +40,7 @@ FLOAT_EVERY_S = 15.0
 log = structlog.get_logger()
 
 Identity = tuple[int, bytes, bytes, bytes]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,9 @@ class Tracker:
             start = self._start(cursor, final)
             for token in self._tokens():
                 logs = await self._chain.authorization_logs(token, self._wallets(token), start, final.number)
-                await self._each(self._book_log(token, found) for found in logs)
-            await self._each(self._expire(p, final) for p in self._open() if final.time_s >= p.terms.valid_before_s)
+                await self._each(partial(self._book_log, token), logs)
+            expired = [p for p in self._open() if final.time_s >= p.terms.valid_before_s]
+            await self._each(partial(self._expire, final), expired)
             now_ms = self._clock.now_ms()
             await self._store.post(MoveCursor(self._chain.chain_id, final.number, final.hash, final.time_s, now_ms))
             if now_ms >= self._float_due_ms or self._some_wallet_is_empty():
@@ -231,7 +235,7 @@ class Tracker:
 
     # what time proves
 
-    async def _expire(self, payment: Payment, final: Block) -> None:
+    async def _expire(self, final: Block, payment: Payment) -> None:
         """P6: unused at a final block past `validBefore` is dead. Used without a log in range: look wider, then ask."""
         token = self._token_of(payment)
         now = self._store.view.open_payments.get(payment.id)
@@ -258,7 +262,7 @@ class Tracker:
             for p in self._store.view.open_payments.values()
             if p.axes.action is Action.AWAIT_DELIVERY and now_ms >= p.delivery_deadline_ms and not p.disputed
         ]
-        await self._each(self._store.post(PassDeadline(p.id, now_ms)) for p in waiting)
+        await self._each(self._store.post, [PassDeadline(p.id, now_ms) for p in waiting])
 
     # what wallets hold
 
@@ -317,14 +321,14 @@ class Tracker:
         await self._store.post(OpenTask(task))
         log.error("task.opened", kind=kind, payment_id=payment.id, detail=detail)
 
-    async def _each(self, questions: Iterable[Awaitable[object]]) -> None:
-        async def gated(question: Awaitable[object]) -> None:
+    async def _each(self, ask: Callable[[T], Awaitable[object]], items: Iterable[T]) -> None:
+        async def gated(item: T) -> None:
             async with self._gate:
-                await question
+                await ask(item)
 
         async with asyncio.TaskGroup() as group:
-            for question in questions:
-                group.create_task(gated(question))
+            for item in items:
+                group.create_task(gated(item))
 
 
 def authorization_of(token: Token, payment: Payment) -> Authorization:

@@ -57,7 +57,7 @@ class Spend:
         self._store, self._upstream, self._sealer = store, upstream, sealer
         self._quoter, self._promiser, self._presenter = quoter, promiser, presenter
         self._watermark, self._clock, self._entropy = watermark, clock, entropy
-        self._presenting: dict[str, asyncio.Task[Outcome]] = {}
+        self._presenting: dict[str, asyncio.Task[Outcome | Attached | Refused]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._answered: set[str] = set()  # told, and on its way to the store
 
@@ -209,36 +209,32 @@ class Spend:
     # hold, present
 
     async def _buy(self, call: Call, promise: Promise) -> Reply:
-        """Hold, then present.
+        """Hold and present in a task that no disconnect cancels: money that is held is also spent.
 
         The task stands before the commit, so whoever sees the payment sees that it is under way: an identical call
         would else be told that nobody knows the outcome, and recovery would present it a second time.
         """
         payment_id = promise.payment.id
-        held: asyncio.Future[Payment] = asyncio.get_running_loop().create_future()
-        presenting = asyncio.create_task(self._present(call, promise, held), name=f"present {payment_id}")
+        presenting = asyncio.create_task(self._present(call, promise), name=f"present {payment_id}")
         self._presenting[payment_id] = presenting
         presenting.add_done_callback(lambda _: self._presenting.pop(payment_id, None))
-        try:
-            placed = await self._hold(call, promise)
-            if not isinstance(placed, Attached):
-                held.set_result(placed)
-        finally:
-            if not held.done():
-                presenting.cancel()
-        if isinstance(placed, Attached):
-            return await self._join(placed.payment_id)
-        return self._reply(await asyncio.shield(presenting))
+        done = await asyncio.shield(presenting)
+        if isinstance(done, Refused):
+            raise Problem(done.code, done.detail)
+        if isinstance(done, Attached):
+            return await self._join(done.payment_id)
+        return self._reply(done)
 
-    async def _present(self, call: Call, promise: Promise, held: asyncio.Future[Payment]) -> Outcome:
-        return await self._presenter.present(call.vendor, call.match, await held, promise.request)
+    async def _present(self, call: Call, promise: Promise) -> Outcome | Attached | Refused:
+        placed = await self._hold(call, promise)
+        if isinstance(placed, Attached | Refused):
+            return placed
+        return await self._presenter.present(call.vendor, call.match, placed, promise.request)
 
-    async def _hold(self, call: Call, promise: Promise) -> Payment | Attached:
+    async def _hold(self, call: Call, promise: Promise) -> Payment | Attached | Refused:
         limits = call.vendor.terms.limits
         result = await self._store.post(Purchase(promise.payment, promise.attempt, limits, self._clock.now_ms()))
-        if isinstance(result, Refused):
-            raise Problem(result.code, result.detail)
-        if isinstance(result, Attached):
+        if not isinstance(result, Done):
             return result
         view = self._store.view
         # P12: the signer's own record of how far the book had come, before any signature of it leaves.
@@ -249,7 +245,9 @@ class Spend:
         """Answer from a purchase that was made already, waiting for it if it is under way."""
         presenting = self._presenting.get(payment_id)
         if presenting is not None:
-            return self._reply(await asyncio.shield(presenting), replayed=True)
+            done = await asyncio.shield(presenting)
+            if isinstance(done, Outcome):  # as it always is: what another call can name was held
+                return self._reply(done, replayed=True)
         payment = await self._store.payment(payment_id)
         stored = await self._store.answer(payment_id)
         if payment is None or stored is None:

@@ -62,7 +62,7 @@ OFFERS = {
     "78 digits": Bad("amount_malformed", _amount("9" * 78)),
     "a JSON integer": Bad("amount_malformed", _amount(-1)),
     "an empty amount": Bad("amount_malformed", _amount("")),
-    "digits of another script": Bad("amount_malformed", _amount("٥٠٠٠٠٠")),
+    "digits of another script": Bad("amount_malformed", _amount("\u0665\u0660\u0660\u0660\u0660\u0660")),
     "a boolean": Bad("amount_malformed", _amount(True)),
     "nothing": Bad("amount_malformed", _amount("0")),
     "no window": Bad("timeout_malformed", _set(maxTimeoutSeconds=-5)),

@@ -41,8 +41,8 @@ class Crash:
         return self.first + (f" then {self.second}" if self.second else "") + ("" if self.box else " without a box")
 
 
-def _around(point: str, **options: Any) -> list[Crash]:
-    return [Crash(f"{point}.before", **options), Crash(f"{point}.after", **options)]
+def _around(point: str, after: str = "", **options: Any) -> list[Crash]:
+    return [Crash(f"{after}{point}.before", **options), Crash(f"{after}{point}.after", **options)]
 
 
 def _commit(command: str, **options: Any) -> list[Crash]:
@@ -53,9 +53,8 @@ CRASHES = [
     *_around("send"),
     *_around("sign"),
     *_commit("Purchase"),
-    *_around("mark"),
-    Crash("commit.Purchase.after,send.before"),
-    Crash("commit.Purchase.after,send.after"),
+    *_around("mark", after="commit.Purchase.after,"),
+    *_around("send", after="commit.Purchase.after,"),
     *_commit("RecordOutcome"),
     *_around("answer"),
     *_commit("MarkAnswered"),

@@ -19,8 +19,9 @@ from sandbox.process import SandboxProcess
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sandbox.chain import LocalBase
     from world import VpsAgentHands
+
+    from sandbox.chain import LocalBase
 
 RELAYERS = {"v1": 5, "v2": 6}
 PAYEE = 7

@@ -17,7 +17,8 @@ from gateway.store.sqlite import SqliteStore
 __all__ = ["InlineStore", "Pause", "copy_of", "memory_database"]
 
 T = TypeVar("T")
-Pause = Callable[[], Awaitable[None]]
+Pause = Callable[[str], Awaitable[None]]
+"""Awaited with what is about to happen, or has: the commands of a group, '' for a reading."""
 
 
 def memory_database() -> sqlite3.Connection:
@@ -42,9 +43,11 @@ class _Inline:
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """Return the function's result."""
-        await self._before()
+        commands = arguments[0] if arguments and isinstance(arguments[0], list) else ()
+        what = "+".join(sorted({type(command).__name__ for command in commands}))
+        await self._before(what)
         result = function(*arguments)
-        await self._after()
+        await self._after(what)
         return result
 
     async def close(self) -> None:
@@ -66,7 +69,7 @@ class InlineStore(SqliteStore):
     ) -> "InlineStore":
         """Load the book from the database and start the committer."""
 
-        async def at_once() -> None:
+        async def at_once(_what: str) -> None:
             return None
 
         writer = _Inline(db, before_commit, after_commit)

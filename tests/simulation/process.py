@@ -83,9 +83,9 @@ class Process:
         store = InlineStore.over(
             world.db,
             world.config.book_rules(),
-            before_commit=lambda: self.point("commit"),
-            after_commit=lambda: self.point("committed"),
-            before_read=self.pause,
+            before_commit=lambda what: self.point("commit", what),
+            after_commit=lambda what: self.point("committed", what),
+            before_read=lambda _: self.pause(),
         )
         own = world.config.own_addresses()
 
@@ -206,11 +206,11 @@ class Process:
             await asyncio.sleep(delay_s)
             await self.breathe()
 
-    async def point(self, kind: str) -> None:
+    async def point(self, kind: str, what: str = "") -> None:
         """A place where the process may be killed."""
         await self.pause()
-        if self.world.kills_at(kind):
-            await self.die(f"at point {self.world.points}, {kind}")
+        if self.world.kills_at(kind, what):
+            await self.die(f"at point {len(self.world.points)}, {kind} {what}")
 
     async def die(self, why: str) -> NoReturn:
         """Be killed, from inside."""

@@ -36,7 +36,7 @@ Broken = "Iterator[str]"
 def broken_promises(world: World, logs: list[str]) -> list[str]:
     """Return every broken promise of a finished run, the ones that it noticed itself first."""
     facts = Facts(world)
-    found = list(world.violations)
+    found = [*world.violations, *world.disappointments()]
     for promise in PROMISES:
         found += [f"{promise.__name__}: {broken}" for broken in promise(world, facts)]
     found += [f"p10_secrets: {broken}" for broken in p10_secrets(world, facts, logs)]

@@ -29,7 +29,7 @@ class Report:
     plan: Plan
     replay: str
     broken: list[str]
-    points: int
+    points: list[str]
     trace: list[str]
     world: World
 

@@ -32,10 +32,11 @@ from wallets.watermark import Watermark
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
     from contracts.codec import Address
     from contracts.eip3009 import Authorization
+    from gateway.graph import Gateway
 
 __all__ = ["CAPITAL_BASE", "Plan", "World", "load_config"]
 
@@ -114,7 +115,7 @@ class World:
     watermark_path: Path
     trace: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    points: int = 0
+    points: list[str] = field(default_factory=list)
     crashes: int = 0
     restored: Restored | None = None
     process: Process | None = None
@@ -213,11 +214,11 @@ class World:
             return ""
         return "disagreement" if drawn < self.plan.chain_trouble / 3 else "unavailable"
 
-    def kills_at(self, kind: str) -> bool:
-        """Count a point at which a process may be killed, and say whether it is."""
-        self.points += 1
+    def kills_at(self, kind: str, what: str) -> bool:
+        """Note a point at which a process may be killed, and say whether it is."""
+        self.points.append(f"{kind} {what}")
         if self.plan.crash_at is not None:
-            return self.points == self.plan.crash_at
+            return len(self.points) == self.plan.crash_at
         if self.over or self.crashes >= self.plan.crashes_max:
             return False
         # What happens around money is worth more deaths than the many quiet commits.
@@ -312,25 +313,35 @@ class World:
         self.script.end()
         for _ in range(SETTLE_STEPS):
             await asyncio.sleep(SETTLE_STEP_S)
-            process = self.process
-            if process is None or process.gateway is None:
+            try:
+                await self.operator.answer_tasks()
+                for scope in self._freezes():
+                    await self.operator.freeze(scope, frozen=False)
+                if self._is_settled():
+                    break
+            except Died:
                 continue
-            await self.operator.answer_tasks()
-            for scope in await self._freezes(process):
-                await self.operator.freeze(scope, frozen=False)
-            if await self._is_settled(process):
-                break
         else:
             self.violation("liveness: not everything was settled in time")
         for _ in range(6):  # the wallet's balance is compared once a minute
             await asyncio.sleep(SETTLE_STEP_S)
 
-    async def _freezes(self, process: Process) -> list[str]:
-        freezes = process.ready().parts.store.view.freezes
+    def disappointments(self) -> Iterator[str]:
+        """Say what people should have got and did not; only a written story can know."""
+        yield from ()
+
+    def gateway(self) -> Gateway:
+        """Return the running gateway. Raises Died."""
+        if self.process is None:
+            raise Died
+        return self.process.ready()
+
+    def _freezes(self) -> list[str]:
+        freezes = self.gateway().parts.store.view.freezes
         return [scope for scope, freeze in freezes.items() if freeze.by != "quarantine"]
 
-    async def _is_settled(self, process: Process) -> bool:
-        view = process.ready().parts.store.view
+    def _is_settled(self) -> bool:
+        view = self.gateway().parts.store.view
         longest_s = max((shown.authorization.valid_before for till in self.tills for shown in till.shown), default=0)
         finished = not view.open_payments and not view.freezes and not any(till.busy for till in self.tills)
         final_s = self.chain._chain[max(0, len(self.chain._chain) - 1 - FINAL_LAG)].block.time_s

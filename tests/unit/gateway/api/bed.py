@@ -75,11 +75,12 @@ class Shop(GenericVendor):
 
 @dataclass
 class ShopServer:
-    """The shop's HTTP side: what it saw, and how it answers."""
+    """The shop's HTTP side: what it saw, and how it answers. `paid` is set once it got a payment; slow calls wait for `gate`."""
 
     seen: list[web.BaseRequest] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    paid: asyncio.Event = field(default_factory=asyncio.Event)
     sold: int = 0
     status: int = 200
 
@@ -88,13 +89,14 @@ class ShopServer:
         body = await request.content.read()
         self.bodies.append(body)
         path = request.raw_path.partition("?")[0]
-        if path.startswith("/free/big"):
+        if path.startswith("/maybe/big"):
             return await self._big(request, cut=path.endswith("cut"))
         if path.startswith(("/free", "/secret", "/servers")):
             headers = {"X-Echo": request.raw_path, "Set-Cookie": "a=b", "Cache-Control": "public", "ETag": '"1"'}
             return web.Response(body=body or b"free", status=self.status, headers=headers)
         if "X-PAYMENT" not in request.headers:
             return web.json_response(challenge(), status=402)
+        self.paid.set()
         if path == "/maybe/slow":
             await self.gate.wait()
         self.sold += 1
@@ -268,7 +270,9 @@ async def opened(
     wallet = address_of(load_key(WALLET_KEY))
     shop = ShopServer()
     async with contextlib.AsyncExitStack() as stack:
-        origin = await stack.enter_async_context(_Watched.of(web.Server(shop.handle, access_log=None)))
+        origin = await stack.enter_async_context(
+            _Watched.of(web.Server(shop.handle, access_log=None, auto_decompress=False))
+        )
         store = await SqliteStore.open(directory / "gateway.db")
         stack.push_async_callback(store.close)
         await _fund(store, wallet)

@@ -15,7 +15,14 @@ REQUEST_ID = re.compile(r"req_[0-9a-f]{32}")
 
 @pytest.mark.parametrize(
     "target",
-    ["/free/a", "/free/a%20b?x=%2F&y=%7e", "/free/a?", "/free/?a=b?c=/d", "/free/a;b=c/~!$'()*,", "/free/%E2%82%AC?q=%zz"],
+    [
+        "/free/a",
+        "/free/a%20b?x=%2F&y=%7e",
+        "/free/a?",
+        "/free/?a=b?c=/d",
+        "/free/a;b=c/~!$'()*,",
+        "/free/%E2%82%AC?q=%zz",
+    ],
 )
 async def test_path_and_query_arrive_byte_for_byte(bed: Bed, target: str) -> None:
     """Nothing decodes, normalises or encodes what the agent wrote."""
@@ -48,7 +55,8 @@ async def test_what_is_not_declared_never_leaves(bed: Bed, path: str, code: str)
 async def test_raw_bytes_in_a_target_are_refused(bed: Bed) -> None:
     """A target with bytes outside ASCII has no agreed meaning."""
     answer = await bed.get_raw("/proxy/shop/free/\xe9")
-    assert answer.startswith(b"HTTP/1.1 400")
+    assert b" 400 " in answer.partition(b"\r\n")[0]
+    assert b"bad_request" in answer
     assert bed.shop.seen == []
 
 
@@ -75,7 +83,15 @@ async def test_headers_pass_by_allow_list_both_ways(bed: Bed) -> None:
     sent = bed.shop.seen[-1].headers
     assert sent["Accept"] == "text/x"
     assert sent["Content-Type"] == "text/odd"
-    forbidden = {"authorization", "x-payment", "payment-signature", "cookie", "x-max-charge", "idempotency-key", "x-other"}
+    forbidden = {
+        "authorization",
+        "x-payment",
+        "payment-signature",
+        "cookie",
+        "x-max-charge",
+        "idempotency-key",
+        "x-other",
+    }
     assert forbidden.isdisjoint(name.lower() for name in sent)
     assert got.body == b"hello"
     assert got.headers["ETag"] == '"1"'
@@ -233,7 +249,8 @@ async def test_small_bodies_are_kept_and_big_ones_streamed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "code"), [("/priced", "body_not_replayable"), ("/secret", "body_oversized"), ("/maybe/x", "body_not_replayable")]
+    ("path", "code"),
+    [("/priced", "body_not_replayable"), ("/secret", "body_oversized"), ("/maybe/x", "body_not_replayable")],
 )
 async def test_big_bodies_are_never_paid_for(tmp_path: Path, path: str, code: str) -> None:
     """Where money may be asked for, a body that cannot be sent twice ends unpaid."""
@@ -289,14 +306,14 @@ async def test_expect_continue_is_answered_before_the_body(bed: Bed) -> None:
 
 async def test_long_answers_are_streamed_whole(bed: Bed) -> None:
     """An answer larger than the buffer arrives to its last byte."""
-    got = await bed.ask("GET", "/proxy/shop/free/big")
+    got = await bed.ask("GET", "/proxy/shop/maybe/big")
     assert (got.status, len(got.body)) == (200, 48 * 65_536)
 
 
 async def test_answer_that_breaks_off_is_broken_off(bed: Bed) -> None:
     """Half an answer must not look like a whole one."""
     with pytest.raises(aiohttp.ClientError):
-        await bed.ask("GET", "/proxy/shop/free/bigcut")
+        await bed.ask("GET", "/proxy/shop/maybe/bigcut")
 
 
 async def test_head_has_no_length_of_our_own(bed: Bed) -> None:

@@ -1,0 +1,46 @@
+"""See a run again: `python -m tests.simulation --seed N [--crash K] [-v]`, `--seeds A:B` for many, `--story` for the written one."""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+
+from tests.simulation.run import Report, run
+from tests.simulation.story import STORY, Story
+from tests.simulation.world import Plan, World
+
+
+def main() -> int:
+    """Run what the arguments say; 1 if any promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--seed", type=int, help="one random run")
+    which.add_argument("--seeds", help="the random runs from A up to B", metavar="A:B")
+    which.add_argument("--story", action="store_true", help="the written story")
+    parser.add_argument("--crash", type=int, metavar="K", help="kill the process at point K, and only there")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what happened, line by line")
+    arguments = parser.parse_args()
+    first, _, end = (arguments.seeds or f"{arguments.seed}:").partition(":")
+    seeds = [0] if arguments.story else range(int(first), int(end) if end else int(first) + 1)
+    started, failed = time.monotonic(), 0
+    for seed in seeds:
+        report = _run(seed, arguments)
+        failed += bool(report.broken)
+        if arguments.verbose:
+            print(*report.trace, report.plan, sep="\n")
+        if report.broken or arguments.verbose:
+            print(report)
+    print(f"{len(seeds)} runs, {failed} failed, {time.monotonic() - started:.1f} s")
+    return 1 if failed else 0
+
+
+def _run(seed: int, arguments: argparse.Namespace) -> Report:
+    plan, make = (STORY, Story) if arguments.story else (Plan.random(seed), World)
+    replay = "python -m tests.simulation " + ("--story" if arguments.story else f"--seed {seed}")
+    if arguments.crash is not None:
+        plan, replay = replace(plan, crash_at=arguments.crash), f"{replay} --crash {arguments.crash}"
+    return run(plan, f"{replay} -v", make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
