@@ -32,7 +32,7 @@ from wallets.keyfile import KeystoreError
 from wallets.keystore import Keystore, Unlocked
 from wallets.passphrase import read_passphrase
 from wallets.signer import LocalSigner, Signer
-from wallets.watermark import Watermark
+from wallets.watermark import Mark, Watermark
 
 log = structlog.get_logger()
 
@@ -120,11 +120,10 @@ async def _watermark(config: Config, store: SqliteStore) -> Watermark:
     path = config.keystore.watermark
     if path.exists():
         return Watermark.open(path)
-    watermark = Watermark.create(path)
-    if config.wallets and await store.query(queries.ANY_PAYMENT):
-        longest_s = max(wallet.max_window_s for wallet in config.wallets.values())
-        watermark.record(LOST_MARK, bytes(32), _now_s() + longest_s)
-    return watermark
+    if not config.wallets or not await store.query(queries.ANY_PAYMENT):
+        return Watermark.create(path)
+    longest_s = max(wallet.max_window_s for wallet in config.wallets.values())
+    return Watermark.create(path, Mark(LOST_MARK, bytes(32), _now_s() + longest_s))
 
 
 def _chain(chain: ChainConfig, view: View) -> QuorumChain:

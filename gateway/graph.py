@@ -14,7 +14,7 @@ from gateway.core.records import EVERYTHING
 from gateway.flow.heads import Heads
 from gateway.flow.present import Presenter, Surrogates
 from gateway.flow.promise import Promiser
-from gateway.flow.quarantine import Quarantine
+from gateway.flow.quarantine import SCOPE, Quarantine
 from gateway.flow.quote import Quoter
 from gateway.flow.recover import Recovery
 from gateway.flow.settle import Sightings, Tracker, Watched
@@ -103,7 +103,16 @@ class Gateway:
         return reasons
 
     async def _sync_watermark(self) -> None:
-        self.parts.watermark.sync()
+        """Let the mark follow the book, purchases or not: a revoked key must not come back with an older copy (P12)."""
+        view, watermark = self.parts.store.view, self.parts.watermark
+        if SCOPE not in view.freezes:
+            watermark.record(view.journal_seq, view.journal_head)
+        watermark.sync()
+
+    def accept_database(self) -> None:
+        """Take the database as it is for the true one: the operator has lifted its quarantine by force."""
+        view = self.parts.store.view
+        self.parts.watermark.accept(view.journal_seq, view.journal_head)
 
     def _poll_s(self, chain_id: int) -> float:
         return next(chain.poll_s for chain in self.config.chains.values() if chain.chain_id == chain_id)

@@ -52,6 +52,7 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
                 await stop.wait()
         finally:
             await gateway.spend.drain(config.server.shutdown_timeout_s)
+            await gateway.recovery.drain(config.server.shutdown_timeout_s)
             await loops.stop(config.server.shutdown_timeout_s)
     log.info("gateway.stopped", broken=broken.is_set())
     return EXIT_BROKEN if broken.is_set() else 0
@@ -85,6 +86,7 @@ def _services(gateway: Gateway) -> Services:
         routes=routes_of(gateway.vendors.values()),
         own_addresses=frozenset(parts.own_addresses),
         payees_changed=gateway.refresh_guard,
+        accept_database=gateway.accept_database,
     )
 
 

@@ -79,13 +79,22 @@ class Watermark:
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, path: Path) -> Self:
-        """Make a new file (mode 0600), durable with its name, and open it. Raises WatermarkError if it exists."""
-        descriptor = _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    def create(cls, path: Path, mark: "Mark | None" = None) -> Self:
+        """Make a new file (mode 0600), durable with its name and first mark, and open it.
+
+        The name appears only once the content is durable, so that a crash in between leaves no mark that says nothing.
+        Raises WatermarkError if it exists.
+        """
+        if path.exists():
+            raise WatermarkError("watermark: the file exists")
+        draft = path.with_name(path.name + ".new")
+        draft.unlink(missing_ok=True)
+        descriptor = _open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         watermark = cls(descriptor, Mark(), 0)
         os.ftruncate(descriptor, FILE_BYTES)
-        watermark._write(Mark())
+        watermark._write(Mark() if mark is None else mark)
         watermark.sync()
+        draft.rename(path)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)

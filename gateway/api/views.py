@@ -5,7 +5,6 @@ two answers spell the same fact differently.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from contracts.codec import Address, checksum
@@ -25,8 +24,7 @@ from gateway.api.schemas import (
 from gateway.core.money import format_amount
 from gateway.core.payment import Charge, Delivery, Fault, Transfer
 from gateway.core.records import ApiKey, BudgetUse, Payment, Resource
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from gateway.core.times import utc_text
 
 PAYMENT = record(
     id=TEXT,
@@ -85,7 +83,7 @@ KEY = record(id=TEXT, name=TEXT, scopes=several(TEXT), budgets=several(BUDGET), 
 
 def time_of(at_ms: int) -> str:
     """Return milliseconds since the epoch as RFC 3339 in UTC, with milliseconds."""
-    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(at_ms)
 
 
 def time_or_none(at_ms: int | None) -> str | None:

@@ -260,7 +260,7 @@ class Book:
     def _count(self, payment: Payment, sign: int) -> None:
         self.open_count[payment.account_id, payment.vendor] += sign
         exposure = (payment.account_id, payment.terms.wallet, payment.terms.asset)
-        self.exposure_base[exposure] += sign * payment.terms.value_base
+        self.exposure_base[exposure] += sign * payment.hold_base
 
     def load_payment(self, payment: Payment) -> None:
         """Take an open or unanswered payment from the store."""

@@ -227,6 +227,14 @@ class UpdateResource:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordResource:
+    """A vendor's answer that cost nothing told of a new resource: it belongs to the account that asked."""
+
+    resource: Resource
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class MoveCursor:
     """Every log up to this final block is booked."""
 
@@ -268,6 +276,7 @@ Command = (
     | ObservePrice
     | ApprovePrice
     | UpdateResource
+    | RecordResource
     | MoveCursor
     | Remember
 )

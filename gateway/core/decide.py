@@ -24,6 +24,7 @@ from gateway.core.decide_operator import (
     decide_cursor,
     decide_freeze,
     decide_key,
+    decide_new_resource,
     decide_observed_price,
     decide_payee,
     decide_price,
@@ -56,6 +57,7 @@ _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
     c.ObservePrice: decide_observed_price,
     c.ApprovePrice: decide_price,
     c.UpdateResource: decide_resource,
+    c.RecordResource: decide_new_resource,
     c.MoveCursor: decide_cursor,
     c.Remember: decide_remember,
 }

@@ -23,6 +23,7 @@ from gateway.core.payment import (
     TRANSFER_MOVES,
     Action,
     Charge,
+    Delivery,
     DisputeCaps,
     Fault,
     Transfer,
@@ -39,9 +40,10 @@ def decide_outcome(book: Book, command: RecordOutcome) -> Result:
     payment = book.payment(command.payment_id)
     if payment is None:
         return Refused("not_found", "there is no such payment")
-    found = command.resource
-    if found is not None and book.resource(found.vendor, found.ref) is not None:
-        found = None  # known already, and it stays its owner's
+    known = None if command.resource is None else book.resource(command.resource.vendor, command.resource.ref)
+    if known is not None and known.account_id != payment.account_id:
+        command = _without_anothers(book, payment, known.ref, command)
+    found = command.resource if known is None else None
     moved = command.delivery in DELIVERY_MOVES[payment.axes.delivery]
     answers = command.answer is not None and (
         moved or (payment.axes.delivery is command.delivery and not book.has_answer(payment.id))
@@ -91,7 +93,13 @@ def decide_settled(book: Book, command: RecordSettled) -> Result:
         )
     if not 0 < evidence.value_base <= payment.terms.value_base:
         return Refused("evidence_mismatch", "the collected value is not within what was promised")
-    payment = replace(payment, axes=payment.axes.transferred(Transfer.SETTLED), settled_base=evidence.value_base)
+    payment = replace(
+        payment,
+        axes=payment.axes.transferred(Transfer.SETTLED),
+        settled_base=evidence.value_base,
+        # From here on the vendor owes the delivery, however long it took to collect.
+        delivery_deadline_ms=command.at_ms + payment.delivery_deadline_ms - payment.created_at_ms,
+    )
     book.put_evidence(evidence)
     book.put_payment(payment)
     _post_exposure(book, payment, evidence.value_base)
@@ -160,6 +168,15 @@ def evidence_content(evidence: Evidence) -> dict[str, object]:
     }
 
 
+def _without_anothers(book: Book, payment: Payment, ref: str, command: RecordOutcome) -> RecordOutcome:
+    """P9: a vendor that hands one account's thing to another has delivered nothing that we can pass on."""
+    detail = f"{payment.vendor} gave {payment.id} the resource {ref}, which another account bought"
+    book.put_task(
+        Task(f"task_{payment.id}", "resource_conflict", f"{payment.vendor}/{ref}", detail, command.at_ms, payment.id)
+    )
+    return replace(command, delivery=Delivery.UNKNOWN, fault=Fault.NONE, answer=None, resource=None)
+
+
 def _follow(book: Book, payment: Payment, at_ms: int) -> Payment:
     action = payment.axes.action
     if action is Action.CAPTURE:
@@ -176,6 +193,9 @@ def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
     spent = book.refunded_base(payment.vendor, payment.account_id, day_started_ms)
     caps = DisputeCaps(book.rules.dispute_cap_base.get(payment.vendor, 0), spent)
     charge = settle_dispute(payment.fault, payment.hold_base, caps)
+    if charge is Charge.CAPTURED:
+        detail = f"{payment.vendor} refused {payment.id} with {payment.vendor_status} and collected for it all the same"
+        book.put_task(Task(f"task_{payment.id}", "charged_refusal", payment.vendor, detail, at_ms, payment.id))
     if charge is not Charge.HELD:
         return _close(book, payment, charge, at_ms)
     payment = replace(payment, disputed=True)
@@ -194,7 +214,7 @@ def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
 def _close(book: Book, payment: Payment, charge: Charge, at_ms: int) -> Payment:
     captured = _end_hold(book, payment, charge)
     closed = replace(payment, axes=payment.axes.charged(charge), captured_base=captured, closed_at_ms=at_ms)
-    if closed.reclaimable:  # nothing was answered and nothing ever will be: the same request may buy again
+    if not book.has_answer(closed.id):  # nothing was answered and nothing ever will be: the same request may buy again
         closed = replace(closed, answered=True)
     book.put_payment(closed)
     _release_budget(book, payment, payment.hold_base - captured, at_ms)

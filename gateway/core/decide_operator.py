@@ -181,6 +181,17 @@ def decide_resource(book: Book, command: c.UpdateResource) -> Result:
     return Done()
 
 
+def decide_new_resource(book: Book, command: c.RecordResource) -> Result:
+    """Take over a resource that cost nothing; one that is known already stays whose it is."""
+    resource = command.resource
+    if book.resource(resource.vendor, resource.ref) is not None:
+        return Done(changed=False)
+    book.rows.resources[resource.vendor, resource.ref] = resource
+    content = {"account_id": resource.account_id, "vendor": resource.vendor, "ref": resource.ref, "kind": resource.kind}
+    book.journal(command.at_ms, "resource.created", None, content)
+    return Done()
+
+
 def decide_cursor(book: Book, command: c.MoveCursor) -> Result:
     """Move the chain's cursor forward; it never goes back."""
     known = book.cursors.get(command.chain_id)

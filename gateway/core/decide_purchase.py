@@ -66,7 +66,7 @@ def _earlier(book: Book, payment: Payment, at_ms: int) -> Result | None:
             earlier = book.payment(claim.payment_id)
             if earlier is None or not earlier.reclaimable:
                 return Attached(claim.payment_id)
-    open_id = book.unanswered.find(payment.account_id, payment.fingerprint, key)
+    open_id = book.unanswered.find(payment.account_id, payment.fingerprint, key, payment.created_at_ms)
     if open_id is None:
         return None
     if key is not None:
@@ -77,7 +77,8 @@ def _earlier(book: Book, payment: Payment, at_ms: int) -> Result | None:
 def _right_refusal(book: Book, payment: Payment) -> Refused | None:
     frozen = book.frozen(scopes(payment))
     if frozen is not None:
-        return Refused("frozen", f"{frozen.scope} is frozen: {frozen.reason}")
+        # The reason may speak of other accounts, and of the treasury (P9): it is for the operator.
+        return Refused("frozen", f"the operator has frozen this {frozen.scope.partition(':')[0]}")
     key = book.keys.get(payment.key_id)
     if key is None or key.revoked_at_ms is not None or key.account_id != payment.account_id:
         return Refused("key_revoked", "this API key is no longer valid")
@@ -93,7 +94,7 @@ def _cap_refusal(book: Book, command: Purchase) -> Refused | None:
         return Refused("too_many_open_payments", detail)
     terms = payment.terms
     exposed = book.exposure_base.get((payment.account_id, terms.wallet, terms.asset), 0)
-    if exposed + terms.value_base > limits.exposure_base:
+    if exposed + payment.hold_base > limits.exposure_base:
         detail = f"this account's open payments may not exceed {format_amount(limits.exposure_base)} on one wallet"
         return Refused("exposure_capped", detail)
     since_ms = command.at_ms - limits.unpaid_window_ms

@@ -105,6 +105,9 @@ TYPES: dict[str, ProblemType] = {
     "vendor_unreachable": ProblemType(502, "The vendor cannot be reached", "nothing was charged; ask again later"),
     "vendor_timeout": ProblemType(504, "The vendor did not answer in time", "nothing was charged; ask again later"),
     "vendor_answer_oversized": ProblemType(502, "The vendor's answer is too large", "nothing was charged"),
+    "paid_answer_oversized": ProblemType(
+        502, "The paid answer is too large to keep", "it was delivered and is charged; ask for less at a time"
+    ),
     "redirect_refused": ProblemType(502, "The vendor redirects to another origin", "nothing was charged"),
     "vendor_refused_payment": ProblemType(
         502, "The vendor refused the payment", "the hold goes back when the authorization is dead; see the payment"

@@ -13,6 +13,8 @@ from gateway.core.routes import Match
 from gateway.http.port import BodyStream
 from gateway.ports import Vendor
 
+CHOOSING = frozenset({"accept", "accept-language", "content-encoding", "content-language", "content-type"})
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -43,9 +45,11 @@ class Call:
 
     @property
     def fingerprint(self) -> bytes:
-        """What makes two calls the same purchase: vendor, method, target and body, each framed by its length."""
+        """What makes two calls the same purchase: vendor, method, target, what chooses the answer's form, and body."""
         digest = sha256(b"gateway-call-v1")
-        for part in (self.vendor.name.encode(), self.method.encode(), self.target.encode(), self.body):
+        chosen = sorted((n.lower(), v) for n, v in self.headers if n.lower() in CHOOSING)
+        said = "\n".join(f"{name}:{value}" for name, value in chosen).encode("latin-1", "replace")
+        for part in (self.vendor.name.encode(), self.method.encode(), self.target.encode(), said, self.body):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.digest()

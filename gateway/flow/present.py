@@ -15,6 +15,7 @@ from gateway.core.payment import Delivery, Fault
 from gateway.core.problems import Problem
 from gateway.core.records import Answer, Payment, Resource
 from gateway.core.routes import Match
+from gateway.core.times import utc_text
 from gateway.flow.pack import Headers, pack, unpack
 from gateway.flow.promise import seal_context
 from gateway.http.headers import response_headers
@@ -25,7 +26,8 @@ from wallets.secret import Secret
 
 CONNECT_ATTEMPTS = 3
 CONNECT_PAUSE_S = 0.3
-PAID_ANSWER_MAX_BYTES = 16 * 1024 * 1024
+PAID_ANSWER_MAX_BYTES = 16 * 1024 * 1024  # kept, sealed, for whoever asks again
+PAID_ANSWER_READ_BYTES = 1024 * 1024 * 1024  # read to see that it arrived whole
 
 log = structlog.get_logger()
 
@@ -40,12 +42,16 @@ class Surrogates:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A presented credential's committed outcome, and the vendor's answer if there was one."""
+    """A presented credential's committed outcome, and the vendor's answer if there was one.
+
+    `oversized`: it was delivered whole, and is larger than what can be kept.
+    """
 
     payment: Payment
     status: int | None
     headers: Headers
     body: bytes
+    oversized: bool = False
 
 
 class Presenter:
@@ -54,19 +60,32 @@ class Presenter:
     def __init__(self, store: Store, upstream: Upstream, sealer: Sealer, surrogates: Surrogates, clock: Clock) -> None:
         self._store, self._upstream, self._sealer = store, upstream, sealer
         self._surrogates, self._clock = surrogates, clock
+        self._never_left: set[str] = set()  # presented in vain: no byte was sent
 
     async def present(self, vendor: Vendor, match: Match, payment: Payment, request: UpstreamRequest) -> Outcome:
         """Show the credential and commit what came of it. Never raises for what the vendor or the network did."""
         try:
-            answer = await self._whole(await self._send(vendor, request))
-        except UpstreamError as error:
+            answer, oversized = await _whole(await self._send(vendor, request))
+        except NotSent as error:
+            if payment.axes.delivery is Delivery.NONE:
+                self._never_left.add(payment.id)
             return await self._commit(payment, None, _unknown(), error.code)
+        except UpstreamError as error:
+            self._never_left.discard(payment.id)
+            return await self._commit(payment, None, _unknown(), error.code)
+        self._never_left.discard(payment.id)
         reading = vendor.read(match, answer, self.surrogate_for(vendor))
+        if oversized:
+            outcome = await self._commit(payment, answer, reading, "oversized", vendor, keep=False)
+            return replace(outcome, oversized=outcome.payment.axes.delivery is Delivery.DELIVERED)
         return await self._commit(payment, answer, reading, "", vendor)
 
     async def represent(self, vendor: Vendor, payment: Payment) -> Outcome | None:
-        """Show the stored credential again where the route allows it; None where it does not."""
-        if payment.represent != "yes":
+        """Show the stored credential again where the route allows it; None where it does not.
+
+        One that has provably never left this process is shown for the first time, whatever the route says of a second.
+        """
+        if payment.represent != "yes" and payment.id not in self._never_left:
             return None
         attempt = await self._store.attempt(payment.id)
         match = vendor.match(payment.method, payment.path.partition("?")[0])
@@ -86,21 +105,6 @@ class Presenter:
                 await self._clock.sleep(CONNECT_PAUSE_S * attempt)
         return await self._upstream.send(vendor.origin, request)
 
-    async def _whole(self, answer: UpstreamResponse) -> UpstreamResponse:
-        """Read a paid answer to its end: only a whole one is a delivery. A larger one stays as it is, cut."""
-        if answer.rest is None:
-            return answer
-        parts, size = [answer.body], len(answer.body)
-        try:
-            async for chunk in answer.rest:
-                parts.append(chunk)
-                size += len(chunk)
-                if size > PAID_ANSWER_MAX_BYTES:
-                    return replace(answer, body=b"")
-        finally:
-            await answer.rest.close()
-        return replace(answer, body=b"".join(parts), rest=None)
-
     async def _commit(
         self,
         payment: Payment,
@@ -108,17 +112,19 @@ class Presenter:
         reading: Reading,
         note: str,
         vendor: Vendor | None = None,
+        *,
+        keep: bool = True,
     ) -> Outcome:
         now_ms = self._clock.now_ms()
         status = None if answer is None else answer.status
         headers: Headers = ()
         if answer is not None and vendor is not None:
             headers = response_headers(answer.headers.items(), vendor.response_headers)
-        keep = reading.delivery is Delivery.DELIVERED or (
+        passed_on = reading.delivery is Delivery.DELIVERED or (
             reading.delivery is Delivery.REFUSED and reading.fault is Fault.AGENT
         )
         stored = None
-        if keep and status is not None:
+        if keep and passed_on and status is not None:
             sealed = self._sealer.seal(pack("", "", headers, reading.body), seal_context("answer", payment.id))
             stored = Answer(payment.id, status, sealed, now_ms)
         command = RecordOutcome(
@@ -127,7 +133,9 @@ class Presenter:
             fault=reading.fault,
             vendor_status=status,
             answer=stored,
-            resource=None if reading.created is None else self._resource(payment, reading.created, now_ms),
+            resource=None
+            if reading.created is None
+            else self.resource_of(payment.vendor, payment.account_id, payment.id, reading.created, now_ms),
             at_ms=now_ms,
             note=note,
         )
@@ -142,18 +150,19 @@ class Presenter:
         recorded = result.payment if isinstance(result, Done) and result.payment is not None else payment
         return Outcome(recorded, status, headers, reading.body)
 
-    def _resource(self, payment: Payment, created: Created, now_ms: int) -> Resource:
+    def resource_of(self, vendor: str, account_id: str, payment_id: str, created: Created, now_ms: int) -> Resource:
+        """Return the record of what a vendor created for an account, its secret sealed, its surrogate known by digest."""
         surrogate_digest = sealed = None
         if created.secret is not None:
-            surrogate = self._surrogates.make(payment.vendor, created.secret.reveal())
+            surrogate = self._surrogates.make(vendor, created.secret.reveal())
             surrogate_digest = self._surrogates.digest(surrogate)
-            context = seal_context("resource", f"{payment.vendor}/{created.ref}")
+            context = seal_context("resource", f"{vendor}/{created.ref}")
             sealed = self._sealer.seal(created.secret.reveal().encode(), context)
         return Resource(
-            vendor=payment.vendor,
+            vendor=vendor,
             ref=created.ref,
-            account_id=payment.account_id,
-            payment_id=payment.id,
+            account_id=account_id,
+            payment_id=payment_id,
             kind=created.kind,
             state=created.state,
             surrogate_digest=surrogate_digest,
@@ -187,6 +196,26 @@ class Presenter:
         return resource.surrogate_digest == self._surrogates.digest(surrogate)
 
 
+async def _whole(answer: UpstreamResponse) -> tuple[UpstreamResponse, bool]:
+    """Read a paid answer to its end, for only a whole one is a delivery; say whether it was too large to keep."""
+    if answer.rest is None:
+        return answer, False
+    parts, size = [answer.body], len(answer.body)
+    try:
+        async for chunk in answer.rest:
+            size += len(chunk)
+            if size <= PAID_ANSWER_MAX_BYTES:
+                parts.append(chunk)
+            else:
+                parts.clear()
+            if size > PAID_ANSWER_READ_BYTES:
+                return replace(answer, body=b""), True
+    finally:
+        await answer.rest.close()
+    oversized = size > PAID_ANSWER_MAX_BYTES
+    return replace(answer, body=b"".join(parts), rest=None), oversized
+
+
 def _unknown() -> Reading:
     return Reading(Delivery.UNKNOWN, Fault.NONE, b"")
 
@@ -198,10 +227,10 @@ def refusal_of(payment: Payment) -> Problem:
         "delivery": payment.axes.delivery.value,
         "transfer": payment.axes.transfer.value,
         "charge": payment.axes.charge.value,
-        "valid_before_s": payment.terms.valid_before_s,
+        "collectable_until": utc_text(payment.terms.valid_before_s * 1000),
         "vendor_status": payment.vendor_status,
     }
-    if payment.axes.delivery is Delivery.REFUSED:
+    if payment.axes.delivery is Delivery.REFUSED and payment.closed_at_ms is None:
         detail = (
             f"{payment.vendor} refused a payment that it may still collect; the hold goes back once the chain proves "
             "that it cannot"

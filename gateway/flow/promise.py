@@ -25,6 +25,8 @@ from wallets.guard import SigningRefused
 from wallets.sealing import Sealer
 from wallets.signer import Signer
 
+CONDITIONAL = frozenset({"if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"})
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -56,9 +58,9 @@ class Promiser:
         now_ms = self._clock.now_ms()
         payment_id = make_id("pay", now_ms, self._entropy.bytes(10))
         terms, header = self._sign(call, quote, challenge, payment_id, now_ms)
-        paid = UpstreamRequest(
-            request.method, request.target, (*request.headers, header), request.body, request.buffer_bytes
-        )
+        # A condition or a range could make the vendor answer "nothing for you" to a request that it has collected for.
+        headers = tuple((name, value) for name, value in request.headers if name.lower() not in CONDITIONAL)
+        paid = UpstreamRequest(request.method, request.target, (*headers, header), request.body, request.buffer_bytes)
         body = paid.body if isinstance(paid.body, bytes) else b""
         packed = pack(paid.method, paid.target, paid.headers, body)
         payment = Payment(

@@ -73,6 +73,11 @@ class Quoter:
             offer = choose(challenge, terms)
         except OfferRefused as refused:
             raise self._offer_refusal(vendor, item, refused) from refused
+        payee = (vendor.name, offer.chain_id, bytes(offer.pay_to))
+        if offer.pay_to not in vendor.terms.payees and payee not in self._view.payees:
+            subject = f"{vendor.name}/{offer.chain_id}/{checksum(offer.pay_to)}"
+            detail = f"{checksum(offer.pay_to)} is approved on another chain, not on {offer.chain_id}"
+            raise self._refuse("payee_not_allowed", detail, "payee_unknown", subject)
         token = next(t for t in vendor.terms.tokens if t.key == (offer.chain_id, offer.asset))
         rate_ppm = vendor.terms.rate_ppm.get(token.asset_id, RATE_ONE_PPM)
         hold_base = to_usd(offer.amount_base, rate_ppm)

@@ -10,9 +10,19 @@ from collections.abc import Coroutine
 
 import structlog
 
-from gateway.core.commands import Attached, Done, MarkAnswered, OpenTask, Purchase, Refused, Remember, UpdateResource
+from gateway.core.commands import (
+    Attached,
+    Done,
+    MarkAnswered,
+    OpenTask,
+    Purchase,
+    RecordResource,
+    Refused,
+    Remember,
+    UpdateResource,
+)
 from gateway.core.money import format_amount
-from gateway.core.payment import Delivery, Fault
+from gateway.core.payment import Charge, Delivery, Fault
 from gateway.core.problems import Problem
 from gateway.core.records import Answer, Payment, Resource
 from gateway.core.routes import Ownership, Pricing
@@ -23,7 +33,7 @@ from gateway.flow.promise import Promise, Promiser, seal_context
 from gateway.flow.quote import Quote, Quoter, Refusal
 from gateway.http.headers import response_headers
 from gateway.http.port import NotSent, RedirectRefused, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
-from gateway.ports import Clock, Entropy, Store
+from gateway.ports import Clock, Entropy, Reading, Store
 from gateway.rails.offer import Challenge
 from gateway.rails.problems import ChallengeError
 from gateway.rails.x402.challenge import parse_challenge
@@ -87,7 +97,8 @@ class Spend:
 
     async def _earlier(self, call: Call) -> Reply | None:
         """An identical call that was not fully answered, or the same Idempotency-Key, stands for this one."""
-        if call.match.route.pricing is Pricing.FREE or call.quote_only:
+        free = call.match.route.pricing is Pricing.FREE
+        if call.quote_only or call.stream is not None or (free and call.method in SAFE_METHODS):
             return None
         if call.idempotency_key is not None:
             claimed = await self._store.claimed(call.account_id, call.idempotency_key)
@@ -99,11 +110,20 @@ class Spend:
                 payment = await self._store.payment(claimed.payment_id)
                 if payment is None or not payment.reclaimable:
                     return await self._join(claimed.payment_id)
-        waiting = self._store.view.unanswered.find(call.account_id, call.fingerprint, call.idempotency_key)
+        if free:
+            return None
+        waiting = self._store.view.unanswered.find(
+            call.account_id, call.fingerprint, call.idempotency_key, self._clock.now_ms()
+        )
         return None if waiting is None or waiting in self._answered else await self._join(waiting)
 
     async def _admit(self, call: Call) -> tuple[Resource | None, UpstreamRequest]:
         route, vendor = call.match.route, call.vendor
+        if call.quote_only and route.pricing is Pricing.MAYBE and call.method not in SAFE_METHODS:
+            detail = (
+                f"asking {vendor.name} for a price would carry out a {call.method} that costs nothing; use X-Max-Charge"
+            )
+            raise Problem("bad_request", detail, "Prefer")
         if route.pricing is not Pricing.FREE and call.stream is None:
             vendor.check_input(call.match, call.body)
         resource, target = None, call.target
@@ -148,25 +168,35 @@ class Spend:
 
     async def _pass_on(self, call: Call, answer: UpstreamResponse) -> Reply:
         """Not a challenge: no money moves."""
+        if call.quote_only and answer.status // 100 == SUCCESS_CLASS:
+            if answer.rest is not None:
+                await answer.rest.close()
+            return _quote_reply(call, None)
         headers = response_headers(answer.headers.items(), call.vendor.response_headers)
         if call.match.route.pricing is Pricing.MAYBE:
             reply = Reply(answer.status, headers, answer.body, answer.rest)
-        elif (
-            answer.rest is not None
-        ):  # the module sees whole answers only: a cut one could hide a token of the vendor's
+        elif answer.rest is not None:  # the module judges whole answers only: in a cut one a token could hide
             await answer.rest.close()
             raise Problem("vendor_answer_oversized", f"{call.vendor.name} answered more than {BUFFER_BYTES} bytes")
         else:
             make = self._presenter.surrogate_for(call.vendor)
             reading = call.vendor.read(call.match, answer, make)
             reply = Reply(answer.status, headers, reading.body)
-            ref = call.match.ref
-            if ref is not None and reading.state is not None:
-                seen = UpdateResource(call.vendor.name, ref, reading.state, reading.expires_at_ms, self._clock.now_ms())
-                self._later(self._post_quietly(seen))
+            await self._note(call, reading)
         if call.idempotency_key is not None and call.method not in SAFE_METHODS:
             await self._remember(call, reply)
         return reply
+
+    async def _note(self, call: Call, reading: Reading) -> None:
+        """Take over what a free answer tells: a resource that cost nothing has an owner all the same (P9)."""
+        now_ms = self._clock.now_ms()
+        if reading.created is not None:
+            resource = self._presenter.resource_of(call.vendor.name, call.account_id, "", reading.created, now_ms)
+            await self._store.post(RecordResource(resource, now_ms))
+        ref = call.match.ref
+        if ref is not None and reading.state is not None:
+            seen = UpdateResource(call.vendor.name, ref, reading.state, reading.expires_at_ms, now_ms)
+            self._later(self._post_quietly(seen))
 
     async def _remember(self, call: Call, reply: Reply) -> None:
         """Keep a good answer to an unpriced request under its key; a failure may be tried again."""
@@ -260,6 +290,10 @@ class Spend:
         passed_on = axes.delivery is Delivery.DELIVERED or (
             axes.delivery is Delivery.REFUSED and outcome.payment.fault is Fault.AGENT
         )
+        if outcome.oversized:
+            self._told(outcome.payment.id)
+            detail = f"{outcome.payment.vendor} delivered more than can be kept; the call is charged"
+            raise Problem("paid_answer_oversized", detail, extra={"payment_id": outcome.payment.id})
         if not passed_on or outcome.status is None:
             raise refusal_of(outcome.payment)
         return self._finish(outcome, replayed=replayed)
@@ -268,15 +302,14 @@ class Spend:
         payment_id = outcome.payment.id
 
         async def delivered() -> None:
-            self._answered.add(payment_id)
-            self._later(self._mark(payment_id))
+            self._told(payment_id)
 
         return Reply(
             outcome.status or 0,
             outcome.headers,
             outcome.body,
             payment_id=payment_id,
-            charge_base=outcome.payment.hold_base if outcome.payment.axes.delivery is Delivery.DELIVERED else 0,
+            charge_base=_charge(outcome.payment),
             replayed=replayed,
             delivered=delivered,
         )
@@ -287,6 +320,11 @@ class Spend:
     def presenting(self) -> frozenset[str]:
         """Payments whose credential is being presented now; nobody else may present them."""
         return frozenset(self._presenting)
+
+    def _told(self, payment_id: str) -> None:
+        """The agent has its answer: from this moment on the same request is a new purchase."""
+        self._answered.add(payment_id)
+        self._later(self._mark(payment_id))
 
     async def _mark(self, payment_id: str) -> None:
         await self._post_quietly(MarkAnswered(payment_id, self._clock.now_ms()))
@@ -309,17 +347,24 @@ class Spend:
             await asyncio.wait(pending, timeout=timeout_s)
 
 
+def _charge(payment: Payment) -> int:
+    """Return what is held or was taken for a payment, refused or not: a refusal may be collected until it is dead."""
+    if payment.axes.charge is Charge.HELD:
+        return payment.hold_base
+    return payment.captured_base
+
+
 def _quote_reply(call: Call, quote: Quote | None) -> Reply:
     price_base = 0 if quote is None else quote.hold_base
     document: dict[str, object] = {
         "vendor": call.vendor.name,
         "route": call.match.route.name,
         "price": format_amount(price_base),
-        "held_at_most_s": 0,
+        "collectable_for_s": 0,
         "item": None,
     }
     if quote is not None:
-        document["held_at_most_s"] = call.match.route.window.clamp(quote.offer.max_timeout_s)
+        document["collectable_for_s"] = call.match.route.window.clamp(quote.offer.max_timeout_s)
         if quote.item is not None:
             document["item"] = {"item": quote.item.item, "quantity": quote.item.quantity}
     return Reply(200, (("Content-Type", "application/json"),), json.dumps(document).encode())

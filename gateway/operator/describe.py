@@ -6,22 +6,19 @@ copied from one answer can be pasted into the next question.
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from contracts.codec import Address, checksum, to_hex
 from gateway.core.money import format_amount
 from gateway.core.records import ApiKey, Budget, Payment, Resource, Task
+from gateway.core.times import utc_text
 
 _BLOBS = frozenset({"block_hash", "tx_hash"})
 
 
 def when(at_ms: int | None) -> str | None:
     """Return milliseconds since the epoch as RFC 3339 in UTC."""
-    if at_ms is None:
-        return None
-    whole = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{at_ms % 1000:03d}Z"
+    return None if at_ms is None else utc_text(at_ms)
 
 
 def address(raw: bytes) -> str:

@@ -42,8 +42,12 @@ async def freeze_lift(services: Services, params: Params) -> dict[str, Any]:
         raise Problem(
             "frozen", "the database is in quarantine; it ends when the chain has told what is missing (force overrides)"
         )
+    if frozen.by == QUARANTINE and services.accept_database is None:
+        raise Problem("frozen", "only a running gateway can take this database for the true one: start it, then lift")
     command = SetFreeze(scope, frozen=False, reason=params.text("reason"), by=params.by, at_ms=services.clock.now_ms())
     done = await post(services, command)
+    if frozen.by == QUARANTINE and services.accept_database is not None:
+        services.accept_database()
     return {"changed": done.changed, "scope": scope}
 
 

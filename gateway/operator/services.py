@@ -21,6 +21,7 @@ class Services:
     """`routes` is every configured vendor's route names; `own_addresses` may never become payees.
 
     `payees_changed` is called after an approval is durable: the server puts the list before its signers.
+    `accept_database` tells the signers' mark that a quarantine was lifted by force; None where no server runs.
     """
 
     store: Store
@@ -29,6 +30,7 @@ class Services:
     routes: Mapping[str, frozenset[str]]
     own_addresses: frozenset[bytes]
     payees_changed: Callable[[], None] = _nothing
+    accept_database: Callable[[], None] | None = None
 
 
 def routes_of(vendors: Iterable[Vendor]) -> Mapping[str, frozenset[str]]:

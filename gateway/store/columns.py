@@ -73,6 +73,7 @@ def payment_change(p: Payment) -> tuple[Any, ...]:
     """Return the columns of a payment that may change after it was placed, and its id."""
     return (
         p.resource_ref,
+        p.delivery_deadline_ms,
         p.axes.delivery.value,
         p.axes.transfer.value,
         p.axes.charge.value,

@@ -52,7 +52,7 @@ SPENT = "SELECT debits_posted, credits_posted, debits_pending FROM ledger_accoun
 TRACE = (
     "SELECT payment_id, 'payment' AS found_as FROM (SELECT id AS payment_id FROM payments WHERE id = :text) "
     "UNION SELECT payment_id, 'transaction' FROM evidence WHERE tx_hash = :blob AND payment_id IS NOT NULL "
-    "UNION SELECT payment_id, 'resource' FROM resources WHERE ref = :text "
+    "UNION SELECT payment_id, 'resource' FROM resources WHERE ref = :text AND payment_id <> '' "
     "UNION SELECT p.id, 'resource' FROM resources r JOIN payments p ON p.vendor = r.vendor AND p.resource_ref = r.ref "
     "WHERE r.ref = :text "
     "UNION SELECT payment_id, 'nonce' FROM authorizations a WHERE a.nonce = :blob "

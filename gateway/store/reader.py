@@ -63,7 +63,9 @@ class SqliteReader:
 
     def credit(self, reference: str) -> tuple[str, int] | None:
         """Return account and amount of the credit with this reference."""
-        row = self._db.execute("SELECT account_id, amount_base FROM credits WHERE reference = ?", (reference,)).fetchone()
+        row = self._db.execute(
+            "SELECT account_id, amount_base FROM credits WHERE reference = ?", (reference,)
+        ).fetchone()
         return None if row is None else (row[0], row[1])
 
     def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int) -> bool:

@@ -22,7 +22,8 @@ INSERT_TRANSFER = "INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 INSERT_JOURNAL = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_PAYMENT = f"INSERT INTO payments ({col.PAYMENT_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608 - column names are ours
 UPDATE_PAYMENT = (
-    "UPDATE payments SET resource_ref = ?, delivery = ?, transfer = ?, charge = ?, fault = ?, vendor_status = ?, "
+    "UPDATE payments SET resource_ref = ?, delivery_deadline_ms = ?, "
+    "delivery = ?, transfer = ?, charge = ?, fault = ?, vendor_status = ?, "
     "settled_base = ?, captured_base = ?, answered = ?, disputed = ?, closed_at_ms = ? WHERE id = ?"
 )
 INSERT_AUTHORIZATION = "INSERT INTO authorizations VALUES (?, ?, ?, ?, ?)"

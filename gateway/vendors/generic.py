@@ -14,7 +14,7 @@ from gateway.core.records import Resource
 from gateway.core.routes import Match, Pricing, Represent, Route, Window, match_route
 from gateway.http.port import UpstreamResponse
 from gateway.ports import PricedItem, Reading, VendorTerms
-from gateway.vendors.judge import judge
+from gateway.vendors.judge import judge_stranger
 from gateway.vendors.overrides import check_ceiling, check_window
 from gateway.vendors.query import Scrubber
 from wallets.secret import Secret
@@ -122,7 +122,7 @@ class GenericVendor:
 
     def read(self, match: Match, answer: UpstreamResponse, surrogate: Callable[[str], str]) -> Reading:
         """Judge an answer by status and framing; the body is the vendor's own. Never raises."""
-        verdict = judge(answer)
+        verdict = judge_stranger(answer)
         return Reading(verdict.delivery, verdict.fault, answer.body)
 
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 def build(config: Config) -> tuple[CryptoVps, web.Application, web.Application]:
     """The vendor and its two applications."""
     vendor = CryptoVps(config)
-    gate = CryptoGate(vendor)
-    return vendor, public_app(vendor, gate, wording, routes(vendor)), admin(vendor, gate)
+    return vendor, public_app(vendor, CryptoGate(vendor), wording, routes(vendor)), admin(vendor)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 - POST /admin/balance {email, add | set}              a deposit, or a balance outright; what was suspended comes back
 - POST /admin/servers/{id} {abuse}                    an abuse hold on a server (SUSPENDED), or its end
 - POST /admin/tokens {"expire": true}                 ends every token now -> {ended}
-- POST /admin/limits                                  opens all rate-limit windows
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from sandbox.shared_vendor.config import money, only_keys
 from sandbox.shared_vendor.wire import RefusedError
 
 if TYPE_CHECKING:
-    from sandbox.cryptovps.gate import CryptoGate
     from sandbox.cryptovps.records import Account
     from sandbox.cryptovps.vendor import CryptoVps
 
@@ -27,9 +25,8 @@ if TYPE_CHECKING:
 class Admin:
     """Handlers over one vendor."""
 
-    def __init__(self, vendor: CryptoVps, gate: CryptoGate) -> None:
+    def __init__(self, vendor: CryptoVps) -> None:
         self._vendor = vendor
-        self._gate = gate
 
     async def add_account(self, request: web.Request) -> web.Response:
         """An account made by hand."""
@@ -76,12 +73,6 @@ class Admin:
         """End every token."""
         return web.json_response({"ended": self._vendor.tokens.expire_all()})
 
-    async def limits(self, _request: web.Request) -> web.Response:
-        """Open all windows."""
-        self._gate.auth.forget()
-        self._gate.rest.forget()
-        return web.json_response({})
-
     def _account(self, email: str) -> Account:
         account = self._vendor.account_by_email(email)
         if account is None:
@@ -89,15 +80,14 @@ class Admin:
         return account
 
 
-def admin(vendor: CryptoVps, gate: CryptoGate) -> web.Application:
+def admin(vendor: CryptoVps) -> web.Application:
     """The application on the admin port."""
-    on = Admin(vendor, gate)
+    on = Admin(vendor)
     extra = (
         ("POST", "/admin/accounts", on.add_account),
         ("POST", "/admin/accounts/{email}", on.set_account),
         ("POST", "/admin/balance", on.balance),
         ("POST", "/admin/servers/{id}", on.server),
         ("POST", "/admin/tokens", on.tokens),
-        ("POST", "/admin/limits", on.limits),
     )
     return admin_app(vendor, vendor, extra)

@@ -46,10 +46,11 @@ PLANS = {
         _plan("vc2-6c-16gb", "Beast", 6, 16, 320, 120),
     )
 }
-REGIONS = tuple(
-    "ams fra par lon mad waw sto ewr ord dfw atl mia sea lax sjc yto mex sao scl nrt icn sgp blr bom del syd mel jnb tlv"
-    .split()
-)  # fmt: skip
+REGIONS = (
+    *("ams", "fra", "par", "lon", "mad", "waw", "sto"),
+    *("ewr", "ord", "dfw", "atl", "mia", "sea", "lax", "sjc", "yto", "mex"),
+    *("sao", "scl", "nrt", "icn", "sgp", "blr", "bom", "del", "syd", "mel", "jnb", "tlv"),
+)
 
 
 def plans(hourly_prices: Mapping[str, str]) -> dict[str, Plan]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sandbox.shared_vendor.limiter import Limit
 from sandbox.shared_vendor.tokens import TokenError, bearer
 from sandbox.shared_vendor.transport import ACCOUNT
 from sandbox.shared_vendor.wire import RefusedError
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from sandbox.cryptovps.vendor import CryptoVps
+    from sandbox.shared_vendor.limiter import Limit
 
 
 def wording(refused: RefusedError) -> dict[str, Any]:
@@ -33,16 +33,14 @@ class CryptoGate:
 
     def __init__(self, vendor: CryptoVps) -> None:
         self._vendor = vendor
-        self.auth = Limit(vendor.config.auth_per_min, 60)
-        self.rest = Limit(vendor.config.rest_per_min, 60)
-        for limit in (self.auth, self.rest):
-            vendor.timeline.on_jump(limit.age)
+        self._auth = vendor.limit(vendor.config.auth_per_min, 60)
+        self._rest = vendor.limit(vendor.config.rest_per_min, 60)
 
     def admit(self, request: web.Request, *, is_open: bool) -> None:
         """Count the request and find its account."""
         on_auth = request.path.startswith("/auth/")
         if on_auth:
-            self._count(self.auth, request.remote or "")
+            self._count(self._auth, request.remote or "")
         if is_open:
             return
         token = bearer(request.headers.get("Authorization"))
@@ -54,7 +52,7 @@ class CryptoGate:
             raise RefusedError(401, str(error)) from error
         request[ACCOUNT] = account_id
         if not on_auth:
-            self._count(self.rest, account_id)
+            self._count(self._rest, account_id)
 
     def dress(self, request: web.Request, response: web.StreamResponse) -> None:
         """No header of its own is documented."""

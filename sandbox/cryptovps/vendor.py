@@ -180,27 +180,21 @@ class CryptoVps(SandboxVendor):
         self.timeline.after(delay_s, finish)
 
     def _bill(self, server: Server) -> None:
-        """Charge the hour that begins now, and come back in an hour."""
+        """Charge the hour that begins now, and every hour after it."""
         server.billing_round += 1
-        started, number = self.timeline.now_ms(), server.billing_round
+        self._charge(server, server.billing_round, self.timeline.now_ms())
 
-        def charge() -> None:
-            if server.billing_round != number:
-                return
-            purse = self.accounts[server.account_id].purse
-            if purse.balance < server.hourly:
-                self.suspend(server, "balance")
-                return
-            purse.post("server_hour", -server.hourly, at_ms=self.timeline.now_ms(), ref=server.id)
-            server.billed_hours += 1
-            self.timeline.at(started + server_hours() * HOUR_MS, charge)
-
-        first = server.billed_hours
-
-        def server_hours() -> int:
-            return server.billed_hours - first
-
-        charge()
+    def _charge(self, server: Server, number: int, hour_from_ms: int) -> None:
+        if server.billing_round != number:
+            return
+        purse = self.accounts[server.account_id].purse
+        if purse.balance < server.hourly:
+            self.suspend(server, "balance")
+            return
+        purse.post("server_hour", -server.hourly, at_ms=hour_from_ms, ref=server.id)
+        server.billed_hours += 1
+        next_ms = hour_from_ms + HOUR_MS
+        self.timeline.at(next_ms, lambda: self._charge(server, number, next_ms))
 
     def _destroyed(self, server: Server) -> None:
         server.status, server.destroyed_ms = "DESTROYED", self.timeline.now_ms()

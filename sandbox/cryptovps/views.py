@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sandbox.shared_vendor.timeline import iso
 from sandbox.shared_vendor.wire import plain
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from sandbox.cryptovps.records import Account, Backup, Server
     from sandbox.cryptovps.vendor import CryptoVps
 

@@ -38,7 +38,7 @@ def rental(stage: Stage) -> None:
     price_base, before = PRICES_BASE[sku], stage.world.agent.balance()
     quote = stage.ask("POST", "/rent", {"sku": sku}, headers={"Prefer": "quote"}).json()
     screen.step(
-        f"Prefer: quote -> {sku} costs {quote['price']}, held {quote['held_at_most_s']} s at most; nothing spent"
+        f"Prefer: quote -> {sku} costs {quote['price']}, collectable for {quote['collectable_for_s']} s; nothing spent"
     )
     expect("the quote", usd(price_base), quote["price"])
     moved(stage, before)

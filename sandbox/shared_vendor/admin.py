@@ -8,6 +8,7 @@ Nothing here is part of a vendor's document.
 - DELETE /admin/faults, /admin/faults/{id}
 - GET  /admin/clock                 {real_ms, business_ms}
 - POST /admin/clock {advance_s, rate}   pushes business time forward, and / or sets its speed (0: stands still)
+- POST /admin/limits                opens all rate-limit windows
 - POST /admin/reset                 as after the start: accounts of the config, no servers, no faults; time stays
 
 A bad request is 400 with the reason.
@@ -90,6 +91,11 @@ class CommonAdmin:
             self._vendor.timeline.advance(round(raw["advance_s"] * MS))
         return await self.clock(request)
 
+    async def open_windows(self, _request: web.Request) -> web.Response:
+        """Forget what the rate limits counted."""
+        self._vendor.open_windows()
+        return web.json_response({})
+
     async def reset(self, _request: web.Request) -> web.Response:
         """Begin anew."""
         self._vendor.reset_common()
@@ -111,6 +117,7 @@ def admin_app(vendor: SandboxVendor, driven: Driven, extra: Iterable[tuple[str, 
         ("DELETE", r"/admin/faults/{id:\d+}", admin.clear_faults),
         ("GET", "/admin/clock", admin.clock),
         ("POST", "/admin/clock", admin.set_clock),
+        ("POST", "/admin/limits", admin.open_windows),
         ("POST", "/admin/reset", admin.reset),
         *extra,
     ):

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sandbox.shared_vendor.faults import Faults
+from sandbox.shared_vendor.limiter import Limit
 from sandbox.shared_vendor.timeline import MS, Timeline, parse_time, real_ms
 
 if TYPE_CHECKING:
@@ -46,8 +47,21 @@ class SandboxVendor:
         self.faults = Faults(routes, kinds)
         for fault in config.faults:
             self.faults.add(fault)
+        self._limits: list[Limit] = []
         self.calls: Counter[str] = Counter()
         self.requests: deque[Asked] = deque(maxlen=REQUESTS_KEPT)
+
+    def limit(self, requests: int, window_s: float) -> Limit:
+        """A rate limit whose windows age when business time jumps; 0 requests is no limit."""
+        made = Limit(requests, window_s)
+        self._limits.append(made)
+        self.timeline.on_jump(made.age)
+        return made
+
+    def open_windows(self) -> None:
+        """Forget what the rate limits counted."""
+        for limit in self._limits:
+            limit.forget()
 
     def shown_ms(self, at_ms: int) -> int:
         """A business time as answers show it: off by the `skew` fault."""
@@ -76,6 +90,7 @@ class SandboxVendor:
         """Forget faults, requests and everything that was to come; business time stays."""
         self.faults.clear()
         self.timeline.forget()
+        self.open_windows()
         self.calls.clear()
         self.requests.clear()
 

@@ -8,14 +8,12 @@ import pytest
 from e2e_config import VendorBlock, vpsagent_block
 from e2e_gateway import GatewayHome
 from odd_seller import OddSeller
-from world import WALLET_FLOAT_BASE, VpsAgentHands, World, payee_of, start_vpsagent
+from world import VENDOR_PAYEE, VENDOR_RELAYER, WALLET_FLOAT_BASE, VpsAgentHands, World, payee_of, start_vpsagent
 
 from sandbox.chain import LocalBase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-VENDOR_RELAYER, VENDOR_PAYEE = 10, 11
 
 
 @pytest.fixture(scope="session")
@@ -54,4 +52,4 @@ def world(
     }
     home.configure(base.rpc_url, blocks)
     with home.start() as gateway:
-        yield World(base, vendor, gateway)
+        yield World(base, vendor, gateway, blocks)

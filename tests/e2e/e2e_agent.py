@@ -42,7 +42,12 @@ class Agent:
         """Make a request; `headers` are added to the key."""
         headers = {"Authorization": f"Bearer {self.key}"} | options.pop("headers", {})
         return requests.request(
-            method, self.gateway.base_url + path, headers=headers, timeout=TIMEOUT_S, allow_redirects=False, **options
+            method,
+            self.gateway.base_url + path,
+            headers=headers,
+            timeout=options.pop("timeout", TIMEOUT_S),
+            allow_redirects=False,
+            **options,
         )
 
     def rent(self, sku: str = "sandbox_1h", vendor: str = "vpsagent", **headers: str) -> requests.Response:

@@ -13,6 +13,7 @@ from gateway.core.ledger import Side
 from gateway.store.load import verify_book
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from sandbox.chain import LocalBase
@@ -54,8 +55,8 @@ def _own_side(row: sqlite3.Row) -> tuple[int, int]:
     return -posted, row["debits_pending"]
 
 
-def check_against_chain(books: Books, base: LocalBase, wallet: str, payee: str) -> None:
-    """The wallet's tokens moved exactly as the book says: once per captured purchase, to the payee, never otherwise."""
+def check_against_chain(books: Books, base: LocalBase, wallet: str, payees: Collection[str]) -> None:
+    """The wallet's tokens moved exactly as the book says: once per settled purchase, to a payee, never otherwise."""
     uses = uses_of(base, wallet)
     settled = {row["tx_hash"]: row for row in books.evidence if row["kind"] == "settled"}
     assert len(uses) == len(settled)
@@ -72,7 +73,7 @@ def check_against_chain(books: Books, base: LocalBase, wallet: str, payee: str) 
             for log in base.rpc("eth_getTransactionReceipt", use["transactionHash"])["logs"]
             if log["topics"][0] == TRANSFER
         )
-        assert moved["topics"][2][-40:] == payee[2:].lower()  # P8
+        assert moved["topics"][2][-40:] in {payee[2:].lower() for payee in payees}  # P8
         assert int(moved["data"], 16) == payment["settled_base"]
     kept, pending = books.balances[f"wallet:{wallet.lower()}", BASE_USDC.asset_id]
     assert (kept, pending) == (base.balance_of(wallet), 0)  # P7: nothing is promised any more

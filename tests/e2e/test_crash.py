@@ -182,7 +182,7 @@ def _check_money(stage: Stage, crash: Crash, seen: Survived) -> None:
     assert len(books.authorizations) == 1
     assert len(books.evidence) == 1  # P13
     assert books.tasks == []
-    check_against_chain(books, stage.base, seen.home.wallet, stage.payees[crash.box])  # P3, P7, P8
+    check_against_chain(books, stage.base, seen.home.wallet, [stage.payees[crash.box]])  # P3, P7, P8
     assert len(uses_of(stage.base, seen.home.wallet)) == int(crash.box)
     assert [found["id"] for found in seen.traced["payments"]] == [payment["id"]]  # P11
     assert seen.stranger_sees == 404  # P9

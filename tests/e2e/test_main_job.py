@@ -5,13 +5,18 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import requests
 from e2e_agent import eventually, problem_of
-from world import uses_of
+from e2e_books import check_against_chain, read_books
+from world import VENDOR_PAYEE, payee_of, uses_of
 
 if TYPE_CHECKING:
     from e2e_agent import Agent
     from world import World
+
+
+NEW_PAYEE = 16
 
 
 def axes(payment: Any) -> tuple[str, str, str]:
@@ -62,7 +67,7 @@ def test_a_quote_costs_nothing(world: World) -> None:
     agent = world.agent("1")
     answer = agent.rent(Prefer="quote")
     assert (answer.status_code, answer.json()["price"]) == (200, "0.500000"), answer.text
-    assert answer.json()["held_at_most_s"] == 14
+    assert answer.json()["collectable_for_s"] == 14
     assert agent.payments() == []
     assert agent.balance()["available"] == Decimal(1)
 
@@ -197,6 +202,47 @@ def test_renewal_that_never_completes_costs_nothing(world: World) -> None:
     assert agent.balance()["spent"] == Decimal("19.98")
 
 
-def test_shared_books_hold(world: World) -> None:
-    """The journal's chain and every balance of the running gateway can be proven (P1, P11)."""
+def test_box_is_shown_as_last_known_while_the_provider_is_away(world: World) -> None:
+    """The vendor's own 502 passes with its fields, its token replaced; nothing is charged for looking."""
+    agent = world.agent("5")
+    rental, _ = active(agent, "sandbox_1h")
+    world.vendor.fault("upstream_down", "instance")
+    away = instance(agent, rental)
+    assert (away.status_code, away.json()["status"]) == (502, "active"), away.text
+    assert agent.balance()["spent"] == Decimal("0.5")
+
+
+def test_rental_is_found_after_the_agent_hung_up(world: World) -> None:
+    """An agent that breaks off in the middle of a purchase gets the same box when it asks again, and pays once (P12)."""
+    agent = world.agent("5")
+    world.vendor.fault("slow", "rent", paid=True, before_s=1.5)
+    with pytest.raises(requests.ReadTimeout):
+        agent.ask("POST", "/proxy/vpsagent/rent", json={"sku": "sandbox_1h"}, timeout=0.7)
+    (payment,) = eventually(agent.payments, what="the hold")
+    rental, payment_id = rented(agent)
+    assert payment_id == payment["id"]
+    assert agent.wait_closed(payment_id)["charge"] == "captured"
+    assert instance(agent, rental).status_code == 200
+    assert agent.balance()["spent"] == Decimal("0.5")
+
+
+def test_payee_seen_for_the_first_time_is_paid_once_a_human_has_approved_it(world: World) -> None:
+    """A new payee is a task; approved, it may be paid at once, signer included, without a restart (P8)."""
+    agent = world.agent("5")
+    payee = payee_of(world.base, NEW_PAYEE)
+    world.vendor.fault("challenge", "rent", paid=False, set={"payTo": payee}, times=2)
+    assert problem_of(agent.rent()) == "payee_not_allowed"
+    task = next(t for t in world.gateway.operate("tasks_list")["tasks"] if t["subject"].endswith(payee))
+    world.gateway.operate("tasks_approve", task=task["id"])
+    before = world.base.balance_of(payee)
+    _, payment_id = rented(agent)
+    assert agent.wait_closed(payment_id)["charge"] == "captured"
+    assert world.base.balance_of(payee) - before == 500_000
+
+
+def test_shared_books_agree_with_the_chain(world: World) -> None:
+    """Once every hold has ended, journal, store and chain tell the same story to the last unit (P1, P4, P7, P11, P13)."""
+    world.wait_all_closed()
     assert world.gateway.operate("journal_verify")["verified"] is True
+    home, payees = world.gateway.home, [payee_of(world.base, index) for index in (VENDOR_PAYEE, NEW_PAYEE)]
+    check_against_chain(read_books(home.database), world.base, home.wallet, payees)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from e2e_agent import TIMEOUT_S, problem_of
+from crashing_gateway import CrashingGateway
+from e2e_agent import TIMEOUT_S, Agent, eventually, problem_of
 from e2e_books import check_against_chain, read_books
 from e2e_config import VendorBlock
 from e2e_gateway import GatewayHome
-from world import WALLET_FLOAT_BASE, World, payee_of
+from world import WALLET_FLOAT_BASE, World, payee_of, uses_of
 
 from sandbox.process import SandboxProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from world import VpsAgentHands
 
@@ -44,8 +47,7 @@ def market(base: LocalBase, vendor: VpsAgentHands, tmp_path_factory: pytest.Temp
         }
         home.configure(base.rpc_url, blocks)
         with home.start() as gateway:
-            yield World(base, vendor, gateway)
-        check_against_chain(read_books(home.database), base, home.wallet, payee)
+            yield World(base, vendor, gateway, blocks)
 
 
 @pytest.mark.parametrize("seller", ["v1", "v2"])
@@ -116,3 +118,40 @@ def test_free_routes_pass_through(market: World, seller: str) -> None:
     assert agent.ask("GET", f"/proxy/{seller}/nothing-here").status_code == 404
     assert agent.payments() == []
     assert agent.balance()["available"] == Decimal(1)
+
+
+def test_market_s_books_agree_with_the_chain(market: World) -> None:
+    """Once every hold has ended, store and chain tell the same story to the last unit."""
+    market.wait_all_closed()
+    check_against_chain(
+        read_books(market.gateway.home.database),
+        market.base,
+        market.gateway.home.wallet,
+        [payee_of(market.base, PAYEE)],
+    )
+    assert market.gateway.operate("journal_verify")["verified"] is True
+
+
+def test_paid_answer_lost_in_a_crash_is_a_dispute_not_a_loss(market: World, tmp_path: Path) -> None:
+    """Nobody may show a generic vendor its credential twice, so what it collected for a lost answer waits for a human."""
+    home = GatewayHome(tmp_path / "gw")
+    market.base.mint(home.wallet, WALLET_FLOAT_BASE)
+    home.configure(market.base.rpc_url, {"v2": replace(market.blocks["v2"], more="delivery_deadline_s = 6")})
+    gateway = CrashingGateway(home, ["commit.Purchase.after", "send.after"])
+    gateway.wait_open()
+    gateway.wait_ready()
+    agent = Agent.open(gateway, "1")
+    with pytest.raises(requests.ConnectionError):
+        agent.ask("GET", "/proxy/v2/weather")
+    assert gateway.wait_end(20) == -9
+    with home.start() as agent.gateway:
+        again = agent.ask("GET", "/proxy/v2/weather")
+        assert (again.status_code, problem_of(again)) == (504, "outcome_unknown")
+        payment_id = again.headers["X-Payment-Id"]
+        held = eventually(lambda: (found := agent.payment(payment_id))["disputed"] and found, what="the dispute")
+        assert (held["delivery"], held["transfer"], held["charge"]) == ("unknown", "settled", "held")
+        assert len(uses_of(market.base, home.wallet)) == 1
+        (task,) = agent.gateway.operate("tasks_list")["tasks"]
+        assert (task["kind"], task["payment"]) == ("dispute", payment_id)
+        agent.gateway.operate("payments_resolve", payment=payment_id, charge="refunded")
+        assert agent.balance()["available"] == Decimal(1)

@@ -11,7 +11,7 @@ from e2e_agent import Agent, eventually, problem_of
 from e2e_books import read_books
 from e2e_config import vpsagent_block
 from e2e_gateway import GatewayHome
-from world import WALLET_FLOAT_BASE, payee_of, uses_of
+from world import VENDOR_PAYEE, WALLET_FLOAT_BASE, payee_of, uses_of
 
 from contracts.tokens import BASE_USDC
 
@@ -40,7 +40,7 @@ def test_older_copy_is_quarantined_until_the_chain_has_told_all(
 ) -> None:
     """Nothing is signed meanwhile; what the copy does not know was collected becomes a task and stops the wallet."""
     home = GatewayHome(tmp_path / "gw")
-    home.configure(base.rpc_url, {"vpsagent": vpsagent_block(vendor.process.base_url, payee_of(base, 11))})
+    home.configure(base.rpc_url, {"vpsagent": vpsagent_block(vendor.process.base_url, payee_of(base, VENDOR_PAYEE))})
     base.mint(home.wallet, WALLET_FLOAT_BASE)
     with home.start() as gateway:
         agent = Agent.open(gateway, "10")
@@ -93,7 +93,7 @@ def _window_ends_s(payment: dict[str, dict[str, str]]) -> float:
 def test_current_database_is_not_quarantined(base: LocalBase, vendor: VpsAgentHands, tmp_path: Path) -> None:
     """A database that a killed process left behind is the true one: it may pay at once."""
     home = GatewayHome(tmp_path / "gw")
-    home.configure(base.rpc_url, {"vpsagent": vpsagent_block(vendor.process.base_url, payee_of(base, 11))})
+    home.configure(base.rpc_url, {"vpsagent": vpsagent_block(vendor.process.base_url, payee_of(base, VENDOR_PAYEE))})
     base.mint(home.wallet, WALLET_FLOAT_BASE)
     with home.start() as gateway:
         agent = Agent.open(gateway, "10")

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
-from e2e_agent import Agent
+from e2e_agent import Agent, eventually
 from e2e_config import WINDOW_S
 
 from contracts.codec import checksum, parse_address
 from sandbox.process import SandboxProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from e2e_config import VendorBlock
     from e2e_gateway import Gateway
 
     from sandbox.chain import LocalBase
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 # keccak("AuthorizationUsed(address,bytes32)") and keccak("Transfer(address,address,uint256)"), as logs carry them.
 AUTHORIZATION_USED = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5"
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+VENDOR_RELAYER, VENDOR_PAYEE = 10, 11  # of the chain's accounts, for the vendor that most tests share
 WALLET_FLOAT_BASE = 100_000_000_000
 
 
@@ -74,6 +78,13 @@ class World:
     base: LocalBase
     vendor: VpsAgentHands
     gateway: Gateway
+    blocks: Mapping[str, VendorBlock]
+
+    def wait_all_closed(self) -> None:
+        """Wait until no hold is open."""
+        eventually(
+            lambda: not self.gateway.operate("payments_list", open=True)["payments"], what="the end of all holds"
+        )
 
     def agent(self, credit: str = "100", **key: object) -> Agent:
         """Return a new account with credit and a key."""

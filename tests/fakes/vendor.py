@@ -21,7 +21,7 @@ from contracts.signature import recover_address
 from contracts.tokens import BASE_USDC, Token
 from tests.fakes.chain import ScriptedChain
 from tests.fakes.clock import VirtualClock
-from tests.fakes.upstream import Script
+from tests.fakes.upstream import Script, Wire
 
 __all__ = ["BLOCK_S", "OTHER_TOKEN", "PaymentRefused", "Sale", "Shown", "Terms", "Till"]
 
@@ -62,7 +62,7 @@ class Sale:
 
     shown: Shown
     again: str
-    reply: Any = None
+    reply: Wire | None = None
     rental_id: str | None = None
     state: str = "open"  # open | settled | unpaid
     refused: bool = False  # the payer was told no

@@ -1,13 +1,14 @@
-"""See a run again: `python -m tests.simulation --seed N [--crash K] [-v]`, `--seeds A:B` for many, `--story` for the written one."""
+"""See a run again: `python -m tests.simulation --seed N [--crash K] [-v]`; `--seeds A:B` for many, `--story` for the story."""
 
 import argparse
 import sys
 import time
 from dataclasses import replace
 
+from tests.simulation.plan import Plan
 from tests.simulation.run import Report, run
 from tests.simulation.story import STORY, Story
-from tests.simulation.world import Plan, World
+from tests.simulation.world import World
 
 
 def main() -> int:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.problems import Problem
 from gateway.flow.call import Call, Reply
 from tests.simulation.process import Died
-from tests.simulation.vendors import PRICES, SELLER_PRICES
+from tests.simulation.seller import SELLER_PRICES
+from tests.simulation.vpsagent import PRICES
 
 if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable
+
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
@@ -120,7 +123,9 @@ class Agent:
     async def _ask(self, intent: Intent, attempt: int) -> Heard:
         heard = await self._call(intent, attempt)
         intent.heard.append(heard)
-        self.world.note(f"{intent.name} {intent.order.method} {intent.order.target[:40]} -> {heard.status} {heard.code}")
+        self.world.note(
+            f"{intent.name} {intent.order.method} {intent.order.target[:40]} -> {heard.status} {heard.code}"
+        )
         return heard
 
     async def _call(self, intent: Intent, attempt: int) -> Heard:
@@ -140,7 +145,9 @@ class Agent:
             return self._nothing(intent, "connection lost")
         except Problem as problem:
             self.world.seen_by(self.account_id, json.dumps(problem.document()).encode())
-            return Heard(self._now(), intent.name, problem.status, problem.code, b"", problem.extra.get("payment_id"), None)
+            return Heard(
+                self._now(), intent.name, problem.status, problem.code, b"", problem.extra.get("payment_id"), None
+            )
         return await self._taken(intent, reply, process)
 
     async def _taken(self, intent: Intent, reply: Reply, process: Process) -> Heard:
@@ -149,7 +156,7 @@ class Agent:
         intent.taken_at_ms.append(self._now())
         if reply.delivered is not None:
             try:
-                await process.run(reply.delivered())
+                await process.run(_awaited(reply.delivered))
             except Died:
                 self.world.note(f"{intent.name}: the gateway died before it noted the delivery")
         return Heard(
@@ -268,3 +275,7 @@ class Agent:
                 self.renew(box.rental_id, token, name, with_key=False),
             ]
         )
+
+
+async def _awaited(function: Callable[[], Awaitable[None]]) -> None:
+    await function()

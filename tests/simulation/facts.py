@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from contracts.codec import Address
 from contracts.logs import decode_authorization_used, decode_transfer
 from contracts.tokens import BASE_USDC
-from tests.simulation.vendors import Rental
 
 if TYPE_CHECKING:
     from gateway.ports import Block
     from tests.fakes.vendor import Sale, Shown
     from tests.simulation.agents import Intent
+    from tests.simulation.vpsagent import Rental
     from tests.simulation.world import World
 
 __all__ = ["Collected", "Facts", "account_of"]
@@ -103,3 +103,10 @@ class Facts:
     def balance(self) -> int:
         """Return the tokens that the wallet holds at the end."""
         return self.world.chain._chain[-1].state.balances.get((BASE_USDC.address, Address(self.world.wallet)), 0)
+
+    def is_lost(self, shown: Shown) -> bool:
+        """Say whether this was shown before a restore, by a process whose database is gone."""
+        restored = self.world.restored
+        if restored is None:
+            return False
+        return shown.sender <= restored.process and shown.authorization.nonce not in restored.known

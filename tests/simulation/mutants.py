@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import gateway.core.decide_purchase as decide_purchase_module
 import gateway.flow.quote as quote_module
 import gateway.graph as graph_module
+from gateway.core.commands import MoveCursor
 from gateway.core.payment import TABLE, Action, Delivery, Transfer
 from gateway.flow.pack import unpack
 from gateway.flow.present import Presenter
@@ -68,7 +69,10 @@ def signs_again(patch: pytest.MonkeyPatch) -> None:
             promisers.append(self)
 
     async def represent(self: Presenter, vendor: Any, payment: Any) -> Any:
-        attempt, match = await self._store.attempt(payment.id), vendor.match(payment.method, payment.path.partition("?")[0])
+        attempt, match = (
+            await self._store.attempt(payment.id),
+            vendor.match(payment.method, payment.path.partition("?")[0]),
+        )
         assert attempt is not None
         method, target, headers, body = unpack(
             self._sealer.open(attempt.sealed_request, seal_context("attempt", payment.id))
@@ -141,7 +145,7 @@ def pays_anybody(patch: pytest.MonkeyPatch) -> None:
         known = [offer for offer in challenge.offers if (offer.chain_id, offer.asset) in terms.assets]
         return min(known, key=lambda offer: offer.amount_base) if known else quote_choose(challenge, terms)
 
-    quote_choose = quote_module.choose
+    quote_choose = vars(quote_module)["choose"]
     patch.setattr(quote_module, "choose", cheapest)
     patch.setattr(Guard, "_check_payee", lambda *_: None)
 
@@ -196,15 +200,10 @@ def books_a_cursor_first(patch: pytest.MonkeyPatch) -> None:
     each = Tracker._each
 
     async def late(self: Tracker, ask: Any, items: Any) -> None:
-        wanted = items
         if isinstance(ask, partial) and ask.func.__name__ == "_book_log":
-            head = await self._chain.final()
-            await self._store.post(
-                graph_module_cursor(self._chain.chain_id, head.number, head.hash, head.time_s, self._clock.now_ms())
-            )
-        await each(self, ask, wanted)
-
-    from gateway.core.commands import MoveCursor as graph_module_cursor
+            final, now_ms = await self._chain.final(), self._clock.now_ms()
+            await self._store.post(MoveCursor(self._chain.chain_id, final.number, final.hash, final.time_s, now_ms))
+        await each(self, ask, items)
 
     patch.setattr(Tracker, "_each", late)
 
@@ -224,6 +223,6 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], str] = {
     keeps_secrets_open: "p10_secrets",
     trusts_an_older_copy: "p12_quarantine",
     leaves_no_mark: "P12",
-    books_a_cursor_first: "p13_one_fact_one_row",
+    books_a_cursor_first: "wallet_agrees",
 }
 """Each mutant with the promise that must be seen broken."""

@@ -6,6 +6,7 @@ Its memory is what the gateway's books are judged by: how much credit there is, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from gateway.core.payment import Charge
 from gateway.core.records import AgentAccount, ApiKey
 from gateway.store.queries import TASKS
 from tests.simulation.process import Died
-from tests.simulation.vendors import PRICES
+from tests.simulation.vpsagent import PRICES
 
 if TYPE_CHECKING:
     import random
@@ -42,12 +43,10 @@ class Operator:
         """Post a command, again and again until there is an answer."""
         while True:
             process = self.world.process
-            try:
-                if process is None:
-                    raise Died
-                return await process.post(command)
-            except Died:
-                await asyncio.sleep(1.0)
+            if process is not None:
+                with contextlib.suppress(Died):
+                    return await process.post(command)
+            await asyncio.sleep(1.0)
 
     async def open(self, account_id: str, credit_base: int) -> str:
         """Open an account with a key and credit; return the key's id."""
@@ -89,9 +88,9 @@ class Operator:
     async def answer_tasks(self) -> None:
         """Decide what waits for a human."""
         process = self.world.process
+        if process is None:
+            return
         try:
-            if process is None:
-                return
             store = process.ready().parts.store
             rows = await process.run(store.query(TASKS, {"open": 1, "before": "~", "limit": 100}))
         except Died:

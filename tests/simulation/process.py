@@ -12,23 +12,19 @@ import contextvars
 import os
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from contracts.eip3009 import Authorization
 from gateway.core.records import EVERYTHING
 from gateway.graph import Gateway, Parts, assemble
-from gateway.ports import Block, ChainDisagreement, ChainUnavailable, Receipt
 from tests.fakes.store import InlineStore
 from tests.fakes.upstream import ScriptedUpstream
+from tests.simulation.lines import Line, Recorded
 from wallets.guard import Guard
 from wallets.signer import LocalSigner
 from wallets.watermark import Watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine
 
     from contracts.codec import Address
-    from contracts.eip3009 import Cancellation
-    from contracts.logs import Log
-    from contracts.tokens import Token
     from gateway.core.commands import Command, Result
     from gateway.jobs.loops import Loops
     from tests.simulation.world import World
@@ -104,8 +100,8 @@ class Process:
                 point=self.point,
                 doubled=lambda origin: world.violation(f"P4: a credential was shown twice at once to {origin}"),
             ),
-            chains={world.chain.chain_id: _Line(self)},
-            signers={world.wallet: _Recorded(self, signer)},
+            chains={world.chain.chain_id: Line(self)},
+            signers={world.wallet: Recorded(self, signer)},
             guard=guard,
             data_key=world.data_key,
             watermark=self.watermark,
@@ -129,7 +125,8 @@ class Process:
             raise Died
         task: asyncio.Task[T] = asyncio.create_task(work, context=self._context.copy())
         try:
-            await asyncio.wait({task, self.death}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {task, self.death}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
             raise
@@ -217,74 +214,3 @@ class Process:
         self.kill(why)
         await self.breathe()
         raise AssertionError("the dead do not go on")
-
-
-class _Line:
-    """The Chain port of one process: the scripted chain behind a line that delays and fails as the seed says."""
-
-    def __init__(self, process: Process) -> None:
-        self._process, self._chain = process, process.world.chain
-        self.chain_id = self._chain.chain_id
-
-    @property
-    def witnesses(self) -> tuple[str, ...]:
-        return self._chain.witnesses
-
-    async def _ask(self, answer: Coroutine[Any, Any, T]) -> T:
-        try:
-            await self._process.pause()
-            trouble = self._process.world.chain_trouble()
-        except BaseException:
-            answer.close()
-            raise
-        if trouble:
-            answer.close()
-            if trouble == "disagreement":
-                raise ChainDisagreement("scripted", {"a": "one", "b": "other"})
-            raise ChainUnavailable("scripted")
-        return await answer
-
-    async def head(self) -> Block:
-        return await self._ask(self._chain.head())
-
-    async def final(self) -> Block:
-        return await self._ask(self._chain.final())
-
-    async def authorization_logs(
-        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
-    ) -> tuple[Log, ...]:
-        return await self._ask(self._chain.authorization_logs(token, wallets, from_block, to_block))
-
-    async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
-        return await self._ask(self._chain.sightings(token, wallets, from_block))
-
-    async def receipt(self, tx_hash: bytes) -> Receipt | None:
-        return await self._ask(self._chain.receipt(tx_hash))
-
-    async def authorization_used(self, token: Token, wallet: bytes, nonce: bytes, at: Block) -> bool:
-        return await self._ask(self._chain.authorization_used(token, wallet, nonce, at))
-
-    async def token_balance(self, token: Token, owner: bytes, at: Block) -> int:
-        return await self._ask(self._chain.token_balance(token, owner, at))
-
-
-class _Recorded:
-    """A signer whose every signature the world remembers: what must never be seen, and what may be collected."""
-
-    def __init__(self, process: Process, signer: LocalSigner) -> None:
-        self._process, self._signer = process, signer
-
-    @property
-    def address(self) -> Address:
-        return self._signer.address
-
-    def sign_authorization(self, auth: Authorization) -> bytes:
-        signature = self._signer.sign_authorization(auth)
-        self._process.world.signed(auth, signature)
-        return signature
-
-    def sign_cancel(self, cancel: Cancellation) -> bytes:
-        return self._signer.sign_cancel(cancel)
-
-    def sign_transaction(self, request: Mapping[str, object]) -> bytes:
-        return self._signer.sign_transaction(request)

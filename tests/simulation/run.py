@@ -14,10 +14,12 @@ import structlog
 
 from tests.fakes.loop import run_virtual
 from tests.simulation.promises import broken_promises
-from tests.simulation.world import Plan, World
+from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.simulation.plan import Plan
 
 __all__ = ["Report", "run"]
 
@@ -45,7 +47,10 @@ def run(plan: Plan, replay: str, make: Callable[[Plan, Path], World] = World) ->
     try:
         world = make(plan, folder / "signer.mark")
         with _captured() as logs:
-            run_virtual(world.play)
+            try:
+                run_virtual(world.play)
+            except Exception as error:  # noqa: BLE001 - whatever ends a run is a finding, with the way to replay it
+                world.violations.append(f"the run ended with {type(error).__name__}: {error}")
         broken = broken_promises(world, [json.dumps(entry, default=repr) for entry in logs])
         for disk in world.disks:
             disk.close()

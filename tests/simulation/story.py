@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.agents import Order
-from tests.simulation.world import Plan, World
+from tests.simulation.plan import Plan
+from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Story(World):
     async def story(self) -> None:
         """Play it."""
         first, second = self.agents
-        patient = {"attempts": 12, "pause_s": 2.0}
+        patient: dict[str, Any] = {"attempts": 12, "pause_s": 2.0}
         await asyncio.sleep(3)  # the chain's first block must be final
         good, *_ = await asyncio.gather(
             first.want(first.rent("sandbox_1h", "acc0.good", **patient), "acc0.good"),
@@ -53,13 +54,14 @@ class Story(World):
 
     async def _renew(self, good: Intent) -> None:
         first, second = self.agents
-        boxes = [box for box in first.boxes() if good.final is not None and box["rental_id"].encode() in good.final.body]
+        boxes = [
+            box for box in first.boxes() if good.final is not None and box["rental_id"].encode() in good.final.body
+        ]
         if not boxes:
             return
         box = boxes[0]
-        while self.vpsagent.rentals[box["rental_id"]].status == "pending_settlement":
-            await asyncio.sleep(1.0)
-        how = {"attempts": 12, "pause_s": 2.0}
+        await self.until(lambda: self.vpsagent.rentals[box["rental_id"]].status != "pending_settlement")
+        how: dict[str, Any] = {"attempts": 12, "pause_s": 2.0}
         await first.want(first.renew(box["rental_id"], box["root_token"], "acc0.more", **how), "acc0.more")
         foreign = Order("vpsagent", "GET", f"/instance/{box['rental_id']}?token={box['root_token']}", with_key=False)
         await second.want(foreign, "acc1.foreign")
@@ -71,7 +73,9 @@ class Story(World):
             final = intents[name].final if name in intents else None
             if final is None or final.status != HTTPStatus.OK:
                 yield f"{name} never got its answer"
-        for row in self.rows("SELECT charge, count(*) AS times FROM payments WHERE account_id = 'acc0' GROUP BY charge"):
+        for row in self.rows(
+            "SELECT charge, count(*) AS times FROM payments WHERE account_id = 'acc0' GROUP BY charge"
+        ):
             if {"captured": 3, "voided": 1}.get(row["charge"]) != row["times"]:
                 yield f"{row['times']} payments of acc0 ended {row['charge']}"
         foreign = intents.get("acc1.foreign")

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from contracts.signature import address_of, load_key
 from contracts.tokens import BASE_USDC
-from gateway.config import Config, parse_config
 from gateway.store.core import StoreCore
 from tests.fakes.chain import ScriptedChain
 from tests.fakes.clock import SeededEntropy, SkewedClock, VirtualClock
@@ -24,79 +22,29 @@ from tests.fakes.store import copy_of, memory_database
 from tests.fakes.vendor import BLOCK_S, Shown, Till
 from tests.simulation.agents import Agent
 from tests.simulation.operator import Operator
+from tests.simulation.plan import Plan, load_config
 from tests.simulation.process import OWNER, Died, Process, task_factory
 from tests.simulation.script import FixedScript, RandomScript
-from tests.simulation.vendors import ScriptedSeller, ScriptedVpsAgent
+from tests.simulation.seller import ScriptedSeller
+from tests.simulation.vpsagent import ScriptedVpsAgent
 from wallets.secret import Secret
 from wallets.watermark import Watermark
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
     from contracts.codec import Address
     from contracts.eip3009 import Authorization
     from gateway.graph import Gateway
 
-__all__ = ["CAPITAL_BASE", "Plan", "World", "load_config"]
+__all__ = ["World"]
 
-CAPITAL_BASE = 500_000_000
 FINAL_LAG = 3
 SETTLE_STEP_S = 15.0
 SETTLE_STEPS = 200
 LIFETIME_S = 20_000.0
-CONFIG = Path(__file__).with_name("config.toml")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What kind of run it is. `crash_at` kills at exactly that point; `crash_chance` at each point by chance."""
-
-    seed: int = 0
-    agents: int = 3
-    things: int = 5
-    malice: float = 1.0
-    crash_at: int | None = None
-    crash_chance: float = 0.0
-    crashes_max: int = 5
-    graceful: bool = False
-    restore: bool = False
-    reorgs: bool = False
-    chain_trouble: float = 0.0
-    skew_s: int = 0
-    capital_base: int = CAPITAL_BASE
-    credit_base: int = 60_000_000
-    downtime_s: float = 10.0
-    operator: bool = True
-    faults: Mapping[tuple[str, str], Sequence[str]] | None = None
-
-    @classmethod
-    def random(cls, seed: int) -> Plan:
-        """Return the plan that a seed stands for."""
-        rng = random.Random(f"plan {seed}")
-        return cls(
-            seed=seed,
-            agents=rng.randint(2, 4),
-            things=rng.randint(3, 7),
-            malice=rng.choice([0.0, 0.5, 1.0, 1.0, 2.0]),
-            crash_chance=rng.choice([0.0, 0.003, 0.01, 0.03]),
-            graceful=rng.random() < 0.2,
-            restore=rng.random() < 0.25,
-            reorgs=rng.random() < 0.4,
-            chain_trouble=rng.choice([0.0, 0.0, 0.02, 0.1]),
-            skew_s=rng.choice([0, 0, 0, -20, 20]),
-            capital_base=rng.choice([CAPITAL_BASE, CAPITAL_BASE, 30_000_000]),
-            credit_base=rng.choice([60_000_000, 60_000_000, 12_000_000]),
-            downtime_s=rng.choice([0.5, 10.0, 60.0]),
-        )
-
-
-def load_config(wallet: Address, pay_to: Address, seller_pay_to: Address) -> Config:
-    """Return the gateway's configuration for these addresses."""
-    text = CONFIG.read_text(encoding="utf-8")
-    text = text.replace("WALLET", "0x" + wallet.hex())
-    text = text.replace("VPSAGENT_PAYEE", "0x" + pay_to.hex()).replace("SELLER_PAYEE", "0x" + seller_pay_to.hex())
-    return parse_config(text, {"SIMULATION": "x"}, directory=CONFIG.parent)
 
 
 @dataclass
@@ -136,7 +84,8 @@ class World:
         self.seller_payee = _address("seller")
         self.config = load_config(self.wallet, self.first_payee, self.seller_payee)
         self._chance = {
-            name: random.Random(f"{name} {plan.seed}") for name in ("delay", "crash", "chain", "vendor", "ids", "events")
+            name: random.Random(f"{name} {plan.seed}")
+            for name in ("delay", "crash", "chain", "vendor", "ids", "events")
         }
         self.entropy = SeededEntropy(self._chance["ids"])
         self._ids = 0
@@ -262,7 +211,7 @@ class World:
     async def play(self) -> None:
         """Live, settle, stop."""
         loop = asyncio.get_running_loop()
-        loop.set_task_factory(task_factory)
+        loop.set_task_factory(cast("Any", task_factory))
         loop.set_exception_handler(lambda _, context: self.violation(f"unhandled: {_unhandled(context)}"))
         self._build()
         acting = self.spawn(self._act())
@@ -358,7 +307,12 @@ class World:
         while True:
             await asyncio.sleep(BLOCK_S)
             self.chain.mine()
-            if self.plan.reorgs and not self.over and self.chain.newest.number > FINAL_LAG and self._chance["events"].random() < 0.03:
+            if (
+                self.plan.reorgs
+                and not self.over
+                and self.chain.newest.number > FINAL_LAG
+                and self._chance["events"].random() < 0.03
+            ):
                 depth = self._chance["events"].randint(1, FINAL_LAG)
                 resend = self._chance["events"].random() < 0.5
                 self.note(f"REORG of {depth} blocks, {'with' if resend else 'without'} their transactions")
@@ -389,8 +343,8 @@ class World:
         if not self.plan.restore:
             return
         await asyncio.sleep(rng.uniform(5, 60))
-        while not self.rows("SELECT 1 FROM cursors"):  # an older copy knows nothing of the chain, so nothing to go on from
-            await asyncio.sleep(1.0)
+        # An older copy knows nothing of the chain, so nothing to go on from.
+        await self.until(lambda: bool(self.rows("SELECT 1 FROM cursors")))
         copy = copy_of(self.db)
         self.note("BACKUP")
         await asyncio.sleep(rng.uniform(5, 60))
@@ -404,14 +358,21 @@ class World:
 
     async def restore(self, copy: sqlite3.Connection) -> None:
         """Put an older copy of the database in place of the one in use."""
-        while self.process is None:
-            await asyncio.sleep(0.1)
+        await self.until(lambda: self.process is not None)
+        assert self.process is not None
         self.process.kill("to restore an older copy")
         self.db = copy
         self.disks.append(copy)
         known = frozenset(bytes(row[0]) for row in copy.execute("SELECT nonce FROM authorizations"))
         self.restored = Restored(self.processes, known)
         self.note(f"RESTORE of a copy that knows {len(known)} authorizations")
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something is so: the world does not announce what happens in it."""
+        for _ in range(int(LIFETIME_S)):
+            if holds():
+                return
+            await asyncio.sleep(0.5)
 
     def rows(self, sql: str, *parameters: object) -> list[Any]:
         """Return rows of the database in use."""
@@ -435,8 +396,3 @@ def _address(name: str) -> Any:
 def _unhandled(context: dict[str, Any]) -> str:
     error = context.get("exception")
     return f"{context.get('message')}: {error!r}"
-
-
-def with_crash(plan: Plan, point: int) -> Plan:
-    """Return the same plan with a death at exactly that point."""
-    return replace(plan, crash_at=point)

@@ -1,5 +1,6 @@
 -- The first schema. Amounts are base units (1e-6) and at most 10^15; hashes, addresses and nonces are blobs; times are
 -- milliseconds unless the name says otherwise. Rows of transfers, journal, attempts and evidence are never changed.
+-- Checks of three words and more are written with OR: SQLite builds a b-tree for every row that it tests against a longer IN.
 
 CREATE TABLE ledger_accounts (
     id INTEGER PRIMARY KEY,
@@ -86,7 +87,7 @@ CREATE TABLE payments (
     path TEXT NOT NULL,
     fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
     idempotency_key TEXT,
-    represent TEXT NOT NULL CHECK (represent IN ('yes', 'no', 'unknown')),
+    represent TEXT NOT NULL CHECK (represent = 'yes' OR represent = 'no' OR represent = 'unknown'),
     chain_id INTEGER NOT NULL,
     token BLOB NOT NULL CHECK (length(token) = 20),
     asset TEXT NOT NULL,
@@ -101,10 +102,12 @@ CREATE TABLE payments (
     delivery_deadline_ms INTEGER NOT NULL,
     resource_ref TEXT,
     renews INTEGER NOT NULL CHECK (renews IN (0, 1)),
-    delivery TEXT NOT NULL CHECK (delivery IN ('none', 'delivered', 'refused', 'unknown')),
-    transfer TEXT NOT NULL CHECK (transfer IN ('none', 'prepared', 'presented', 'settled', 'dead')),
-    charge TEXT NOT NULL CHECK (charge IN ('held', 'captured', 'voided', 'refunded')),
-    fault TEXT NOT NULL CHECK (fault IN ('none', 'agent', 'vendor')),
+    delivery TEXT NOT NULL
+        CHECK (delivery = 'none' OR delivery = 'delivered' OR delivery = 'refused' OR delivery = 'unknown'),
+    transfer TEXT NOT NULL
+        CHECK (transfer = 'none' OR transfer = 'prepared' OR transfer = 'presented' OR transfer = 'settled' OR transfer = 'dead'),
+    charge TEXT NOT NULL CHECK (charge = 'held' OR charge = 'captured' OR charge = 'voided' OR charge = 'refunded'),
+    fault TEXT NOT NULL CHECK (fault = 'none' OR fault = 'agent' OR fault = 'vendor'),
     vendor_status INTEGER,
     settled_base INTEGER NOT NULL CHECK (settled_base BETWEEN 0 AND value_base),
     captured_base INTEGER NOT NULL CHECK (captured_base BETWEEN 0 AND hold_base),
@@ -166,7 +169,7 @@ CREATE TABLE answers (
 
 CREATE TABLE evidence (
     id INTEGER PRIMARY KEY,
-    kind TEXT NOT NULL CHECK (kind IN ('settled', 'canceled', 'unused', 'outflow')),
+    kind TEXT NOT NULL CHECK (kind = 'settled' OR kind = 'canceled' OR kind = 'unused' OR kind = 'outflow'),
     chain_id INTEGER NOT NULL,
     block_number INTEGER NOT NULL,
     block_hash BLOB NOT NULL CHECK (length(block_hash) = 32),

@@ -1,9 +1,4 @@
-"""The two sellers of the simulation: VpsAgent's routes and dialect (x402 v1, collected when the box is up), and a plain
-v2 seller that the gateway knows by configuration alone.
-
-They know no gateway. Every thing bought carries its buyer's `intent` (a region, or `?i=`), so that their books say for
-what an authorization was shown, independently of the gateway's own.
-"""
+"""VpsAgent's routes and dialect (x402 v1) in memory: paid catalogue, boxes collected when they are up, slow renewals."""
 
 import asyncio
 import base64
@@ -15,17 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from contracts.tokens import BASE_USDC
 from gateway.http.port import UpstreamRequest
 from tests.fakes.clock import VirtualClock
-from tests.fakes.upstream import PATIENCE_S, Wire, credential_of
+from tests.fakes.upstream import Wire, credential_of
 from tests.fakes.vendor import PaymentRefused, Sale, Terms, Till, address_text
+from tests.simulation.shop import Shop, wire
 
-__all__ = ["PRICES", "SELLER_PRICES", "Rental", "ScriptedSeller", "ScriptedVpsAgent"]
+__all__ = ["PRICES", "Rental", "ScriptedVpsAgent"]
 
 PRICES = {"catalog": 10_000, "sandbox_1h": 500_000, "sandbox_6h": 2_000_000, "server_small_1mo": 9_990_000}
-SELLER_PRICES = {"small": 50_000, "large": 1_250_000}
 TERM_MS = 3_600_000
-JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
 
 @dataclass
@@ -43,55 +38,7 @@ class Rental:
     renewals: list[bytes] = field(default_factory=list)
 
 
-def _wire(status: int, document: object, headers: tuple[tuple[str, str], ...] = ()) -> Wire:
-    return Wire(status, JSON_HEADERS + headers, json.dumps(document).encode())
-
-
-class _Shop:
-    """What both sellers do around their tills: ask, take, answer, and break the answer where the script says."""
-
-    def __init__(self, till: Till, clock: VirtualClock, rng: random.Random) -> None:
-        self.till, self.clock, self.rng = till, clock, rng
-        self.name = till.name
-
-    def intent_of(self, request: UpstreamRequest) -> str:
-        """Return what the request is for."""
-        asked = parse_qs(urlsplit(request.target).query).get("i")
-        if asked:
-            return asked[0]
-        assert isinstance(request.body, bytes)
-        try:
-            document = json.loads(request.body or b"{}")
-        except ValueError:
-            return ""
-        return str(document.get("region", "")) if isinstance(document, dict) else ""
-
-    async def serve(self, request: UpstreamRequest, sender: int) -> Wire:
-        """Answer one request, and break the answer where the script says."""
-        await asyncio.sleep(self.rng.uniform(0.005, 0.4))
-        intent = self.intent_of(request)
-        wire = await self.answer(request, sender, intent)
-        fault = self.till.script.take("reply", self.name, intent) if credential_of(request) else ""
-        if fault == "slow":
-            await asyncio.sleep(self.rng.uniform(1.0, PATIENCE_S * 1.5))
-        elif fault == "dropped":
-            return Wire(0, (), b"", cut="connection_lost")
-        elif fault == "truncated":
-            return Wire(0, (), b"", cut="truncated_body")
-        elif fault == "500":
-            return _wire(500, {"detail": "internal error"})
-        return wire
-
-    async def answer(self, request: UpstreamRequest, sender: int, intent: str) -> Wire:
-        """Answer one request."""
-        raise NotImplementedError
-
-    def challenge(self, terms: Terms, reason: str | None) -> Wire:
-        """Return the 402 in this seller's dialect."""
-        raise NotImplementedError
-
-
-class ScriptedVpsAgent(_Shop):
+class ScriptedVpsAgent(Shop):
     """VpsAgent as its document has it."""
 
     def __init__(self, till: Till, clock: VirtualClock, rng: random.Random) -> None:
@@ -104,18 +51,18 @@ class ScriptedVpsAgent(_Shop):
         parts = urlsplit(request.target)
         segments = parts.path.strip("/").split("/")
         if segments == ["healthz"]:
-            return _wire(200, {"ok": True})
+            return wire(200, {"ok": True})
         if (request.method, segments) == ("GET", ["catalog"]):
             return await self._catalog(request, sender, intent)
         if (request.method, segments) == ("POST", ["rent"]):
             return await self._rent(request, sender, intent)
         rental = self.rentals.get(segments[1]) if len(segments) > 1 else None
         if rental is None:
-            return _wire(404, {"detail": "Rental not found."})
+            return wire(404, {"detail": "Rental not found."})
         if segments[0] == "rentals" and len(segments) == 2:
-            return _wire(200, self._public(rental))
+            return wire(200, self._public(rental))
         if parse_qs(parts.query).get("token") != [rental.root_token]:
-            return _wire(401, {"detail": "Missing or invalid token."})
+            return wire(401, {"detail": "Missing or invalid token."})
         if segments[0] == "instance":
             return self._instance(rental, intent)
         return await self._renew(rental, request, sender, intent)
@@ -137,7 +84,7 @@ class ScriptedVpsAgent(_Shop):
         }
         document = {"x402Version": 1, "accepts": [entry], "error": None if reason is None else {"reason": reason}}
         header = base64.b64encode(json.dumps(document).encode()).decode()
-        return _wire(402, document, (("X-Payment-Required", header),))
+        return wire(402, document, (("X-Payment-Required", header),))
 
     async def _sell(
         self, route: str, request: UpstreamRequest, sender: int, intent: str, amount_base: int
@@ -148,8 +95,7 @@ class ScriptedVpsAgent(_Shop):
         header = credential_of(request)
         if header is None:
             return self.challenge(self.till.ask(route, intent, amount_base, "base", self.rng.choice((90, 120))), None)
-        again = self.till.ask(route, intent, amount_base, "base", 120) if route not in self.till.asked else None
-        terms = again or Terms(self.till.pay_to, _token(), "base", amount_base, 120)
+        terms = Terms(self.till.pay_to, BASE_USDC, "base", amount_base, 120)
         try:
             sale = self.till.take(route, intent, header, sender)
         except PaymentRefused as refused:
@@ -163,9 +109,9 @@ class ScriptedVpsAgent(_Shop):
             return self.challenge(terms, "refused")
         if fault == "fail_and_settle":
             sale.refused, sale.again = True, "same"
-            sale.reply = _wire(503, {"detail": "provisioning failed"})
+            sale.reply = wire(503, {"detail": "provisioning failed"})
             self._after_refusal(sale, fault)
-            return _wire(503, {"detail": "provisioning failed"})
+            return wire(503, {"detail": "provisioning failed"})
         return sale
 
     def _after_refusal(self, sale: Sale, fault: str) -> None:
@@ -185,8 +131,7 @@ class ScriptedVpsAgent(_Shop):
             return self.challenge(terms, "nonce already used")
         if sale.again == "second_box" and sale.rental_id is not None:
             first = self.rentals[sale.rental_id]
-            return _wire(200, self._created(self._provision(first.sku, sale)))
-        assert isinstance(sale.reply, Wire)
+            return wire(200, self._created(self._provision(first.sku, sale)))
         return sale.reply
 
     async def _catalog(self, request: UpstreamRequest, sender: int, intent: str) -> Wire:
@@ -195,14 +140,14 @@ class ScriptedVpsAgent(_Shop):
             return sale
         if not await self.till.collect(sale):
             sale.refused = True
-            sale.reply = self.challenge(Terms(self.till.pay_to, _token(), "base", PRICES["catalog"], 120), "unsettled")
+            sale.reply = self.challenge(Terms(self.till.pay_to, BASE_USDC, "base", PRICES["catalog"], 120), "unsettled")
             return sale.reply
         entries = [
             {"sku": sku, "track": "server", "price_usdc": price / 1_000_000, "available": True}
             for sku, price in self.prices.items()
             if sku != "catalog"
         ]
-        sale.reply = _wire(200, entries)
+        sale.reply = wire(200, entries)
         return sale.reply
 
     async def _rent(self, request: UpstreamRequest, sender: int, intent: str) -> Wire:
@@ -213,7 +158,7 @@ class ScriptedVpsAgent(_Shop):
             return sale
         rental = self._provision(sku, sale)
         sale.rental_id = rental.rental_id
-        sale.reply = _wire(200, self._created(rental))
+        sale.reply = wire(200, self._created(rental))
         box = self.till.script.take("box", self.name, intent)
         if box == "never":
             sale.state = "unpaid"
@@ -227,7 +172,7 @@ class ScriptedVpsAgent(_Shop):
         assert isinstance(request.body, bytes)
         known = any(s.shown.header == credential_of(request) for s in self.till.sales.values())
         if rental.status != "active" and not known:
-            return _wire(409, {"detail": f"Rental is {rental.status}, not active."})
+            return wire(409, {"detail": f"Rental is {rental.status}, not active."})
         periods = json.loads(request.body or b"{}").get("periods", 1)
         sale = await self._sell("renew", request, sender, intent, periods * self.prices[rental.sku])
         if isinstance(sale, Wire):
@@ -235,7 +180,7 @@ class ScriptedVpsAgent(_Shop):
         rental.status = "renewing"
         rental.renewals.append(sale.nonce)
         predicted = rental.expires_at_ms + periods * TERM_MS
-        sale.reply = _wire(
+        sale.reply = wire(
             200,
             {
                 "rental_id": rental.rental_id,
@@ -298,71 +243,7 @@ class ScriptedVpsAgent(_Shop):
 
     def _instance(self, rental: Rental, intent: str) -> Wire:
         away = self.till.script.take("provider", self.name, intent) == "down"
-        return _wire(
+        return wire(
             502 if away else 200,
             {**self._public(rental), "running": True, "root_user": "root", "root_password": rental.root_password},
         )
-
-
-class ScriptedSeller(_Shop):
-    """Any v2 seller: goods by name, settled inline, never the same credential twice."""
-
-    def __init__(self, till: Till, clock: VirtualClock, rng: random.Random) -> None:
-        super().__init__(till, clock, rng)
-        self.delivered: list[str] = []
-
-    async def answer(self, request: UpstreamRequest, sender: int, intent: str) -> Wire:
-        """Sell what the last segment names; everything else is free."""
-        name = urlsplit(request.target).path.rsplit("/", 1)[-1]
-        if name not in SELLER_PRICES:
-            return _wire(200, {"free": name})
-        price_base = SELLER_PRICES[name]
-        header = credential_of(request)
-        if header is None:
-            return self.challenge(self.till.ask("goods", intent, price_base, "eip155:8453", 60), None)
-        terms = Terms(self.till.pay_to, _token(), "eip155:8453", price_base, 60)
-        try:
-            sale = self.till.take("goods", intent, header, sender)
-        except PaymentRefused as refused:
-            return self.challenge(terms, str(refused))
-        if sale is None:
-            return self.challenge(terms, "nonce already used")
-        fault = self.till.script.take("payment", self.name, intent)
-        if fault:
-            sale.refused = True
-            if fault.endswith("_and_settle"):
-                self.till.collect_later(sale, self.rng.uniform(1, 20))
-            else:
-                sale.state = "unpaid"
-            return self.challenge(terms, "refused") if fault.startswith("refuse") else _wire(503, {"detail": "no"})
-        if not await self.till.collect(sale):
-            sale.refused = True
-            return self.challenge(terms, "unsettled")
-        self.delivered.append(intent)
-        return _wire(200, {"good": name, "for": intent})
-
-    def challenge(self, terms: Terms, reason: str | None) -> Wire:
-        """Return version 2's 402: in the header, with an empty body."""
-        entry = {
-            "scheme": "exact",
-            "network": terms.network if terms.network != "base-sepolia" else "eip155:84532",
-            "amount": str(terms.amount_base),
-            "asset": address_text(terms.token.address),
-            "payTo": address_text(terms.pay_to),
-            "maxTimeoutSeconds": terms.timeout_s,
-            "extra": {"name": terms.token.name, "version": terms.token.version},
-        }
-        document = {
-            "x402Version": 2,
-            "error": reason or "PAYMENT-SIGNATURE header is required",
-            "resource": {"url": "https://seller.invalid/", "description": "", "mimeType": "application/json"},
-            "accepts": [entry],
-        }
-        header = base64.b64encode(json.dumps(document).encode()).decode()
-        return _wire(402, {}, (("PAYMENT-REQUIRED", header),))
-
-
-def _token() -> Any:
-    from contracts.tokens import BASE_USDC
-
-    return BASE_USDC

@@ -1,0 +1,13 @@
+"""Times as people read them: RFC 3339 in UTC, from milliseconds since the epoch.
+
+Must not know a clock.  Theory: in the books a time is an integer; text is made at the edges, in one spelling.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc_text(at_ms: int) -> str:
+    """Return a time with its milliseconds: 1700000000123 -> "2023-11-14T22:13:20.123Z"."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
