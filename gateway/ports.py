@@ -6,6 +6,7 @@ simulation drive the same flows with different parts.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 from contracts.logs import Log
@@ -129,6 +130,11 @@ class ChainDisagreement(Exception):  # noqa: N818 - named for what is known
         super().__init__(f"{what}: {dict(answers)}")
         self.what, self.answers = what, dict(answers)
 
+    @property
+    def question(self) -> str:
+        """`what` up to its first number or hash: the same whichever block or nonce it was about."""
+        return " ".join(takewhile(str.isalpha, self.what.split())) or self.what
+
 
 class Chain(Protocol):
     """One chain as `evidence_quorum` independent endpoints see it. Every answer is the same answer from that many.
@@ -145,6 +151,10 @@ class Chain(Protocol):
 
     async def final(self) -> Block:
         """Return the newest block that the quorum holds final: the lowest of the endpoints' final blocks, same hash."""
+        ...
+
+    async def block(self, number: int) -> Block:
+        """Return the block at this height; ask only for heights that are final."""
         ...
 
     async def authorization_logs(

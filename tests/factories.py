@@ -151,7 +151,11 @@ def make_freeze(**changes: Any) -> Freeze:
 def make_limits(**changes: Any) -> c.AccountLimits:
     """Return caps that are out of the way."""
     limits = c.AccountLimits(
-        exposure_base=10**15, open_payments_per_vendor=10_000, unpaid_deliveries=10_000, unpaid_window_ms=24 * HOUR_MS
+        exposure_base=10**15,
+        open_payments_per_vendor=10_000,
+        calls_per_vendor=10_000,
+        unpaid_deliveries=10_000,
+        unpaid_window_ms=24 * HOUR_MS,
     )
     return replace(limits, **changes)
 

@@ -27,6 +27,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "gateway.ports",
         "gateway.rails",
         "gateway.http.port",
+        "gateway.http.egress",
         "gateway.http.headers",
         "gateway.flow",
     ),

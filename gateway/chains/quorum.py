@@ -129,6 +129,12 @@ class QuorumChain:
             self._mark.require(await self._agree(f"final block {mark.number}", lambda node: node.block(mark.number)))
         return self._mark.advance(agreed)
 
+    async def block(self, number: int) -> Block:
+        """Return the agreed block at this height. Raises ChainDisagreement also when it was final with another hash."""
+        agreed = await self._agree(f"block {number}", lambda node: node.block(number))
+        self._mark.require(agreed)
+        return agreed
+
     async def authorization_logs(
         self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
     ) -> tuple[Log, ...]:

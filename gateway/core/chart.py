@@ -10,7 +10,7 @@ from gateway.core.money import USD
 HOUSE_CREDIT = "house:credit"  # credit that the operator granted without money behind it
 HOUSE_LOSS = "house:loss"  # disputes that the house bears, overruns
 HOUSE_CAPITAL = "house:capital"  # tokens that the operator put into wallets
-SUSPENSE = "suspense"  # tokens that moved without a payment of ours; a task is open for each
+SUSPENSE = "suspense"  # tokens that provably left without a payment of ours; a task was opened for each
 
 
 def agent(account_id: str) -> str:
@@ -21,6 +21,11 @@ def agent(account_id: str) -> str:
 def wallet(address_hex: str) -> str:
     """Return the code of a wallet's token inventory."""
     return f"wallet:{address_hex}"
+
+
+def suspense(address_hex: str) -> str:
+    """Return the code of what a wallet holds less than the book says, unproven: what turns up again clears it first."""
+    return f"{SUSPENSE}:{address_hex}"
 
 
 def fx(asset: str) -> str:

@@ -60,6 +60,7 @@ class AccountLimits:
 
     exposure_base: int
     open_payments_per_vendor: int
+    calls_per_vendor: int
     unpaid_deliveries: int
     unpaid_window_ms: int
 
@@ -146,13 +147,17 @@ class ObserveFloat:
 
 @dataclass(frozen=True, slots=True)
 class RecordOutflow:
-    """A wallet's authorization was collected that the book does not know: quarantine's catch, or a leaked key."""
+    """A wallet's authorization was collected that the book does not know: quarantine's catch, or a leaked key.
+
+    `payment_id` names the payment that it contradicts: one that was proven dead, or collected by another log.
+    """
 
     wallet: bytes
     asset: str
     evidence: Evidence
     task_id: str
     at_ms: int
+    payment_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

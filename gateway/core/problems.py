@@ -50,6 +50,7 @@ TYPES: dict[str, ProblemType] = {
     "budget_exhausted": ProblemType(
         403, "The key's budget does not cover this", "wait for the next window or use another key"
     ),
+    "too_many_calls": ProblemType(429, "Too many calls at once", "wait until one of them is answered"),
     "too_many_open_payments": ProblemType(429, "Too many open payments", "wait until one of them is closed"),
     "exposure_capped": ProblemType(
         429, "The account's share of the wallet is used up", "wait until open payments close"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from contracts.codec import to_hex
 from gateway.core.commands import Command, Done, ObservePrice, RecordOutcome, UpdateResource
 from gateway.core.payment import Delivery, Fault
 from gateway.core.problems import Problem
@@ -18,9 +19,11 @@ from gateway.core.routes import Match
 from gateway.core.times import utc_text
 from gateway.flow.pack import Headers, pack, unpack
 from gateway.flow.promise import seal_context
-from gateway.http.headers import response_headers
+from gateway.http.egress import Origin
+from gateway.http.headers import agent_location, response_headers
 from gateway.http.port import NotSent, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
 from gateway.ports import Clock, Created, Reading, Store, Vendor
+from gateway.rails.x402.receipt import read_receipt
 from wallets.sealing import Sealer
 from wallets.secret import Secret
 
@@ -119,7 +122,8 @@ class Presenter:
         status = None if answer is None else answer.status
         headers: Headers = ()
         if answer is not None and vendor is not None:
-            headers = response_headers(answer.headers.items(), vendor.response_headers)
+            headers = agent_headers(vendor, payment.path, answer)
+            note = note or _receipt_note(answer)
         passed_on = reading.delivery is Delivery.DELIVERED or (
             reading.delivery is Delivery.REFUSED and reading.fault is Fault.AGENT
         )
@@ -194,6 +198,24 @@ class Presenter:
     def owns(self, resource: Resource, surrogate: str) -> bool:
         """Say whether a surrogate is this resource's."""
         return resource.surrogate_digest == self._surrogates.digest(surrogate)
+
+
+def agent_headers(vendor: Vendor, target: str, answer: UpstreamResponse) -> Headers:
+    """Return the headers of a vendor's answer that an agent may have; a redirect within the vendor stays behind us."""
+    headers = response_headers(answer.headers.items(), vendor.response_headers)
+    location = answer.headers.get("Location")
+    if location is None:
+        return headers
+    inside = agent_location(location, Origin.parse(vendor.origin), target, f"/proxy/{vendor.name}")
+    return headers if inside is None else (*headers, ("Location", vendor.scrub(inside)))
+
+
+def _receipt_note(answer: UpstreamResponse) -> str:
+    """What the vendor's own receipt says, for the journal: a hint to look at, never evidence (P14)."""
+    hint = read_receipt(answer.headers)
+    if hint is None or hint.transaction is None:
+        return ""
+    return f"the vendor's receipt names {to_hex(hint.transaction)}"
 
 
 async def _whole(answer: UpstreamResponse) -> tuple[UpstreamResponse, bool]:

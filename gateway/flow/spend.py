@@ -7,6 +7,7 @@ everything before it is free to fail while everything after it is free to be rep
 import asyncio
 import json
 from collections.abc import Coroutine
+from dataclasses import replace
 
 import structlog
 
@@ -28,11 +29,19 @@ from gateway.core.records import Answer, Payment, Resource
 from gateway.core.routes import Ownership, Pricing
 from gateway.flow.call import Call, Reply
 from gateway.flow.pack import pack
-from gateway.flow.present import Outcome, Presenter, refusal_of
+from gateway.flow.present import Outcome, Presenter, agent_headers, refusal_of
 from gateway.flow.promise import Promise, Promiser, seal_context
 from gateway.flow.quote import Quote, Quoter, Refusal
-from gateway.http.headers import response_headers
-from gateway.http.port import NotSent, RedirectRefused, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.flow.slots import Slots, SlottedStream
+from gateway.http.port import (
+    BodyStream,
+    NotSent,
+    RedirectRefused,
+    Upstream,
+    UpstreamError,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 from gateway.ports import Clock, Entropy, Reading, Store
 from gateway.rails.offer import Challenge
 from gateway.rails.problems import ChallengeError
@@ -69,6 +78,7 @@ class Spend:
         self._watermark, self._clock, self._entropy = watermark, clock, entropy
         self._presenting: dict[str, asyncio.Task[Outcome | Attached | Refused]] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._slots = Slots()
         self._answered: set[str] = set()  # told, and on its way to the store
 
     async def run(self, call: Call) -> Reply:
@@ -76,6 +86,17 @@ class Spend:
         earlier = await self._earlier(call)
         if earlier is not None:
             return earlier
+        slot = self._slots.take(call.account_id, call.vendor.name, call.vendor.terms.limits.calls_per_vendor)
+        rest: BodyStream | None = None
+        try:
+            reply = await self._ask_and_buy(call)
+            rest = reply.rest
+        finally:
+            if rest is None:
+                slot.give_back()
+        return reply if rest is None else replace(reply, rest=SlottedStream(rest, slot))
+
+    async def _ask_and_buy(self, call: Call) -> Reply:
         resource, request = await self._admit(call)
         if call.quote_only and call.match.route.pricing is Pricing.FREE:
             return _quote_reply(call, None)
@@ -172,7 +193,7 @@ class Spend:
             if answer.rest is not None:
                 await answer.rest.close()
             return _quote_reply(call, None)
-        headers = response_headers(answer.headers.items(), call.vendor.response_headers)
+        headers = agent_headers(call.vendor, call.target, answer)
         if call.match.route.pricing is Pricing.MAYBE:
             reply = Reply(answer.status, headers, answer.body, answer.rest)
         elif answer.rest is not None:  # the module judges whole answers only: in a cut one a token could hide

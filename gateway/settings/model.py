@@ -69,6 +69,7 @@ class ServerConfig:
     max_body_bytes: Annotated[int, Key(r.integer(1024, 1024 * MIB), 16 * MIB)]
     max_paid_body_bytes: Annotated[int, Key(r.integer(1024, 16 * MIB), MIB)]
     shutdown_timeout_s: Annotated[float, Key(r.seconds(0, 3600), 30)]
+    metrics: Annotated[bool, Key(r.flag, True)]
 
     def __post_init__(self) -> None:
         if self.max_paid_body_bytes > self.max_body_bytes:
@@ -240,6 +241,7 @@ class LimitsConfig:
 
     exposure_per_account_base: Annotated[int, Key(r.amount, "500", name="exposure_per_account")]
     open_payments_per_vendor: Annotated[int, Key(r.integer(1, 1_000_000), 20)]
+    calls_per_vendor: Annotated[int, Key(r.integer(1, 4096), 16)]
     unpaid_deliveries: Annotated[int, Key(r.integer(1, 1_000_000), 5)]
     unpaid_window_s: Annotated[int, Key(r.integer(1, YEAR_S), 7 * DAY_S)]
 
@@ -249,6 +251,7 @@ class LimitsConfig:
         return AccountLimits(
             exposure_base=self.exposure_per_account_base,
             open_payments_per_vendor=self.open_payments_per_vendor,
+            calls_per_vendor=self.calls_per_vendor,
             unpaid_deliveries=self.unpaid_deliveries,
             unpaid_window_ms=self.unpaid_window_s * 1000,
         )

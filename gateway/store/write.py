@@ -37,7 +37,8 @@ INSERT_EVIDENCE = (
 PUT_RESOURCE = f"INSERT OR REPLACE INTO resources ({col.RESOURCE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 PUT_TASK = (
     f"INSERT INTO tasks ({col.TASK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
-    "ON CONFLICT (id) DO UPDATE SET closed_at_ms = excluded.closed_at_ms, resolution = excluded.resolution"
+    "ON CONFLICT (id) DO UPDATE SET detail = excluded.detail, closed_at_ms = excluded.closed_at_ms, "
+    "resolution = excluded.resolution"
 )
 PUT_KEY = (
     "INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET revoked_at_ms = "

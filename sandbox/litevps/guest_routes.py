@@ -64,9 +64,7 @@ class Handlers:
 
         async def one(index: int, machine_id: str) -> dict[str, Any]:
             try:
-                fault = self._vendor.faults.take("batch_item", index=index)
-                if fault is not None:
-                    raise RefusedError(fault["status"], fault["error"])
+                self._vendor.strike_item(index)
                 machine = self._vendor.owned(request[ACCOUNT], machine_id)
                 return {"vps_id": machine_id, **await self._do(machine, command, timeout_s, background=background)}
             except RefusedError as refused:

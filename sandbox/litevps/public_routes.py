@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sandbox.litevps.guest_shell import DENIED
@@ -67,7 +68,7 @@ class Handlers:
         plans = []
         for plan in vendor.plans.values():
             fault = vendor.faults.take("price", plan=plan.name, shown=True)
-            hourly = plan.hourly * (1 if fault is None else int(fault["factor"]))
+            hourly = plan.hourly * (Decimal(fault["factor"]) if fault else 1)
             plans.append(
                 {
                     "id": plan.id,

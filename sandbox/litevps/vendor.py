@@ -170,6 +170,12 @@ class LiteVps(SandboxVendor):
             machine.state = "stopped"
             self.billing.end(machine)
 
+    def strike_item(self, index: int) -> None:
+        """Raise RefusedError where a fault makes this item of a batch fail."""
+        fault = self.faults.take("batch_item", index=index)
+        if fault is not None:
+            raise RefusedError(fault["status"], fault["error"])
+
     @staticmethod
     def needs(machine: Machine, *states: str) -> None:
         """Raise RefusedError (409) unless the machine is in one of these states."""

@@ -127,10 +127,8 @@ class Handlers:
         results = []
         for index, item in enumerate(items):
             try:
-                self._strike(index)
-                if not isinstance(item, dict):
-                    raise InvalidBodyError([("", "is not an object")])
-                results.append({"index": index, "vps": self._create(request, Body(item))})
+                self._vendor.strike_item(index)
+                results.append({"index": index, "vps": self._create(request, Body.of(item))})
             except (RefusedError, InvalidBodyError) as error:
                 results.append({"index": index, "error": str(error)})
         return answer({"results": results}, 207)
@@ -143,7 +141,7 @@ class Handlers:
         results: list[dict[str, Any]] = []
         for index, machine_id in enumerate(ids):
             try:
-                self._strike(index)
+                self._vendor.strike_item(index)
                 self._vendor.destroy(self._vendor.owned(request[ACCOUNT], machine_id))
                 results.append({"id": machine_id, "deleted": True})
             except RefusedError as refused:
@@ -155,11 +153,6 @@ class Handlers:
         order = read_order(self._vendor, account, body)
         machine = self._vendor.create(account, order, request.get(TOKEN_ID))
         return machine_view(self._vendor, machine, route_name(request))
-
-    def _strike(self, index: int) -> None:
-        fault = self._vendor.faults.take("batch_item", index=index)
-        if fault is not None:
-            raise RefusedError(fault["status"], fault["error"])
 
     def _machine(self, request: web.Request) -> Machine:
         return self._vendor.owned(request[ACCOUNT], request.match_info["id"])

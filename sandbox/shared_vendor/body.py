@@ -46,6 +46,11 @@ class Body:
             raw = json.loads(text, parse_float=Decimal)
         except ValueError as error:
             raise InvalidBodyError([("", "body is not JSON")]) from error
+        return cls.of(raw)
+
+    @classmethod
+    def of(cls, raw: Any) -> Body:
+        """A JSON value that must be an object; raises InvalidBodyError."""
         if not isinstance(raw, dict):
             raise InvalidBodyError([("", "body is not an object")])
         return cls(raw)

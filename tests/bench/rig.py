@@ -59,6 +59,7 @@ window_max_s = {window_s}
 [limits]
 exposure_per_account = "1000000"
 open_payments_per_vendor = 1000000
+calls_per_vendor = 4096
 unpaid_deliveries = 1000000
 """
 

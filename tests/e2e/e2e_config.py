@@ -94,6 +94,7 @@ max_value = "1000"
 [limits]
 exposure_per_account = "100000"
 open_payments_per_vendor = 1000
+calls_per_vendor = 1000
 unpaid_deliveries = 100
 {tables}
 """

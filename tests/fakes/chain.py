@@ -231,6 +231,11 @@ class ScriptedChain:
         await self._answer("final")
         return self._mark.advance(self._chain[max(0, len(self._chain) - 1 - self._final_lag)].block)
 
+    async def block(self, number: int) -> Block:
+        """Return the block at this height, which must have been mined."""
+        await self._answer("block")
+        return self._mined(number).block
+
     async def authorization_logs(
         self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
     ) -> tuple[Log, ...]:

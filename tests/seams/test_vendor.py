@@ -28,7 +28,7 @@ from gateway.vendors.surrogate import make_surrogate
 from gateway.vendors.vpsagent import VpsAgent
 from wallets.secret import Secret
 
-TERMS = VendorTerms(b"\1" * 20, (), frozenset(), 0, {}, 300, 3600, AccountLimits(1, 1, 1, 1))
+TERMS = VendorTerms(b"\1" * 20, (), frozenset(), 0, {}, 300, 3600, AccountLimits(1, 1, 1, 1, 1))
 KEY = Secret(b"k" * 32)
 VENDORS: dict[str, Vendor] = {
     "vpsagent": VpsAgent("vpsagent", "https://vps.example", TERMS),

@@ -7,6 +7,7 @@ what an authorization was shown, independently of the gateway's own.
 import asyncio
 import json
 import random
+from abc import ABC, abstractmethod
 from urllib.parse import parse_qs, urlsplit
 
 from gateway.http.port import UpstreamRequest
@@ -24,7 +25,7 @@ def wire(status: int, document: object, headers: tuple[tuple[str, str], ...] = (
     return Wire(status, JSON_HEADERS + headers, json.dumps(document).encode())
 
 
-class Shop:
+class Shop(ABC):
     """What both sellers do around their tills: ask, take, answer, and break the answer where the script says."""
 
     def __init__(self, till: Till, clock: VirtualClock, rng: random.Random) -> None:
@@ -59,10 +60,10 @@ class Shop:
             return wire(500, {"detail": "internal error"})
         return answer
 
+    @abstractmethod
     async def answer(self, request: UpstreamRequest, sender: int, intent: str) -> Wire:
         """Answer one request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def challenge(self, terms: Terms, reason: str | None) -> Wire:
         """Return the 402 in this seller's dialect."""
-        raise NotImplementedError

@@ -51,7 +51,7 @@ from wallets.watermark import Watermark
 PAYEE = Address(b"\x77" * 20)
 PRICE_BASE = 250_000
 WALLET_KEY = b"\x11" * 32
-LIMITS = AccountLimits(10**12, 1_000, 1_000, 86_400_000)
+LIMITS = AccountLimits(10**12, 1_000, 1_000, 1_000, 86_400_000)
 
 ROUTES = (
     Route("free", ("GET", "HEAD", "POST"), ("free", "{rest*}"), safe=True),

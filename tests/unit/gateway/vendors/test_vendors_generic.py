@@ -8,7 +8,7 @@ from gateway.ports import VendorTerms
 from gateway.vendors.generic import DEFAULT_WINDOW, METHODS, GenericVendor, PathRule
 from gateway.vendors.overrides import MAX_WINDOW_S
 
-TERMS = VendorTerms(b"\1" * 20, (), frozenset(), 0, {}, 300, 3600, AccountLimits(1, 1, 1, 1))
+TERMS = VendorTerms(b"\1" * 20, (), frozenset(), 0, {}, 300, 3600, AccountLimits(1, 1, 1, 1, 1))
 RULES = (
     PathRule("/v1", ceiling_base=200),
     PathRule("/v1/images", ceiling_base=900, window=Window(60, 600), represent=Represent.YES),

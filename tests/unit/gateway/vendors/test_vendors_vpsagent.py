@@ -11,7 +11,7 @@ from gateway.vendors.vpsagent import VpsAgent
 from gateway.vendors.vpsagent.routes import STATES, TOKEN_ROUTES, state_of
 from wallets.secret import Secret
 
-TERMS = VendorTerms(b"\1" * 20, (), frozenset(), 0, {}, 300, 3600, AccountLimits(1, 1, 1, 1))
+TERMS = VendorTerms(b"\1" * 20, (), frozenset(), 0, {}, 300, 3600, AccountLimits(1, 1, 1, 1, 1))
 VENDOR = VpsAgent("vpsagent", "https://vps.example", TERMS)
 RENTAL_ID = "0a1b2c3d-0000-4000-8000-00000000000f"
 REAL = Secret("Re4l/token+with=odd&chars")
