@@ -13,7 +13,8 @@ from gateway.core.routes import Match
 from gateway.http.port import BodyStream
 from gateway.ports import Vendor
 
-CHOOSING = frozenset({"accept", "accept-language", "content-encoding", "content-language", "content-type"})
+CHOOSING = frozenset({"accept", "accept-language"})
+ANYTHING = "*/*"  # an Accept that says no more than none at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Call:
     def fingerprint(self) -> bytes:
         """What makes two calls the same purchase: vendor, method, target, what chooses the answer's form, and body."""
         digest = sha256(b"gateway-call-v1")
-        chosen = sorted((n.lower(), v) for n, v in self.headers if n.lower() in CHOOSING)
+        chosen = sorted((n.lower(), v) for n, v in self.headers if n.lower() in CHOOSING and v != ANYTHING)
         said = "\n".join(f"{name}:{value}" for name, value in chosen).encode("latin-1", "replace")
         for part in (self.vendor.name.encode(), self.method.encode(), self.target.encode(), said, self.body):
             digest.update(len(part).to_bytes(8, "big"))

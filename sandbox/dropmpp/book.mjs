@@ -4,13 +4,16 @@
 
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 
+const CLAIMS_KEPT = 1_000
+
 /** An empty book. Times are business Unix milliseconds unless they are called real. */
 export function emptyBook() {
   return {
     servers: {}, // id -> see servers.mjs
     snapshots: {}, // id -> see snapshots.mjs
     keys: {}, // id -> see keys.mjs
-    payments: [], // every collected payment and every proof that moved something, oldest first
+    payments: [], // every collected payment, and every proof that changed something, oldest first
+    proofs: 0, // how many proofs were taken for reading
     claims: {}, // mppx's replay markers: what was presented once is not taken twice
     offset_ms: 0,
     secret_key: null,
@@ -55,10 +58,11 @@ export class StateFile {
   }
 }
 
-/** mppx's atomic store over `book.claims`; `saved` is called after each change, before mppx goes on. */
+/** mppx's atomic store over `book.claims`; each change is saved before mppx goes on. */
 export function claimStore(vendor) {
   const claims = () => vendor.book.claims
   const put = (key, value) => {
+    if (Object.keys(claims()).length >= CLAIMS_KEPT) forgetExpired(claims())
     claims()[key] = JSON.parse(JSON.stringify(value))
     vendor.save()
   }
@@ -76,5 +80,12 @@ export function claimStore(vendor) {
       if (decided.op === 'delete') drop(key)
       return decided.result
     },
+  }
+}
+
+/** Markers of challenges that have expired guard nothing: mppx refuses the challenge itself. */
+function forgetExpired(claims) {
+  for (const [key, { type, expires }] of Object.entries(claims)) {
+    if (type === 'mppx:replay' && expires < Date.now()) delete claims[key]
   }
 }

@@ -74,7 +74,8 @@ export class FrontDesk {
       const later = async () => {
         await sleep(fault.settle_after_s * 1000)
         const { receipted } = await this.till.ask(mppxRequest(asked.request), terms, asked.scope, credential)
-        if (receipted) await this.#booked(asked, terms, credential, receipted, 'kept')
+        const payer = await this.till.payerOf(credential)
+        if (receipted) await this.#booked(asked, terms, credential, payer, receipted, 'kept')
       }
       later().catch((error) => console.error(error))
     }
@@ -97,7 +98,7 @@ export class FrontDesk {
     }
     const { refused, receipted } = await this.till.ask(mppxRequest(asked.request), terms, asked.scope, credential)
     if (!receipted) return plain(refused)
-    const booked = await this.#booked(asked, terms, credential, receipted, 'failed')
+    const booked = await this.#booked(asked, terms, credential, payer, receipted, 'failed')
     asked.afterCharge()
     const again = vendor.faults.take('again', asked.route, true)
     const fail = vendor.faults.take('fail', asked.route, true)
@@ -129,8 +130,12 @@ export class FrontDesk {
     return { ...told, headers: told.headers.map(([n, v]) => [n, n === 'payment-receipt' ? v.slice(0, 20) : v]) }
   }
 
-  /** Put a payment that is in into the book, before anything is done for it. */
-  async #booked(asked, terms, credential, receipted, outcome) {
+  /** Put a payment that is in into the book, before anything is done for it; proofs for reading are only counted. */
+  async #booked(asked, terms, credential, payer, receipted, outcome) {
+    if (terms.amount_base === 0n && asked.request.method === 'GET') {
+      this.vendor.book.proofs += 1
+      return { payer }
+    }
     const headers = (await receipted(new Response('{}'))).headers
     const receipt = JSON.parse(Buffer.from(headers.get('payment-receipt'), 'base64url'))
     const booked = {
@@ -141,7 +146,7 @@ export class FrontDesk {
       charged: usd(terms.amount_base),
       currency: terms.currency,
       recipient: terms.recipient,
-      payer: await this.till.payerOf(credential),
+      payer,
       mode: credential.payload.type,
       reference: receipt.reference,
       real_ms: this.vendor.clock.realMs(),

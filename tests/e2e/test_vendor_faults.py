@@ -47,8 +47,13 @@ CUT = _fault("cut", when="after")
 CASES = {
     "up late": Case((_fault("box", mode="late", after_s=4),), None, PAID),
     "reply dropped, then the same rental": Case((CUT,), "outcome_unknown", PAID, found=True),
+    # The first box is late, or its collection could come before the second presentation, which would then be refused.
     "reply dropped, then a second box": Case(
-        (CUT, _fault("represent", mode="second_box")), "outcome_unknown", PAID, boxes=2, found=True
+        (CUT, _fault("box", mode="late", after_s=6), _fault("represent", mode="second_box")),
+        "outcome_unknown",
+        PAID,
+        boxes=2,
+        found=True,
     ),
     "reply dropped, then refused": Case(
         (CUT, _fault("represent", mode="refuse")), "outcome_unknown", ("refused", "settled", "refunded")

@@ -126,4 +126,4 @@ async def test_vendors_word_on_the_agents_input_is_passed_on(bed: Bed) -> None:
     got = await bed.ask("POST", "/proxy/shop/maybe/x", data=b"x")
     assert got.status == 422
     assert json.loads(got.body)["body"] == "x"
-    assert got.headers["X-Charge"] == "0.000000"
+    assert got.headers["X-Charge"] == "0.250000"  # held until the vendor can no longer collect it
