@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from contracts.codec import Address
 from gateway.config import Config
 from gateway.core.commands import ApprovePrice
-from gateway.core.records import EVERYTHING
+from gateway.flow.floats import Watched
 from gateway.flow.heads import Heads
 from gateway.flow.present import Presenter, Surrogates
 from gateway.flow.promise import Promiser
 from gateway.flow.quarantine import SCOPE, Quarantine
 from gateway.flow.quote import Quoter
+from gateway.flow.readiness import limits, unread_chains
 from gateway.flow.recover import Recovery
-from gateway.flow.settle import Sightings, Tracker, Watched
+from gateway.flow.settle import Sightings, Tracker
 from gateway.flow.spend import Spend
 from gateway.http.port import Upstream
 from gateway.jobs.loops import Loop, Loops
@@ -94,13 +95,13 @@ class Gateway:
         return Loops(loops, on_broken)
 
     def reasons_not_ready(self) -> list[str]:
-        """Say why no purchase could be made now; empty when ready."""
-        reasons = [
-            f"chain {chain_id} was not read yet" for chain_id in self.parts.chains if self.heads.get(chain_id) is None
-        ]
-        freezes = self.parts.store.view.freezes
-        reasons += [f"frozen: {freezes[scope].reason}" for scope in EVERYTHING if scope in freezes]
-        return reasons
+        """Say why this process could not pay now, for anybody to read; empty when ready."""
+        poll_s = {chain_id: self._poll_s(chain_id) for chain_id in self.parts.chains}
+        return unread_chains(self.heads, poll_s, self.parts.clock.now_ms())
+
+    def limits(self) -> list[str]:
+        """Say what stops every purchase although the process is ready, for anybody to read."""
+        return limits(self.parts.store.view.freezes)
 
     async def _sync_watermark(self) -> None:
         """Let the mark follow the book, purchases or not: a revoked key must not come back with an older copy (P12)."""

@@ -86,6 +86,10 @@ class Store(Protocol):
         """Run one of the named statements of gateway.store.queries on the reading connection."""
         ...
 
+    async def contradiction(self) -> str | None:
+        """Recompute every balance from every transfer; return the first contradiction, or None. Reads everything."""
+        ...
+
     async def close(self) -> None:
         """Commit what is queued and close."""
         ...

@@ -21,6 +21,7 @@ from gateway.api.server import build_api
 from gateway.app import USUAL, Fittings, open_gateway
 from gateway.config import Config, LogConfig, LogFormat, LogLevel
 from gateway.graph import Gateway
+from gateway.jobs.loops import Loops
 from gateway.logs import configure_logging
 from gateway.operator.services import Services, routes_of
 from gateway.operator.socket import operator_socket
@@ -50,7 +51,10 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
         loops = gateway.loops(on_broken)
         loops.start()
         try:
-            async with operator_socket(_services(gateway), config.server.operator_socket), _door(gateway, on_broken):
+            async with (
+                operator_socket(_services(gateway), config.server.operator_socket),
+                _door(gateway, loops, on_broken),
+            ):
                 await stop.wait()
         finally:
             await gateway.spend.drain(config.server.shutdown_timeout_s)
@@ -61,9 +65,9 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
 
 
 @contextlib.asynccontextmanager
-async def _door(gateway: Gateway, on_broken: Callable[[], None]) -> AsyncIterator[None]:
+async def _door(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> AsyncIterator[None]:
     server = gateway.config.server
-    api = build_api(_deps(gateway, on_broken))
+    api = build_api(_deps(gateway, loops, on_broken))
     runner = web.ServerRunner(api, shutdown_timeout=server.shutdown_timeout_s)
     await runner.setup()
     try:
@@ -92,7 +96,7 @@ def _services(gateway: Gateway) -> Services:
     )
 
 
-def _deps(gateway: Gateway, on_broken: Callable[[], None]) -> ApiDeps:
+def _deps(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> ApiDeps:
     parts, server = gateway.parts, gateway.config.server
     return ApiDeps(
         store=parts.store,
@@ -105,6 +109,8 @@ def _deps(gateway: Gateway, on_broken: Callable[[], None]) -> ApiDeps:
         sightings=gateway.sightings.of,
         ready=gateway.reasons_not_ready,
         on_broken=on_broken,
+        limits=gateway.limits,
+        loops=loops.states,
         request_log=_request_log(gateway.config.log),
         settings=ApiSettings(
             buffer_bytes=server.max_paid_body_bytes, stream_bytes=server.max_body_bytes, metrics=server.metrics

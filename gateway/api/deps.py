@@ -4,7 +4,7 @@ Must not know how any of it is made.  Theory: handlers get one frozen value inst
 exactly what the service builds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.api.exchange import log_request
@@ -13,6 +13,7 @@ from gateway.core.records import Payment
 from gateway.flow.heads import Heads
 from gateway.flow.settle import Sighting
 from gateway.flow.spend import Spend
+from gateway.jobs.loops import LoopState
 from gateway.ports import Clock, Entropy, Store, Vendor
 from wallets.sealing import Sealer
 
@@ -44,7 +45,8 @@ class ApiSettings:
 class ApiDeps:
     """Everything that the handlers may touch.
 
-    `sightings` tells of settlements that are not final yet; `ready` gives the reasons why no purchase could be made now;
+    `sightings` tells of settlements that are not final yet; `ready` gives the reasons why this process could not pay now,
+    `limits` what stops every purchase all the same, both in words for anybody; `loops` tells how the background work is;
     `on_broken` is called when the store turns out to have stopped for good: the process must end. `request_log` takes one
     line a request: structlog's chain by default, JsonLines where it has to be cheap.
     """
@@ -59,5 +61,7 @@ class ApiDeps:
     sightings: Callable[[Payment], Sighting | None]
     ready: Callable[[], list[str]]
     on_broken: Callable[[], None]
+    limits: Callable[[], list[str]] = list
+    loops: Callable[[], Iterable[LoopState]] = tuple
     request_log: RequestLog = log_request
     settings: ApiSettings = field(default_factory=ApiSettings)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from gateway.core.records import Payment
 from gateway.core.view import View
 from gateway.flow.heads import Heads
+from gateway.jobs.loops import LoopState
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -71,6 +72,17 @@ def state_lines(view: View, heads: Heads, chain_ids: Iterable[int], in_flight: i
         for which, block in (("head", heads.get(chain_id)), ("final", heads.final(chain_id))):
             if block is not None:
                 yield f'gateway_chain_block{{chain_id="{chain_id}",which="{which}"}} {block.number}'
+
+
+def loop_lines(loops: Iterable[LoopState]) -> Iterable[str]:
+    """Yield how the background work is: one that stopped succeeding is an alert, a dead tracker above all."""
+    states = sorted(loops, key=lambda state: state.name)
+    yield "# TYPE gateway_loop_healthy gauge"
+    for state in states:
+        yield f'gateway_loop_healthy{{loop="{_label(state.name)}"}} {int(state.healthy)}'
+    yield "# TYPE gateway_loop_last_success_age_seconds gauge"
+    for state in states:
+        yield f'gateway_loop_last_success_age_seconds{{loop="{_label(state.name)}"}} {state.success_age_s:.3f}'
 
 
 def _open(payments: Iterable[Payment]) -> Counter[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ only waits for its chain.
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Told
 from gateway.api.exchange import Exchange
-from gateway.api.schemas import FLAG, record
+from gateway.api.schemas import FLAG, TEXT, record, several
 from gateway.core.problems import Problem
 
 
@@ -20,11 +20,14 @@ async def healthz(deps: ApiDeps, _exchange: Exchange) -> Told:
 
 
 async def readyz(deps: ApiDeps, _exchange: Exchange) -> Told:
-    """Answer while purchases can be made. Raises Problem("not_ready") with the reasons."""
+    """Answer while this process could pay, with what stops purchases all the same.
+
+    Raises Problem("not_ready") with the reasons.
+    """
     reasons = ["the store has stopped"] if deps.store.broken else deps.ready()
     if reasons:
         raise Problem("not_ready", "; ".join(reasons), extra={"reasons": reasons})
-    return Told({"ready": True})
+    return Told({"ready": True, "limits": deps.limits()})
 
 
 ENDPOINTS = (
@@ -40,9 +43,9 @@ ENDPOINTS = (
     Endpoint(
         "GET",
         "/readyz",
-        "Whether purchases can be made now",
+        "Whether this process could pay now, and what stops purchases all the same",
         readyz,
-        record(ready=FLAG),
+        record(ready=FLAG, limits=several(TEXT)),
         public=True,
         problems=("not_ready",),
     ),

@@ -29,6 +29,10 @@ def encode(document: object) -> bytes:
     return _encode(document).encode("utf-8")
 
 
+# What does not end by itself in a second; each try also reaches the vendor.
+_RETRY_AFTER_S = {"frozen": 300, "wallet_exhausted": 60, "exposure_capped": 30, "too_many_open_payments": 30}
+
+
 def answer(exchange: Exchange, store: Store, status: int, body: bytes, *headers: tuple[str, str]) -> web.Response:
     """Return an answer of our own; its Content-Type is among the headers, JSON if not."""
     all_headers = CIMultiDict([*exchange.own_headers(store), *headers])
@@ -43,7 +47,7 @@ def problem_answer(exchange: Exchange, store: Store, problem: Problem) -> web.Re
     if problem.status == _UNAUTHORIZED:
         headers.append(("WWW-Authenticate", 'Bearer realm="gateway", Basic realm="gateway"'))
     if problem.status in {_UNAVAILABLE, _TOO_MANY}:
-        headers.append(("Retry-After", "1"))
+        headers.append(("Retry-After", str(_RETRY_AFTER_S.get(problem.code, 1))))
     if "allow" in problem.extra:
         headers.append(("Allow", ", ".join(problem.extra["allow"])))
     payment_id = problem.extra.get("payment_id")

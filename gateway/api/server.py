@@ -14,7 +14,7 @@ from gateway.api.auth import authenticate, require_scope
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Found, Table, Told
 from gateway.api.exchange import SERVER_NAME, Exchange, start
-from gateway.api.metrics import TEXT_TYPE, RequestCounts, state_lines
+from gateway.api.metrics import TEXT_TYPE, RequestCounts, loop_lines, state_lines
 from gateway.api.openapi import llms_text, openapi
 from gateway.api.proxy import PREFIX, Proxy
 from gateway.api.respond import NO_STORE, PROBLEM_TYPE, answer, cut_off, encode, problem_answer
@@ -144,6 +144,7 @@ class Api:
         lines = [
             *self.counts.lines(),
             *state_lines(deps.store.view, deps.heads, self._chain_ids, self.in_flight, rows[0]["open_tasks"]),
+            *loop_lines(deps.loops()),
         ]
         return Told(("\n".join(lines) + "\n").encode())
 

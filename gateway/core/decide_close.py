@@ -171,9 +171,9 @@ def evidence_content(evidence: Evidence) -> dict[str, object]:
 def _without_anothers(book: Book, payment: Payment, ref: str, command: RecordOutcome) -> RecordOutcome:
     """P9: a vendor that hands one account's thing to another has delivered nothing that we can pass on."""
     detail = f"{payment.vendor} gave {payment.id} the resource {ref}, which another account bought"
-    book.put_task(
-        Task(f"task_{payment.id}", "resource_conflict", f"{payment.vendor}/{ref}", detail, command.at_ms, payment.id)
-    )
+    # An id of its own: what is collected for the same payment may still become a dispute.
+    task_id, subject = f"task_{payment.id}_conflict", f"{payment.vendor}/{ref}"
+    book.put_task(Task(task_id, "resource_conflict", subject, detail, command.at_ms, payment.id))
     return replace(command, delivery=Delivery.UNKNOWN, fault=Fault.NONE, answer=None, resource=None)
 
 

@@ -49,7 +49,7 @@ def decide_outflow(book: Book, command: RecordOutflow) -> Result:
         raise ValueError("an outflow is proven by a log, and belongs to no payment")
     if book.has_evidence(evidence):
         return Done(changed=False)
-    told_base = evidence.value_base
+    told_base, subject = evidence.value_base, "0x" + evidence.tx_hash.hex()
     evidence = replace(evidence, value_base=min(told_base, MAX_AMOUNT_BASE))
     address_hex = "0x" + command.wallet.hex()
     book.put_evidence(evidence)
@@ -65,7 +65,6 @@ def decide_outflow(book: Book, command: RecordOutflow) -> Result:
     else:
         kind, why = "evidence_mismatch", f"against what was proven of {command.payment_id} before"
     detail = f"{told_base} base units of {command.asset} left {address_hex} {why}"
-    subject = "0x" + (evidence.tx_hash or b"").hex()
     book.put_task(Task(command.task_id, kind, subject, detail, command.at_ms, command.payment_id))
     _freeze_wallet(book, address_hex, detail, command.at_ms)
     return Done()
@@ -126,7 +125,9 @@ def _tell(book: Book, task: Task) -> bool:
     """Open a task, or give the one that is open the newer detail; say whether anything changed."""
     if book.put_task(task):
         return True
-    asked = (t for t in book.rows.tasks.values() if (t.kind, t.subject, t.closed_at_ms) == (task.kind, task.subject, None))
+    asked = (
+        t for t in book.rows.tasks.values() if (t.kind, t.subject, t.closed_at_ms) == (task.kind, task.subject, None)
+    )
     known = next(asked, None) or book.reader.open_task(task.kind, task.subject)
     if known is None or known.detail == task.detail:
         return False

@@ -1,18 +1,20 @@
 """The newest block that each chain's tracker has seen: for windows and for telling an agent how far things are.
 
 Must not know endpoints.  Theory: a window is measured from the later of our clock and the chain's (DESIGN 6), so the
-hot path needs the chain's time without asking the chain.
+hot path needs the chain's time without asking the chain; and a chain counts as read only when everything up to its final
+block is booked, whatever its head says.
 """
 
 from gateway.ports import Block
 
 
 class Heads:
-    """Head and final block by chain id, moved forward by the trackers."""
+    """Head, final block and time of the last complete reading by chain id, moved forward by the trackers."""
 
     def __init__(self) -> None:
         self._heads: dict[int, Block] = {}
         self._finals: dict[int, Block] = {}
+        self._read_at_ms: dict[int, int] = {}
 
     def get(self, chain_id: int) -> Block | None:
         """Return the newest block seen, or None before the first poll."""
@@ -22,9 +24,17 @@ class Heads:
         """Return the newest final block seen, or None before the first poll."""
         return self._finals.get(chain_id)
 
+    def read_at_ms(self, chain_id: int) -> int | None:
+        """Return when everything up to the final block was last known to be booked, or None before that."""
+        return self._read_at_ms.get(chain_id)
+
     def saw(self, chain_id: int, head: Block, final: Block) -> None:
         """Take a poll's result."""
         known = self._heads.get(chain_id)
         if known is None or head.number > known.number:
             self._heads[chain_id] = head
         self._finals[chain_id] = final
+
+    def read(self, chain_id: int, at_ms: int) -> None:
+        """Note that a poll has booked everything up to its final block."""
+        self._read_at_ms[chain_id] = at_ms

@@ -27,18 +27,34 @@ class Loop:
     pause_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class LoopState:
+    """How a loop is: whether its last call succeeded, and how long ago one last did (before the first: the start)."""
+
+    name: str
+    healthy: bool
+    success_age_s: float
+
+
 class Loops:
-    """Runs loops until `stop`. `healthy` says of each whether its last call succeeded."""
+    """Runs loops until `stop`, and tells how they are."""
 
     def __init__(self, loops: list[Loop], on_broken: Callable[[], None]) -> None:
         self._loops, self._on_broken = loops, on_broken
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
-        self.healthy: dict[str, bool] = {loop.name: False for loop in loops}
+        self._healthy = {loop.name: False for loop in loops}
+        self._succeeded_s: dict[str, float] = {}
 
     def start(self) -> None:
         """Start every loop."""
+        self._succeeded_s = {loop.name: _now_s() for loop in self._loops}
         self._tasks = [asyncio.create_task(self._run(loop), name=f"loop {loop.name}") for loop in self._loops]
+
+    def states(self) -> list[LoopState]:
+        """Return every loop's state; before `start`, none."""
+        now_s = _now_s()
+        return [LoopState(name, self._healthy[name], now_s - at_s) for name, at_s in self._succeeded_s.items()]
 
     async def stop(self, timeout_s: float) -> None:
         """Let each finish the call that it is in, at most that long, then cancel."""
@@ -57,15 +73,17 @@ class Loops:
                 await loop.function()
             except StoreBroken:
                 log.critical("loop.store_broken", loop=loop.name)
+                self._healthy[loop.name] = False
                 self._on_broken()
                 return
             except Exception as error:  # noqa: BLE001 - a loop outlives what its function raises
                 failures += 1
-                self.healthy[loop.name] = False
+                self._healthy[loop.name] = False
                 _report(loop.name, failures, error)
             else:
                 failures = 0
-                self.healthy[loop.name] = True
+                self._healthy[loop.name] = True
+                self._succeeded_s[loop.name] = _now_s()
             await self._pause(min(BACKOFF_MAX_S, loop.pause_s * BACKOFF_GROWTH ** min(failures, 10)))
 
     async def _pause(self, seconds: float) -> None:
@@ -74,6 +92,10 @@ class Loops:
                 await self._stopping.wait()
         except TimeoutError:
             return
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _report(name: str, failures: int, error: Exception) -> None:

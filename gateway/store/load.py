@@ -6,9 +6,10 @@ only what is still open; the full proof is `verify_book`, which an operator or a
 
 import json
 import sqlite3
+from pathlib import Path
 
 from gateway.core.book import Book, PriceView
-from gateway.core.journal import verify
+from gateway.core.journal import JournalError, verify
 from gateway.core.ledger import Account, Phase, Reservation, Side, imbalance
 from gateway.core.records import AgentAccount, BudgetUse, Freeze
 from gateway.store import columns as col
@@ -121,3 +122,16 @@ def _replay(db: sqlite3.Connection) -> dict[int, list[int]]:
             debit[1] += amount_base
             credit[3] += amount_base
     return totals
+
+
+def first_contradiction(path: Path) -> str | None:
+    """Prove a whole database as it stood at one moment; return what is wrong with it, or None."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    try:
+        db.execute("BEGIN")
+        verify_book(db)
+    except (BookBroken, JournalError) as broken:
+        return str(broken)
+    finally:
+        db.close()
+    return None

@@ -24,6 +24,7 @@ from gateway.core.view import Step, View
 from gateway.ports import ClaimedAnswer
 from gateway.store import columns as col
 from gateway.store.core import StoreBroken, StoreCore, connect
+from gateway.store.load import first_contradiction
 from gateway.store.reader import PAYMENT, RESOURCE
 
 GROUP_MAX = 1_024
@@ -190,6 +191,10 @@ class SqliteStore:
             return [dict(row) for row in db.execute(sql, parameters)]
 
         return await self._reader.run(fetch, self._reader._conn)  # noqa: SLF001 - our own subclass's connection
+
+    async def contradiction(self) -> str | None:
+        """Recompute every balance from every transfer, on a connection and in a thread of its own."""
+        return await asyncio.to_thread(first_contradiction, self.path)
 
     async def close(self) -> None:
         """Commit what is queued and close."""

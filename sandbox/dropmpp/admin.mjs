@@ -29,7 +29,10 @@ function act(vendor, { method, path }, body) {
   return action(vendor, body, id)
 }
 
-const clocks = (vendor) => ({ real_ms: vendor.clock.realMs(), business_ms: vendor.clock.businessMs() })
+const clocks = ({ clock }) => {
+  const real_ms = clock.realMs()
+  return { real_ms, business_ms: real_ms + clock.offsetMs }
+}
 
 const ACTIONS = {
   'GET state': (vendor) => {

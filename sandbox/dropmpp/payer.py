@@ -5,6 +5,7 @@ Blocking; threads may share it. It knows keys and HTTP calls, and nothing of any
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -63,10 +64,17 @@ class MppxPayer:
         told = self._ask({"op": "credential", "key": key, "challenges": challenges, "mode": mode})
         return told["credential"], told["tx_hash"]
 
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        self._process.kill()
+        self._process.wait(_TIMEOUT_S)
+        self._reader.join()
+
     def stop(self) -> None:
         """End the process. Safe to repeat."""
         if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it ended by itself
+                self._process.stdin.close()
         self._process.terminate()
         self._process.wait(_TIMEOUT_S)
         self._reader.join()
@@ -81,6 +89,8 @@ class MppxPayer:
 
     def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         number, answer = next(self._ids), Future[dict[str, Any]]()
+        if not self._reader.is_alive():
+            raise PayerError("the payer process ended")
         self._waiting[number] = answer
         self._write({"id": number, **{name: value for name, value in asked.items() if value is not None}})
         told = answer.result(_TIMEOUT_S)
@@ -100,5 +110,5 @@ class MppxPayer:
         for line in self._process.stdout:
             told = json.loads(line)
             self._waiting.pop(told["id"]).set_result(told)
-        for answer in self._waiting.values():
+        for answer in list(self._waiting.values()):
             answer.set_exception(PayerError("the payer process ended"))

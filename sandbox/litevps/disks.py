@@ -20,7 +20,8 @@ class Disks:
     """All disks of one vendor; `close` removes them."""
 
     def __init__(self) -> None:
-        self._root = Path(tempfile.mkdtemp(prefix="litevps-"))
+        self._held = tempfile.TemporaryDirectory(prefix="litevps-")
+        self._root = Path(self._held.name)
 
     def format(self, machine_id: str, hostname: str) -> None:
         """A fresh disk with the few files that every machine has."""
@@ -72,7 +73,7 @@ class Disks:
 
     def close(self) -> None:
         """Remove everything."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        self._held.cleanup()
 
     def _disk(self, machine_id: str) -> Path:
         return self._root / machine_id / "disk"

@@ -260,4 +260,4 @@ class Vrtx(SandboxVendor):
 
     @staticmethod
     def _reveal(server: Server) -> None:
-        server.password_status = "ready"  # noqa: S105 -- a status word
+        server.password_status = "ready"

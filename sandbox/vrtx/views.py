@@ -68,5 +68,5 @@ def status_view(vendor: Vrtx, server: Server, route: str) -> dict[str, Any]:
 
 def credentials_view(server: Server) -> dict[str, Any]:
     """The root password, once it is ready."""
-    ready = server.password_status == "ready"  # noqa: S105 -- a status word
+    ready = server.password_status == "ready"
     return {"password_status": server.password_status, "root_password": server.root_password if ready else None}

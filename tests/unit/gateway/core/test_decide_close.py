@@ -8,7 +8,19 @@ import pytest
 
 from gateway.core import chart
 from gateway.core.book import DAY_MS, BookRules
-from gateway.core.commands import Command, Done, PassDeadline, RecordOutcome, Refused, ResolveDispute, Result, SetFreeze
+from gateway.core.commands import (
+    AddKey,
+    Attached,
+    Command,
+    Done,
+    OpenAccount,
+    PassDeadline,
+    RecordOutcome,
+    Refused,
+    ResolveDispute,
+    Result,
+    SetFreeze,
+)
 from gateway.core.decide import apply
 from gateway.core.ledger import imbalance
 from gateway.core.money import USD
@@ -23,8 +35,11 @@ from tests.factories import (
     VENDOR,
     WALLET,
     leaves_nothing,
+    make_account,
     make_answer,
+    make_credit,
     make_dead,
+    make_key,
     make_outcome,
     make_outflow,
     make_purchase,
@@ -38,7 +53,7 @@ from tests.factories import (
 
 CAP_BASE = 20_000_000
 RULES = BookRules(dispute_cap_base={VENDOR: CAP_BASE})
-LATE_MS = NOW_MS + HOUR_MS
+LATE_MS = make_settled(1).at_ms + HOUR_MS  # the deadline of what make_settled collects: an hour from then
 WALLET_HEX = "0x" + WALLET.hex()
 FREEZE = f"vendor:{VENDOR}"
 
@@ -118,6 +133,10 @@ PATHS: dict[str, tuple[list[Command], dict[str, int]]] = {
     "unknown, collected, deadline passed": ([LOST, SETTLED, PassDeadline("pay_0001", LATE_MS)], REFUNDED),
     "collected, deadline not passed": ([SETTLED, PassDeadline("pay_0001", LATE_MS - 1)], WAITING),
     "deadline passed, not collected": ([PassDeadline("pay_0001", LATE_MS)], HELD),
+    "collected late, the first deadline passed": (
+        [replace(SETTLED, at_ms=NOW_MS + DAY_MS), PassDeadline("pay_0001", LATE_MS)],
+        WAITING,
+    ),
 }
 
 
@@ -408,6 +427,187 @@ def test_a_deadline_disputes_once(strict: StoreCore) -> None:
     post(strict, FAILED)
     assert figures(strict) == WAITING
     assert strict.db.execute("SELECT COUNT(*) FROM journal WHERE kind = 'dispute.held'").fetchone()[0] == 1
+
+
+@pytest.mark.parametrize("late_ms", [0, 1, HOUR_MS, 48 * HOUR_MS])
+def test_the_time_for_delivery_starts_at_collection(core: StoreCore, late_ms: int) -> None:
+    """However long the vendor takes to collect, from then on it owes the delivery within the same time."""
+    post(core, replace(SETTLED, at_ms=NOW_MS + late_ms))
+    assert paid(core).delivery_deadline_ms == NOW_MS + late_ms + HOUR_MS
+    early = PassDeadline("pay_0001", NOW_MS + late_ms + HOUR_MS - 1)
+    assert leaves_nothing(core, early) == Done(paid(core), changed=False)
+    post(core, replace(early, at_ms=early.at_ms + 1))
+    assert figures(core) == REFUNDED
+
+
+def test_the_same_proof_again_does_not_move_the_deadline(core: StoreCore) -> None:
+    """Evidence that is told twice buys the vendor no time."""
+    post(core, SETTLED)
+    leaves_nothing(core, replace(SETTLED, at_ms=SETTLED.at_ms + HOUR_MS))
+    assert paid(core).delivery_deadline_ms == LATE_MS
+
+
+@pytest.mark.parametrize("commands", [[BAD_INPUT, SETTLED], [SETTLED, BAD_INPUT]], ids=["then", "before"])
+def test_a_refusal_that_the_agent_pays_for_is_looked_at(strict: StoreCore, commands: list[Command]) -> None:
+    """The agent's mistake is charged, and a human is asked whether this vendor should collect for refusals."""
+    strict.post(commands)
+    assert figures(strict) == CAPTURED
+    task = strict.book.task("task_pay_0001")
+    assert task is not None
+    assert (task.kind, task.subject, task.payment_id) == ("charged_refusal", VENDOR, "pay_0001")
+    assert "422" in task.detail
+    assert strict.book.freezes == {}
+
+
+def test_one_task_stands_for_a_vendor_that_charges_for_refusals(core: StoreCore) -> None:
+    """A vendor that does it all day leaves one open task, not thousands; a refund opens none."""
+    core.post([make_purchase(2), make_purchase(3), BAD_INPUT, SETTLED])
+    core.post([replace(BAD_INPUT, payment_id="pay_0002"), make_settled(2)])
+    core.post([replace(FAILED, payment_id="pay_0003"), make_settled(3)])
+    assert [paid(core, n).axes.charge for n in (1, 2, 3)] == [Charge.CAPTURED, Charge.CAPTURED, Charge.REFUNDED]
+    assert core.db.execute("SELECT kind, payment_id FROM tasks").fetchall() == [("charged_refusal", "pay_0001")]
+
+
+# what the same request finds afterwards
+
+AGAIN = make_purchase(2, fingerprint=make_purchase(1).payment.fingerprint)
+ANSWERED = replace(OK, answer=make_answer())
+REFUSAL = replace(BAD_INPUT, answer=make_answer(status=422))
+RESOLVED = [FAILED, SETTLED, ResolveDispute("pay_0001", Charge.CAPTURED, "operator", LATE_MS)]
+
+UNANSWERED_ENDS: dict[str, list[Command]] = {
+    "voided": [DEAD],
+    "refused, voided": [FAILED, DEAD],
+    "delivered without an answer, voided": [OK, DEAD],
+    "delivered without an answer, captured": [OK, SETTLED],
+    "the agent's mistake without an answer, captured": [BAD_INPUT, SETTLED],
+    "captured by the operator": RESOLVED,
+    "refunded by the operator": [*RESOLVED[:2], ResolveDispute("pay_0001", Charge.REFUNDED, "operator", LATE_MS)],
+}
+ANSWERED_ENDS: dict[str, list[Command]] = {
+    "delivered, captured": [ANSWERED, SETTLED],
+    "delivered, voided": [ANSWERED, DEAD],
+    "the agent's mistake, captured": [REFUSAL, SETTLED],
+    "the agent's mistake, voided": [REFUSAL, DEAD],
+}
+
+
+@pytest.mark.parametrize("grouped", [True, False], ids=["one group", "one by one"])
+@pytest.mark.parametrize("name", UNANSWERED_ENDS)
+def test_what_ends_without_an_answer_lets_the_request_buy_again(
+    strict: StoreCore, name: str, *, grouped: bool
+) -> None:
+    """Nothing will ever be answered: an identical request must not be stuck with it for ever."""
+    assert leaves_nothing(strict, AGAIN) == Attached("pay_0001")
+    for group in [UNANSWERED_ENDS[name]] if grouped else [[command] for command in UNANSWERED_ENDS[name]]:
+        strict.post(group)
+    assert paid(strict).axes.charge is not Charge.HELD
+    assert paid(strict).answered
+    post(strict, SetFreeze(FREEZE, frozen=False, reason="over", by="operator", at_ms=NOW_MS))
+    result = post(strict, AGAIN)
+    assert isinstance(result, Done)
+    assert result.changed
+
+
+@pytest.mark.parametrize("grouped", [True, False], ids=["one group", "one by one"])
+@pytest.mark.parametrize("name", ANSWERED_ENDS)
+def test_what_ends_with_an_answer_is_still_found(strict: StoreCore, name: str, *, grouped: bool) -> None:
+    """The answer is kept, and the agent may not have it yet: the same request gets it instead of buying again."""
+    for group in [ANSWERED_ENDS[name]] if grouped else [[command] for command in ANSWERED_ENDS[name]]:
+        strict.post(group)
+    assert not paid(strict).answered
+    assert leaves_nothing(strict, AGAIN) == Attached("pay_0001")
+
+
+# (what ends the payment, whether its Idempotency-Key may buy again)
+KEYED_ENDS: dict[str, tuple[list[Command], bool]] = {
+    "voided": ([DEAD], True),
+    "refused by the vendor's fault, voided": ([FAILED, DEAD], True),
+    "outcome unknown, voided": ([LOST, DEAD], True),
+    "delivered, voided": ([OK, DEAD], False),
+    "the agent's mistake, voided": ([BAD_INPUT, DEAD], False),
+    "delivered, captured": ([OK, SETTLED], False),
+    "captured by the operator": (RESOLVED, False),
+    "refunded by the operator": (UNANSWERED_ENDS["refunded by the operator"], False),
+}
+
+
+@pytest.mark.parametrize("name", KEYED_ENDS)
+def test_a_key_buys_again_only_after_proof_that_nothing_was_bought(name: str) -> None:
+    """An Idempotency-Key promises at most one purchase: money that moved, or a delivery, uses it up."""
+    commands, again = KEYED_ENDS[name]
+    core = seeded(open_core())
+    core.post([make_purchase(1, idempotency_key="k"), *commands])
+    post(core, SetFreeze(FREEZE, frozen=False, reason="over", by="operator", at_ms=NOW_MS))
+    keyed = make_purchase(2, idempotency_key="k", fingerprint=AGAIN.payment.fingerprint)
+    if again:
+        result = post(core, keyed)
+        assert isinstance(result, Done)
+        assert result.changed
+    else:
+        assert leaves_nothing(core, keyed) == Attached("pay_0001")
+
+
+# what another account owns
+
+
+@pytest.fixture
+def taken() -> StoreCore:
+    """A core where acc_1 bought srv_0001, and payment 2 of acc_2 is held at the same vendor."""
+    opened = seeded(open_core())
+    opened.post([OpenAccount(make_account(2)), AddKey(make_key(2, account_id="acc_2"))])
+    opened.post([make_credit(2, account_id="acc_2"), make_purchase(1), replace(OK, resource=make_resource(1))])
+    opened.post([make_purchase(2, account_id="acc_2", key_id="key_2")])
+    return opened
+
+
+THEIRS = replace(
+    make_outcome(2, answer=make_answer(2), resource=make_resource(1, account_id="acc_2", payment_id="pay_0002")),
+    vendor_status=200,
+)
+
+
+def test_what_another_account_owns_is_no_delivery(taken: StoreCore) -> None:
+    """P9: of an answer that names another's resource nothing is kept; the outcome is unknown and a human is asked."""
+    result = post(taken, THEIRS)
+    assert isinstance(result, Done)
+    assert result.payment == paid(taken, 2)
+    assert paid(taken, 2).axes == Axes(Delivery.UNKNOWN, Transfer.PRESENTED)
+    assert (paid(taken, 2).fault, paid(taken, 2).vendor_status) == (Fault.NONE, 200)
+    assert paid(taken, 2).resource_ref is None
+    assert not taken.book.has_answer("pay_0002")
+    assert taken.book.resource(VENDOR, "srv_0001") == make_resource(1)
+    rows = taken.db.execute("SELECT kind, subject, payment_id FROM tasks").fetchall()
+    assert rows == [("resource_conflict", f"{VENDOR}/srv_0001", "pay_0002")]
+    leaves_nothing(taken, THEIRS)
+
+
+def test_a_collection_after_a_conflict_still_asks_a_human(taken: StoreCore) -> None:
+    """The money is disputed as any other that was collected without a delivery, beside the task about the resource."""
+    post(taken, THEIRS)
+    settled = make_settled(2)
+    taken.post([settled, PassDeadline("pay_0002", settled.at_ms + HOUR_MS)])
+    assert paid(taken, 2).disputed
+    rows = taken.db.execute("SELECT kind, payment_id FROM tasks ORDER BY kind").fetchall()
+    assert rows == [("dispute", "pay_0002"), ("resource_conflict", "pay_0002")]
+
+
+def test_the_same_group_protects_its_owner_too(core: StoreCore) -> None:
+    """A resource that was recorded a moment ago, and is not committed yet, has an owner already."""
+    core.post([OpenAccount(make_account(2)), AddKey(make_key(2, account_id="acc_2"))])
+    core.post([make_credit(2, account_id="acc_2"), make_purchase(2, account_id="acc_2", key_id="key_2")])
+    core.post([replace(OK, resource=make_resource(1)), THEIRS])
+    assert paid(core, 2).axes.delivery is Delivery.UNKNOWN
+    assert core.book.resource(VENDOR, "srv_0001") == make_resource(1)
+
+
+def test_an_account_may_be_told_again_of_its_own(core: StoreCore) -> None:
+    """A second purchase that names a server of the same account is a delivery, and opens no task."""
+    core.post([replace(OK, resource=make_resource(1)), make_purchase(2)])
+    post(core, make_outcome(2, answer=make_answer(2), resource=make_resource(1, payment_id="pay_0002")))
+    assert paid(core, 2).axes.delivery is Delivery.DELIVERED
+    assert core.book.has_answer("pay_0002")
+    assert core.db.execute("SELECT COUNT(*) FROM tasks").fetchone()[0] == 0
 
 
 # renewals

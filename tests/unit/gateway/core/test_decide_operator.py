@@ -38,6 +38,8 @@ THAW = replace(FREEZE, frozen=False)
 PRICE = c.ApprovePrice(VENDOR, "rent-small", 9_000_000, "operator", NOW_MS)
 SEEN = c.ObservePrice(VENDOR, "rent-small", 8_000_000, NOW_MS)
 LOOK = c.UpdateResource(VENDOR, "srv_0001", "stopped", NOW_MS + 9, NOW_MS + 1)
+UNPAID = make_resource(2, payment_id="", surrogate_digest=None, sealed_secret=None)
+FREE = c.RecordResource(UNPAID, NOW_MS)
 
 
 @pytest.fixture
@@ -99,6 +101,11 @@ ONCE: dict[str, tuple[Sequence[c.Command], c.Command, bool, list[str]]] = {
     "look and see the same": ([LOOK], replace(LOOK, at_ms=NOW_MS + 2), True, []),
     "an older look": ([LOOK], replace(LOOK, state="running", at_ms=NOW_MS), False, []),
     "look at what nobody owns": ([], replace(LOOK, ref="srv_none"), False, []),
+    "record a resource": ([], FREE, True, ["resource.created"]),
+    "record it again": ([FREE], replace(FREE, at_ms=NOW_MS + 1), False, []),
+    "record another's": ([FREE], replace(FREE, resource=replace(UNPAID, account_id="acc_2")), False, []),
+    "record what was bought": ([], c.RecordResource(make_resource(1, account_id="acc_2"), NOW_MS), False, []),
+    "look at what cost nothing": ([FREE], replace(LOOK, ref="srv_0002"), True, ["resource.changed"]),
     "move the cursor": ([], c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000, NOW_MS), True, []),
     "move it again": (
         [c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000, NOW_MS)],
@@ -201,6 +208,19 @@ def test_a_look_keeps_what_the_vendor_says_only_once(core: StoreCore) -> None:
     post(core, LOOK)
     expected = replace(make_resource(1), state="stopped", expires_at_ms=NOW_MS + 9, as_of_ms=NOW_MS + 1)
     assert core.book.resource(VENDOR, "srv_0001") == expected
+
+
+def test_a_resource_that_cost_nothing_is_its_finders(core: StoreCore) -> None:
+    """P9: it is kept whole with its account, named in the journal by no payment, and a look at it keeps the owner."""
+    core.post([FREE, replace(LOOK, ref="srv_0002")])
+    expected = replace(UNPAID, state="stopped", expires_at_ms=NOW_MS + 9, as_of_ms=NOW_MS + 1)
+    assert core.book.resource(VENDOR, "srv_0002") == expected
+    query = "SELECT payment_id, body FROM journal WHERE kind = 'resource.created'"
+    payment_id, body = core.db.execute(query).fetchone()
+    assert payment_id is None
+    assert json.loads(body) == {"account_id": "acc_1", "vendor": VENDOR, "ref": "srv_0002", "kind": "server"}
+    looked = core.db.execute("SELECT payment_id FROM journal WHERE kind = 'resource.changed'").fetchone()
+    assert looked == (None,)
 
 
 def test_prices_keep_both_what_was_seen_and_what_was_approved(core: StoreCore) -> None:

@@ -20,6 +20,7 @@ from gateway.core.commands import (
 )
 from gateway.core.money import USD
 from gateway.core.payment import Axes, Charge, Delivery, Transfer
+from gateway.core.unanswered import ATTACH_FOR_MS
 from gateway.store.core import StoreBroken, StoreCore
 from tests.factories import (
     ASSET,
@@ -146,6 +147,24 @@ def test_a_freeze_is_checked_in_the_holds_commit(core: StoreCore, scope: str) ->
     placed(core, make_purchase())
 
 
+@pytest.mark.parametrize(
+    ("scope", "kind"),
+    [
+        ("all", "all"),
+        ("database", "database"),
+        (f"vendor:{VENDOR}", "vendor"),
+        ("account:acc_1", "account"),
+        (f"wallet:{WALLET_HEX}", "wallet"),
+        (f"asset:{ASSET}", "asset"),
+    ],
+)
+def test_an_agent_learns_what_kind_of_thing_is_frozen_and_never_why(core: StoreCore, scope: str, kind: str) -> None:
+    """P9: the reason may speak of other accounts or of the treasury, and the scope may name a wallet."""
+    post(core, SetFreeze(scope, frozen=True, reason="acc_2 was robbed", by="alice", at_ms=NOW_MS))
+    result = leaves_nothing(core, make_purchase())
+    assert result == Refused("frozen", f"the operator has frozen this {kind}")
+
+
 def test_a_freeze_of_something_else_does_not_matter(core: StoreCore) -> None:
     """Another vendor's freeze stops nobody here."""
     post(core, SetFreeze("vendor:other", frozen=True, reason="drill", by="operator", at_ms=NOW_MS))
@@ -197,6 +216,16 @@ def test_duplicate_keys_within_one_group(core: StoreCore) -> None:
     assert isinstance(results[3], Refused)
     assert results[3].code == "idempotency_conflict"
     assert balances(core)["agent"] == (91_000_000, 9_000_000)
+
+
+def test_after_a_day_an_unanswered_purchase_is_not_attached_to(core: StoreCore) -> None:
+    """The same request a day later means a new purchase; a key that was used for the old one still stands for it."""
+    placed(core, make_purchase(1, idempotency_key="k"))
+    again = {"fingerprint": make_payment(1).fingerprint, "created_at_ms": NOW_MS + ATTACH_FOR_MS}
+    assert leaves_nothing(core, make_purchase(2, **again)) == Attached("pay_0001")
+    again["created_at_ms"] = NOW_MS + ATTACH_FOR_MS + 1
+    assert leaves_nothing(core, make_purchase(2, idempotency_key="k", **again)) == Attached("pay_0001")
+    placed(core, make_purchase(2, **again))
 
 
 def test_an_unanswered_purchase_is_attached_to_without_a_key(core: StoreCore) -> None:
@@ -284,6 +313,20 @@ def test_exposure_is_capped_per_account_wallet_and_asset(core: StoreCore) -> Non
     assert refused(core, make_purchase(3, limits=limits, terms=make_terms(3, value_base=1))) == "exposure_capped"
     post(core, make_dead(2))
     placed(core, make_purchase(4, limits=limits))
+
+
+def test_exposure_is_counted_in_dollars_held() -> None:
+    """Of a token that is worth little, many units are held for few dollars: the cap is on what is held."""
+    core = seeded(open_core())
+    limits = make_limits(exposure_base=18_000_000)
+    cheap = make_terms(1, value_base=900_000_000)
+    placed(core, make_purchase(1, limits=limits, terms=cheap))
+    assert core.book.exposure_base["acc_1", WALLET, ASSET] == 9_000_000
+    dear = replace(make_terms(2), value_base=1)
+    assert refused(core, make_purchase(2, limits=limits, terms=dear, hold_base=9_000_001)) == "exposure_capped"
+    placed(core, make_purchase(2, limits=limits, terms=dear))
+    core.post([make_dead(1), make_dead(2)])
+    assert book_state(core.book)["exposure_base"] == {}
 
 
 def test_unpaid_deliveries_are_limited_within_their_window(core: StoreCore) -> None:

@@ -81,4 +81,4 @@ def test_the_view_shares_nothing_that_the_book_changes() -> None:
     core.post([*GROUPS[1], make_purchase(1), replace(make_credit(2), reference="later")])
     assert view.balances == {"acc_1": Balance(100_000_000, 0)}
     assert (view.open_payments, view.payees, view.prices) == ({}, set(), {})
-    assert view.unanswered.find("acc_1", make_purchase(1).payment.fingerprint, None) is None
+    assert view.unanswered.find("acc_1", make_purchase(1).payment.fingerprint, None, NOW_MS) is None

@@ -1,5 +1,6 @@
 """What is read back equals what was written, field by field."""
 
+import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from gateway.core.records import Answer, Attempt, Payment
 from gateway.store import columns as col
 from gateway.store.reader import SqliteReader
 from gateway.store.sqlite import ANSWER, ATTEMPT
+from gateway.store.write import UPDATE_PAYMENT
 from tests.factories import (
     CHAIN_ID,
     NOW_MS,
@@ -35,6 +37,7 @@ from tests.factories import (
     seeded,
 )
 
+PLACES = re.compile(r"(\w+) = \?")
 FULL_PAYMENT = make_payment(
     idempotency_key="idem",
     resource_ref="srv_0001",
@@ -83,16 +86,15 @@ def test_every_field_has_a_column_of_its_own() -> None:
 
 
 def test_what_may_change_is_written_and_what_may_not_is_not() -> None:
-    """An update carries every field that a decision changes after the purchase, and the id last."""
-    start = make_payment()
-    change = col.payment_change(FULL_PAYMENT)
-    assert change[-1] == start.id
+    """An update carries every field that a decision changes after the purchase, each to its own column, by the id."""
     moving = {
-        *("resource_ref", "delivery", "transfer", "charge", "fault", "vendor_status", "settled_base"),
-        *("captured_base", "answered", "disputed", "closed_at_ms"),
+        *("resource_ref", "delivery_deadline_ms", "delivery", "transfer", "charge", "fault", "vendor_status"),
+        *("settled_base", "captured_base", "answered", "disputed", "closed_at_ms"),
     }
     row = dict(zip(names(col.PAYMENT_COLUMNS), col.payment_row(FULL_PAYMENT), strict=True))
-    assert list(change[:-1]) == [row[name] for name in names(col.PAYMENT_COLUMNS) if name in moving]
+    written = dict(zip(PLACES.findall(UPDATE_PAYMENT), col.payment_change(FULL_PAYMENT), strict=True))
+    assert UPDATE_PAYMENT.endswith(" WHERE id = ?")
+    assert written == {name: row[name] for name in (*moving, "id")}
 
 
 def test_records_come_back_whole() -> None:

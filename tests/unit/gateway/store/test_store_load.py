@@ -1,5 +1,6 @@
 """Loading checks what it reads, and the full proof finds what was tampered with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from gateway.core.journal import JournalError
 from gateway.store.core import StoreCore, connect
 from gateway.store.load import BookBroken, verify_book
-from tests.factories import make_dead, make_outcome, make_purchase, make_settled, open_core, seeded
+from tests.factories import HOUR_MS, NOW_MS, make_dead, make_outcome, make_purchase, make_settled, open_core, seeded
 
 
 @pytest.fixture
@@ -89,7 +90,18 @@ def test_loading_reads_what_is_open_in_the_order_it_was_decided(tmp_path: Path) 
     core.post([first, make_purchase(1, idempotency_key="b", fingerprint=first.payment.fingerprint)])
     core.close()
     again = open_core(tmp_path)
-    assert again.book.unanswered.find("acc_1", first.payment.fingerprint, None) == "pay_0009"
+    assert again.book.unanswered.find("acc_1", first.payment.fingerprint, None, NOW_MS) == "pay_0009"
+    again.close()
+
+
+def test_a_deadline_that_moved_is_found_moved(tmp_path: Path) -> None:
+    """A payment that was collected late waits as long after a restart as it would have waited without one."""
+    core = seeded(open_core(tmp_path))
+    core.post([make_purchase(1)])
+    core.post([replace(make_settled(1), at_ms=NOW_MS + 7 * HOUR_MS)])
+    core.close()
+    again = open_core(tmp_path)
+    assert again.book.open_payments["pay_0001"].delivery_deadline_ms == NOW_MS + 8 * HOUR_MS
     again.close()
 
 

@@ -1,0 +1,113 @@
+"""Wallets' token balances at final blocks, so that the book follows what came in and notices what is missing.
+
+Must not know what a difference means: the book decides.  Theory: a balance may be compared with the book only when every
+settlement up to its block is booked; a collection that was seen and is not proven yet explains a shortage that is none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from contracts.codec import Address, to_hex
+from contracts.tokens import Token
+from gateway.core.commands import ObserveFloat
+from gateway.core.ids import make_id
+from gateway.core.payment import Transfer
+from gateway.core.records import Evidence, Payment
+from gateway.flow.booking import Booker
+from gateway.ports import Block, Chain, Clock, Entropy, Store
+
+FLOAT_EVERY_S = 15.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A wallet's inventory of one token on the tracker's chain."""
+
+    wallet: Address
+    token: Token
+
+
+class Floats:
+    """Looks at the balances of one chain's wallets, each pair every `every_s` seconds, empty ones whenever asked."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        chain: Chain,
+        watched: Sequence[Watched],
+        booker: Booker,
+        clock: Clock,
+        entropy: Entropy,
+        every_s: float = FLOAT_EVERY_S,
+    ) -> None:
+        self._store, self._chain, self._watched, self._booker = store, chain, tuple(watched), booker
+        self._clock, self._entropy = clock, entropy
+        self._every_ms, self._due_ms = int(every_s * 1000), 0
+
+    async def look(self, final: Block) -> None:
+        """Look if it is time. Call it only when everything up to this final block is booked."""
+        now_ms = self._clock.now_ms()
+        if now_ms < self._due_ms and not self._some_wallet_is_empty():
+            return
+        for watched in self._watched:
+            await self._look_at(watched, final)
+        self._due_ms = now_ms + self._every_ms
+
+    async def _look_at(self, watched: Watched, final: Block) -> None:
+        waiting = self._presented(watched)
+        if any(payment.id in self._booker.unresolved for payment in waiting):
+            log.warning("float.not_looked_at", wallet=to_hex(watched.wallet), asset=watched.token.asset_id)
+            return
+        balance_base = await self._chain.token_balance(watched.token, watched.wallet, final)
+        witnesses = self._chain.witnesses
+        if balance_base != self._booked(watched) and await self._unproven(watched, waiting, final):
+            return
+        evidence = Evidence(
+            kind="balance",
+            chain_id=watched.token.chain_id,
+            block_number=final.number,
+            block_hash=final.hash,
+            block_time_s=final.time_s,
+            witnesses=witnesses,
+            value_base=balance_base,
+        )
+        now_ms = self._clock.now_ms()
+        task_id = make_id("task", now_ms, self._entropy.bytes(10))
+        asset = watched.token.asset_id
+        await self._store.post(ObserveFloat(watched.wallet, asset, balance_base, evidence, task_id, now_ms))
+
+    async def _unproven(self, watched: Watched, waiting: Sequence[Payment], final: Block) -> bool:
+        """Leave the first payment that the chain calls used although everything up to there is booked.
+
+        Its log was lost, or an earlier run of ours left it: only the state remembers.
+        """
+        for payment in waiting:
+            if await self._chain.authorization_used(watched.token, watched.wallet, payment.terms.nonce, final):
+                await self._booker.leave(
+                    payment, "used_without_log", "the chain says used or canceled, and no log has shown which yet"
+                )
+                return True
+        return False
+
+    def _presented(self, watched: Watched) -> list[Payment]:
+        place = (watched.token.chain_id, watched.token.address, watched.wallet)
+        return [
+            p
+            for p in self._store.view.open_payments.values()
+            if p.axes.transfer is Transfer.PRESENTED and p.terms.identity[:3] == place
+        ]
+
+    def _booked(self, watched: Watched) -> int:
+        known = self._store.view.wallets.get((to_hex(watched.wallet), watched.token.asset_id))
+        return 0 if known is None else known.available_base + known.held_base
+
+    def _some_wallet_is_empty(self) -> bool:
+        """A wallet that cannot pay is looked at whenever there is a new block: its float may just have come in."""
+        wallets = self._store.view.wallets
+        known = (wallets.get((to_hex(w.wallet), w.token.asset_id)) for w in self._watched)
+        return any(balance is None or balance.available_base == 0 for balance in known)
