@@ -177,7 +177,7 @@ def decide_resource(book: Book, command: c.UpdateResource) -> Result:
             "state": seen.state,
             "expires_at_ms": seen.expires_at_ms,
         }
-        book.journal(command.at_ms, "resource.changed", seen.payment_id, content)
+        book.journal(command.at_ms, "resource.changed", seen.payment_id or None, content)
     return Done()
 
 
@@ -187,7 +187,8 @@ def decide_new_resource(book: Book, command: c.RecordResource) -> Result:
     if book.resource(resource.vendor, resource.ref) is not None:
         return Done(changed=False)
     book.rows.resources[resource.vendor, resource.ref] = resource
-    content = {"account_id": resource.account_id, "vendor": resource.vendor, "ref": resource.ref, "kind": resource.kind}
+    place = {"account_id": resource.account_id, "vendor": resource.vendor, "ref": resource.ref}
+    content = {**place, "resource_kind": resource.kind}  # `kind` is the journal's own word for the row
     book.journal(command.at_ms, "resource.created", None, content)
     return Done()
 

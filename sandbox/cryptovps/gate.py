@@ -29,7 +29,7 @@ class CryptoGate:
     """The gate of one vendor."""
 
     invalid_status = 400
-    invalid_code = None
+    invalid_code: str | None = None
 
     def __init__(self, vendor: CryptoVps) -> None:
         self._vendor = vendor

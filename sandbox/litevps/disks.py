@@ -11,6 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+LONGEST_PATH, LONGEST_NAME = 2048, 255
+
 
 class PathError(ValueError):
     """The path is not an absolute path of a file inside the machine."""
@@ -84,5 +86,9 @@ class Disks:
     def _inside(self, machine_id: str, path: str) -> Path:
         if not path.startswith("/") or "\0" in path:
             raise PathError("path must be absolute")
+        if len(path.encode(errors="replace")) > LONGEST_PATH or any(
+            len(p.encode()) > LONGEST_NAME for p in path.split("/")
+        ):
+            raise PathError("path is too long")
         # Normalised first: `/../..` of an absolute path is `/`, as in a real machine.
         return self._disk(machine_id) / posixpath.normpath(path).lstrip("/")

@@ -30,7 +30,7 @@ class LiteGate:
     """The gate of one vendor."""
 
     invalid_status = 400
-    invalid_code = None
+    invalid_code: str | None = None
 
     def __init__(self, vendor: LiteVps) -> None:
         self._vendor = vendor

@@ -20,7 +20,9 @@ from sandbox.shared_vendor.wire import RefusedError, answer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sandbox.shared_vendor.transport import Handler, Middleware, Wording
+    from aiohttp.typedefs import Middleware
+
+    from sandbox.shared_vendor.transport import Handler, Wording
     from sandbox.shared_vendor.vendor import SandboxVendor
 
 BODY_LIMIT = 32 * 1024 * 1024
@@ -86,8 +88,7 @@ def _gated(vendor: SandboxVendor, gate: Gate, wording: Wording, opened: set[str]
         except RefusedError as refused:
             response = _say(wording, refused)
         except InvalidBodyError as invalid:
-            refused = RefusedError(gate.invalid_status, str(invalid), code=gate.invalid_code, details=invalid.details())
-            response = _say(wording, refused)
+            response = _say(wording, _invalid(gate, invalid))
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed, web.HTTPRequestEntityTooLarge) as error:
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             response = _say(wording, RefusedError(error.status, error.reason.lower(), headers=allow))
@@ -106,6 +107,10 @@ def _strike(vendor: SandboxVendor, gate: Gate, route: str, *, is_open: bool) -> 
         raise gate.limited(limited["retry_after_s"])
     if not is_open and vendor.faults.take("unauthorized", route) is not None:
         raise gate.unauthorized()
+
+
+def _invalid(gate: Gate, error: InvalidBodyError) -> RefusedError:
+    return RefusedError(gate.invalid_status, str(error), code=gate.invalid_code, details=error.details())
 
 
 def _say(wording: Wording, refused: RefusedError) -> web.Response:

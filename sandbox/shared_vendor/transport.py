@@ -17,10 +17,11 @@ from sandbox.shared_vendor.wire import RefusedError, answer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp.typedefs import Middleware
+
     from sandbox.shared_vendor.vendor import SandboxVendor
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-    Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
     Wording = Callable[[RefusedError], dict[str, Any]]
 
 ACCOUNT = web.RequestKey("account", str)

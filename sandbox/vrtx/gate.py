@@ -39,7 +39,7 @@ class VrtxGate:
     """The gate of one vendor."""
 
     invalid_status = 422
-    invalid_code = "VALIDATION_ERROR"
+    invalid_code: str | None = "VALIDATION_ERROR"
 
     def __init__(self, vendor: Vrtx) -> None:
         self._vendor = vendor

@@ -97,7 +97,7 @@ class Webhooks:
             "state": "waiting",
         }
         self.deliveries.append(delivery)
-        # Through the timeline even when at once: an event may play while no loop runs it (a jump of the clock).
+        # Through the timeline even when at once, so that the answer to the request that caused it goes out first.
         self._vendor.timeline.after(delay_s, lambda: self._begin(delivery, body, headers))
 
     def _begin(self, delivery: dict[str, Any], body: bytes, headers: dict[str, str]) -> None:

@@ -234,7 +234,9 @@ class ScriptedChain:
     async def block(self, number: int) -> Block:
         """Return the block at this height, which must have been mined."""
         await self._answer("block")
-        return self._mined(number).block
+        block = self._mined(number).block
+        self._mark.require(block)
+        return block
 
     async def authorization_logs(
         self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int

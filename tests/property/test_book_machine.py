@@ -23,6 +23,7 @@ from gateway.core.ledger import imbalance
 from gateway.core.money import USD
 from gateway.core.payment import DELIVERY_MOVES, Charge, Delivery, Fault, Transfer
 from gateway.core.records import Budget, Evidence, Payment
+from gateway.core.unanswered import ATTACH_FOR_MS
 from gateway.core.view import Balance, View
 from gateway.store.core import StoreCore, connect
 from gateway.store.load import verify_book
@@ -113,8 +114,13 @@ class Paid:
     wallet: bytes
     hold: int
     value: int
+    request: bytes
+    key_given: str | None
+    created_ms: int
     deadline_ms: int
     windows: dict[str, int]
+    kept: bool = False
+    answered: bool = False
     delivery: Delivery = Delivery.NONE
     fault: Fault = Fault.NONE
     settled: int | None = None
@@ -128,6 +134,16 @@ class Paid:
         """Whether the vendor may still collect."""
         return self.settled is None and not self.dead
 
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether its Idempotency-Key promised a purchase that was never made, through no fault of the agent's."""
+        voided = self.charge is Charge.VOIDED and self.delivery is not Delivery.DELIVERED
+        return voided and self.fault is not Fault.AGENT
+
+    def waits(self, now_ms: int) -> bool:
+        """Whether the same request still means this purchase."""
+        return not self.answered and self.created_ms >= now_ms - ATTACH_FOR_MS
+
 
 @dataclass
 class Model:
@@ -138,6 +154,8 @@ class Model:
     payments: dict[str, Paid] = field(default_factory=dict)
     refunds: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     frozen: set[str] = field(default_factory=set)
+    owners: dict[str, str] = field(default_factory=dict)
+    claims: dict[tuple[str, str], str] = field(default_factory=dict)
     logs: set[int] = field(default_factory=set)
     window: Counter[str] = field(default_factory=Counter)
     window_ends_ms: dict[str, int] = field(
@@ -194,8 +212,9 @@ class Model:
             self.frozen.add(f"vendor:{paid.vendor}")
 
     def close(self, paid: Paid, charge: Charge, at_ms: int) -> None:
-        """End a hold."""
+        """End a hold; what was never answered never will be."""
         paid.charge = charge
+        paid.answered |= not paid.kept
         if charge is Charge.CAPTURED:
             assert paid.settled is not None
             paid.paid = min(paid.hold, (paid.hold * paid.settled + paid.value - 1) // paid.value)
@@ -292,8 +311,7 @@ class BookMachine(RuleBasedStateMachine):
             assert isinstance(result, Done)
             if balance < self.model.tokens[wallet] and result.changed:
                 self.model.frozen.add(f"wallet:0x{wallet.hex()}")
-            if balance >= self.model.promised(wallet):
-                self.model.tokens[wallet] = balance
+            self.model.tokens[wallet] = max(balance, min(self.model.tokens[wallet], self.model.promised(wallet)))
 
         self.send(command, check, more=False)
 
@@ -308,8 +326,7 @@ class BookMachine(RuleBasedStateMachine):
             self.model.logs.add(20_000 + log)
             if result.changed:
                 self.model.frozen.add(f"wallet:0x{wallet.hex()}")
-                if self.model.tokens[wallet] - self.model.promised(wallet) >= value:
-                    self.model.tokens[wallet] -= value
+                self.model.tokens[wallet] -= min(value, self.model.tokens[wallet] - self.model.promised(wallet))
 
         self.send(command, check, more=True)
 
@@ -363,20 +380,46 @@ class BookMachine(RuleBasedStateMachine):
                 assert not {"all", f"vendor:{payment.vendor}", f"wallet:0x{wallet.hex()}"} & model.frozen
                 mine = [p for p in model.payments.values() if p.account == account and p.charge is Charge.HELD]
                 assert sum(p.vendor == payment.vendor for p in mine) < LIMITS.open_payments_per_vendor
-                assert sum(p.value for p in mine if p.wallet == wallet) + value <= LIMITS.exposure_base
+                assert sum(p.hold for p in mine if p.wallet == wallet) + payment.hold_base <= LIMITS.exposure_base
+                self.bought_anew(payment, at_ms)
                 windows = model.use_budgets(payment.key_id, payment.vendor, payment.hold_base, at_ms)
                 model.payments[payment.id] = Paid(
                     *(account, payment.key_id, payment.vendor, wallet, payment.hold_base, value),
+                    *(payment.fingerprint, payment.idempotency_key, at_ms),
                     *(payment.delivery_deadline_ms, windows),
                 )
             elif isinstance(result, Attached):
-                assert model.payments[result.payment_id].account == account
+                self.attached(payment, result.payment_id, at_ms)
             elif result.code == "insufficient_balance":
                 assert payment.hold_base > model.available(account)
             elif result.code == "wallet_exhausted":
                 assert value > spare
 
         return check
+
+    def bought_anew(self, payment: Payment, at_ms: int) -> None:
+        """A purchase that was made repeats no other, by its key or by what it asks for."""
+        account, key = payment.account_id, payment.idempotency_key
+        for paid in self.model.payments.values():
+            if (paid.account, paid.request) == (account, payment.fingerprint) and paid.waits(at_ms):
+                assert key is not None
+                assert paid.key_given not in {None, key}
+        if key is not None:
+            earlier = self.model.claims.get((account, key))
+            assert earlier is None or self.model.payments[earlier].came_to_nothing
+            self.model.claims[account, key] = payment.id
+
+    def attached(self, payment: Payment, earlier_id: str, at_ms: int) -> None:
+        """A purchase that was not made asks for the same as the one that it names, which is claimed or waits."""
+        account, key = payment.account_id, payment.idempotency_key
+        earlier = self.model.payments[earlier_id]
+        assert (earlier.account, earlier.request) == (account, payment.fingerprint)
+        if key is not None and self.model.claims.get((account, key)) == earlier_id and not earlier.came_to_nothing:
+            return
+        assert earlier.waits(at_ms)
+        if key is not None:
+            assert earlier.key_given in {None, key}
+            self.model.claims[account, key] = earlier_id
 
     def say(self, payment_id: str, said: Said, *, more: bool) -> None:
         """Let something be said about a payment: by the vendor, by the chain, by the clock, by the operator."""
@@ -396,18 +439,23 @@ class BookMachine(RuleBasedStateMachine):
         self.send(command, check, more=more)
 
     def say_outcome(self, payment_id: str, said: Said, at_ms: int) -> tuple[Command, Follow]:
-        """The vendor answers, once or again, for better or worse."""
+        """The vendor answers, once or again, for better or worse, perhaps with what another account owns."""
         answer = make_answer(payment_id=payment_id) if said.flag else None
         owner = self.model.payments.get(payment_id)
         resource = None
         if said.flag and said.delivery is Delivery.DELIVERED and owner is not None:
-            resource = make_resource(said.number, payment_id=payment_id, account_id=owner.account)
+            resource = make_resource(said.number % 12, payment_id=payment_id, account_id=owner.account)
 
         def follow(paid: Paid, result: Result) -> None:
             assert isinstance(result, Done)
-            if said.delivery in DELIVERY_MOVES[paid.delivery]:
+            delivery, fault, keeps = said.delivery, said.fault, answer is not None
+            if resource is not None and self.model.owners.setdefault(resource.ref, paid.account) != paid.account:
+                delivery, fault, keeps = Delivery.UNKNOWN, Fault.NONE, False
+            moved = delivery in DELIVERY_MOVES[paid.delivery]
+            paid.kept |= keeps and (moved or delivery is paid.delivery)
+            if moved:
                 assert result.changed
-                paid.delivery, paid.fault = said.delivery, said.fault
+                paid.delivery, paid.fault = delivery, fault
                 self.model.follow(paid, at_ms)
 
         return c.RecordOutcome(payment_id, said.delivery, said.fault, 200, answer, resource, at_ms), follow
@@ -431,7 +479,7 @@ class BookMachine(RuleBasedStateMachine):
                 assert isinstance(result, Done)
                 assert result.changed
                 self.model.logs.add(20_000 + log)
-                paid.settled = value
+                paid.settled, paid.deadline_ms = value, at_ms + HOUR_MS
                 self.model.tokens[paid.wallet] -= value
                 self.model.follow(paid, at_ms)
 
@@ -483,7 +531,13 @@ class BookMachine(RuleBasedStateMachine):
 
     def say_answered(self, payment_id: str, _: Said, at_ms: int) -> tuple[Command, Follow]:
         """The agent has its answer."""
-        return c.MarkAnswered(payment_id, at_ms), lambda _paid, _result: None
+
+        def follow(paid: Paid, result: Result) -> None:
+            assert isinstance(result, Done)
+            assert result.changed != paid.answered
+            paid.answered = True
+
+        return c.MarkAnswered(payment_id, at_ms), follow
 
     @rule(
         wanted=st.lists(WANTED, min_size=1, max_size=3),
@@ -537,8 +591,19 @@ class BookMachine(RuleBasedStateMachine):
         ]
         for command in commands:
             self.send(command, lambda _: None, more=True)
+        self.find_resource(n % 12, ACCOUNTS[amount % 2])
         if not more:
             self.flush()
+
+    def find_resource(self, n: int, account: str) -> None:
+        """An account is told of something that cost nothing, perhaps of what has an owner already."""
+        found = make_resource(n, account_id=account, payment_id="")
+
+        def check(result: Result) -> None:
+            assert result == Done(changed=found.ref not in self.model.owners)
+            self.model.owners.setdefault(found.ref, account)
+
+        self.send(c.RecordResource(found, self.now_ms), check, more=True)
 
     # time and restarts
 
@@ -627,11 +692,29 @@ class BookMachine(RuleBasedStateMachine):
             assert agent is None or Balance(agent.available_base, agent.reserved_base) == expected
             assert self.view.balances.get(account, expected) == expected
         stored = {
-            row[0]: row[1:] for row in self.core.db.execute("SELECT id, charge, captured_base, disputed FROM payments")
+            row[0]: row[1:]
+            for row in self.core.db.execute("SELECT id, charge, captured_base, disputed, answered FROM payments")
         }
-        assert stored == {name: (p.charge.value, p.paid, int(p.disputed)) for name, p in self.model.payments.items()}
+        assert stored == {
+            name: (p.charge.value, p.paid, int(p.disputed), int(p.answered)) for name, p in self.model.payments.items()
+        }
         for budget_id, use in self.core.book.budget_uses.items():
             assert use.used_base == self.model.used[budget_id]
+
+    @invariant()
+    def p9_what_is_owned_stays_owned(self) -> None:
+        """A resource is its first owner's, and no answer that came with another's is kept."""
+        owners = dict(self.core.db.execute("SELECT ref, account_id FROM resources").fetchall())
+        assert owners == self.model.owners
+        kept = {row[0] for row in self.core.db.execute("SELECT payment_id FROM answers")}
+        assert kept == {name for name, paid in self.model.payments.items() if paid.kept}
+
+    @invariant()
+    def nothing_waits_for_ever(self) -> None:
+        """What nobody asked for within a day may be forgotten, and nothing else."""
+        waiting = {name: paid for name, paid in self.model.payments.items() if not paid.answered}
+        forgotten = {name for name, paid in waiting.items() if not paid.waits(self.now_ms)}
+        assert set(self.view.unanswered.stale(self.now_ms)) == forgotten
 
     @invariant()
     def the_view_is_the_book(self) -> None:

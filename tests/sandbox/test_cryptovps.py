@@ -32,6 +32,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[SandboxProcess]:
+    """One vendor process for all tests of this module."""
     with SandboxProcess.start("sandbox.cryptovps", CONFIG) as started:
         yield started
 
@@ -46,18 +47,21 @@ def vendor(process: SandboxProcess) -> Driver:
 
 
 def login(vendor: Driver, email: str = EMAIL) -> str:
+    """A fresh login token."""
     answer = vendor.post("/auth/login", {"email": email, "password": PASSWORD}, headers={"Authorization": ""})
     assert answer.status == 200, answer.raw
     return str(answer.json()["accessToken"])
 
 
 def deploy(vendor: Driver, **changes: Any) -> Any:
+    """A server as its creation answers it."""
     answer = vendor.post("/servers", {**ORDER, **changes})
     assert answer.status == 202, answer.raw
     return answer.json()["server"]
 
 
 def active(vendor: Driver, **changes: Any) -> str:
+    """The id of a server that has come up."""
     server_id = deploy(vendor, **changes)["id"]
     vendor.advance(MINUTE)
     assert show(vendor, server_id)["status"] == "ACTIVE"
@@ -65,14 +69,17 @@ def active(vendor: Driver, **changes: Any) -> str:
 
 
 def show(vendor: Driver, server_id: str) -> Any:
+    """A server as the vendor shows it."""
     return vendor.get(f"/servers/{server_id}").json()["server"]
 
 
 def balance(vendor: Driver) -> Decimal:
+    """The balance as the vendor tells it."""
     return Decimal(vendor.get("/billing").json()["balance"])
 
 
 def said(answer: Answer) -> tuple[int, Any]:
+    """Status and body."""
     return answer.status, answer.json()
 
 

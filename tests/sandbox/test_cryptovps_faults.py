@@ -28,6 +28,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[SandboxProcess]:
+    """One vendor process for all tests of this module."""
     with SandboxProcess.start("sandbox.cryptovps", CONFIG) as started:
         yield started
 
@@ -42,11 +43,13 @@ def vendor(process: SandboxProcess) -> Driver:
 
 
 def login(vendor: Driver) -> str:
+    """A fresh login token."""
     sent = {"email": EMAIL, "password": PASSWORD}
     return str(vendor.post("/auth/login", sent, headers={"Authorization": ""}).json()["accessToken"])
 
 
 def labels(vendor: Driver) -> list[str]:
+    """The labels of all listed servers."""
     return [server["label"] for server in vendor.get("/servers").json()["servers"]]
 
 

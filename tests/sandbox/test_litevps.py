@@ -31,6 +31,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[SandboxProcess]:
+    """One vendor process for all tests of this module."""
     with SandboxProcess.start("sandbox.litevps", CONFIG) as started:
         yield started
 
@@ -45,16 +46,19 @@ def vendor(process: SandboxProcess) -> Driver:
 
 
 def login(vendor: Driver, email: str = EMAIL) -> str:
+    """A fresh login token."""
     answer = vendor.post("/api/auth/login", {"email": email, "password": PASSWORD}, headers={"Authorization": ""})
     assert answer.status == 200, answer.raw
     return str(answer.json()["token"])
 
 
 def plan(vendor: Driver, name: str = "Nano") -> Any:
+    """A plan of the price list."""
     return next(entry for entry in vendor.get("/api/pricing").json() if entry["name"] == name)
 
 
 def create(vendor: Driver, **changes: Any) -> Any:
+    """What a creation answers."""
     body = {"name": "web-01", "plan_id": plan(vendor)["id"], **changes}
     answer = vendor.post("/api/vps", body)
     assert answer.status == 201, answer.raw
@@ -62,6 +66,7 @@ def create(vendor: Driver, **changes: Any) -> Any:
 
 
 def running(vendor: Driver, **changes: Any) -> str:
+    """The id of a machine that runs."""
     machine_id = create(vendor, **changes)["id"]
     vendor.advance(20)
     assert state(vendor, machine_id) == "running"
@@ -69,14 +74,17 @@ def running(vendor: Driver, **changes: Any) -> str:
 
 
 def state(vendor: Driver, machine_id: str) -> str:
+    """A machine's state."""
     return str(vendor.get(f"/api/vps/{machine_id}").json()["state"])
 
 
 def books(vendor: Driver) -> Any:
+    """The first account's books."""
     return next(iter(vendor.state()["accounts"].values()))
 
 
 def said(answer: Answer) -> tuple[int, Any]:
+    """Status and body."""
     return answer.status, answer.json()
 
 
@@ -397,7 +405,9 @@ def test_what_belongs_to_another_is_not_found(vendor: Driver) -> None:
     assert {(path, stranger.call(method, path, body).status) for method, path, body in calls} == {
         (path, 404) for _, path, _ in calls
     }
-    assert stranger.post("/api/vps", {"name": "x", "plan_id": plan(vendor)["id"], "ssh_key_ids": [key_id]}).status == 400
+    assert (
+        stranger.post("/api/vps", {"name": "x", "plan_id": plan(vendor)["id"], "ssh_key_ids": [key_id]}).status == 400
+    )
     results = stranger.delete("/api/vps/batch", {"ids": [machine_id]}).json()["results"]
     assert results == [{"id": machine_id, "deleted": False, "error": "vps not found"}]
     assert state(vendor, machine_id) == "running"

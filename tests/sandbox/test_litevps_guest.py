@@ -24,18 +24,21 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[SandboxProcess]:
+    """One vendor process for all tests of this module."""
     with SandboxProcess.start("sandbox.litevps", CONFIG) as started:
         yield started
 
 
 @pytest.fixture
 def vendor(process: SandboxProcess) -> Driver:
+    """The vendor as after its start."""
     driver = Driver(process, TOKEN)
     driver.admin("POST", "/reset")
     return driver
 
 
 def order(vendor: Driver) -> dict[str, Any]:
+    """The smallest order."""
     return {"name": "web-01", "plan_id": vendor.get("/api/pricing").json()[0]["id"]}
 
 
@@ -48,6 +51,7 @@ def machine(vendor: Driver) -> str:
 
 
 def run(vendor: Driver, machine: str, command: str) -> Any:
+    """The outcome of a command."""
     answer = vendor.post(f"{machine}/exec", {"command": command})
     assert answer.status == 200, answer.raw
     return answer.json()

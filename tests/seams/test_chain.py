@@ -18,6 +18,7 @@ NONCE, OTHER = b"\x0a" * 32, b"\x0b" * 32
 
 EVIDENCE: dict[str, Callable[[Bed, Block], Awaitable[object]]] = {
     "final": lambda bed, at: bed.chain.final(),
+    "block": lambda bed, at: bed.chain.block(at.number),
     "authorization_logs": lambda bed, at: bed.chain.authorization_logs(BASE_USDC, bed.wallets, 0, at.number),
     "authorization_used": lambda bed, at: bed.chain.authorization_used(BASE_USDC, bed.wallets[0], NONCE, at),
     "token_balance": lambda bed, at: bed.chain.token_balance(BASE_USDC, bed.wallets[0], at),
@@ -153,6 +154,26 @@ async def test_a_final_block_that_changes_is_a_disagreement(bed: Bed) -> None:
     bed.reorg(5)
     with pytest.raises(ChainDisagreement, match="final block"):
         await bed.chain.final()
+
+
+async def test_a_block_is_that_of_its_height(bed: Bed) -> None:
+    """An older final block is answered with its own hash and time; one that nobody has is unknown."""
+    final = await bed.chain.final()
+    bed.mine(3)
+    assert await bed.chain.block(final.number) == final
+    older = await bed.chain.block(final.number - 1)
+    assert older.number == final.number - 1
+    assert older.time_s <= final.time_s
+    with pytest.raises(ChainUnavailable):
+        await bed.chain.block(final.number + 50)
+
+
+async def test_a_final_block_that_changed_is_no_answer(bed: Bed) -> None:
+    """A cursor must not rest on a block that was final with another hash."""
+    final = await bed.chain.final()
+    bed.reorg(5)
+    with pytest.raises(ChainDisagreement, match="final block"):
+        await bed.chain.block(final.number)
 
 
 async def test_a_block_that_nobody_has_is_unknown(bed: Bed) -> None:

@@ -40,7 +40,9 @@ def p4_one_collection(world: World, facts: Facts) -> Iterator[str]:
                 yield f"{name} is nobody's intent"
                 continue
             answered = any(at_ms <= later.at_ms for at_ms in intent.taken_at_ms)
-            ended = (closed.get(auth.nonce) or later.at_ms + 1) <= later.at_ms and used is not None
+            # After a restore the rows say when it was closed again.
+            closed_ms = later.at_ms if world.restored is not None else closed.get(auth.nonce) or later.at_ms + 1
+            ended = closed_ms <= later.at_ms and used is not None and used.block.number <= final.number
             done = not intent.order.with_key and (answered or ended)
             forgotten = facts.is_lost(earlier) and used is not None and used.block.number <= final.number
             if not (dead or done or forgotten):
@@ -137,6 +139,8 @@ def answers_stand(world: World, facts: Facts) -> Iterator[str]:
 def quiet(world: World, facts: Facts) -> Iterator[str]:
     """No task cries for a human without a reason that the script gave."""
     expected = {"payee_unknown", "price_changed", "price_unknown", "dispute"}
+    if world.plan.chain_trouble:
+        expected.add("chain_disagreement")
     if world.restored is not None:
         expected |= {"database_quarantined", "unknown_outflow", "float_missing"}
     for row in world.rows("SELECT kind, subject, detail FROM tasks"):

@@ -139,7 +139,7 @@ def test_many_at_once_are_charged_once_each(drop: DropClient) -> None:
 
 
 def test_sponsored_and_split(drop: DropClient) -> None:
-    """A vendor that sponsors fees and shares its price: the payer loses just the price, the partner gets its part."""
+    """A vendor that sponsors fees and shares its price: mppx's and pympp's payers lose just the price."""
     config = {
         "rpc_url": drop.chain.rpc_url,
         "fee_payer_key": drop.chain.dev_account(7)[1],
@@ -159,6 +159,12 @@ def test_sponsored_and_split(drop: DropClient) -> None:
         assert client.income() - income == SMALL_BASE - 2_340
         assert client.chain.balance_of(PARTNER) - partner == 2_340
         assert len(client.good("GET", "/v1/servers")["servers"]) == 1
+
+        other = client.as_account(3)
+        owned = client.chain.balance_of(other.address)
+        assert pympp(other, 3, "POST", "/v1/servers", SMALL)["status"] == 201
+        assert owned - client.chain.balance_of(other.address) == SMALL_BASE
+        assert client.chain.balance_of(PARTNER) - partner == 2 * 2_340
 
 
 def test_closed_catalogue_and_own_header(drop: DropClient) -> None:

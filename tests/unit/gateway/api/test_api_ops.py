@@ -3,15 +3,19 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.api import ops
 from gateway.api.deps import ApiSettings
 from gateway.api.lines import JsonLines, Value
+from gateway.api.metrics import loop_lines
 from gateway.core.commands import OpenTask
 from gateway.core.records import Task
+from gateway.jobs.loops import LoopState
 from gateway.store.core import StoreBroken
 from tests.unit.gateway.api.bed import Bed, opened
 
@@ -19,11 +23,29 @@ from tests.unit.gateway.api.bed import Bed, opened
 async def test_alive_and_ready_are_two_questions(bed: Bed) -> None:
     """A gateway that waits for its chain is alive and not ready, and says why."""
     assert (await bed.bare("GET", "/healthz")).json == {"alive": True}
-    assert (await bed.bare("GET", "/readyz")).json == {"ready": True}
+    assert (await bed.bare("GET", "/readyz")).json == {"ready": True, "limits": []}
     bed.reasons.append("chain 8453 was not read yet")
     got = await bed.bare("GET", "/readyz")
     assert (got.status, got.code, got.json["reasons"]) == (503, "not_ready", ["chain 8453 was not read yet"])
     assert (await bed.bare("GET", "/healthz")).status == 200
+
+
+async def test_a_freeze_is_a_limit_and_no_reason_to_look_elsewhere(bed: Bed) -> None:
+    """Balances and servers can be read while purchases are stopped, so a balancer must not take the process away."""
+    deps = replace(bed.server.api.deps, limits=lambda: ["frozen by the operator"])
+    told = await ops.readyz(deps, None)  # type: ignore[arg-type]
+    assert (told.status, told.body) == (200, {"ready": True, "limits": ["frozen by the operator"]})
+
+
+def test_metrics_tell_how_the_background_work_is() -> None:
+    """M11: a tracker that died shows as unhealthy, one that hangs by its age."""
+    states = [LoopState("track chain 8453", False, 61.25), LoopState("recover answers", True, 0.0)]
+    assert [line for line in loop_lines(states) if not line.startswith("#")] == [
+        'gateway_loop_healthy{loop="recover answers"} 1',
+        'gateway_loop_healthy{loop="track chain 8453"} 0',
+        'gateway_loop_last_success_age_seconds{loop="recover answers"} 0.000',
+        'gateway_loop_last_success_age_seconds{loop="track chain 8453"} 61.250',
+    ]
 
 
 async def test_metrics_count_requests_and_state(bed: Bed) -> None:

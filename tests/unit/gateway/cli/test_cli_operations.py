@@ -31,7 +31,6 @@ from tests.factories import (
     make_account,
     make_credit,
     make_float,
-    make_freeze,
     make_key,
     make_outcome,
     make_outflow,
@@ -309,13 +308,41 @@ async def test_a_freeze_that_would_stop_nothing_is_refused(bench: Bench, scope: 
     assert bench.store.view.freezes == {}
 
 
+QUARANTINE = c.SetFreeze("database", frozen=True, reason="an older copy", by="quarantine", at_ms=NOW_MS)
+
+
 async def test_a_quarantine_is_lifted_only_by_force(bench: Bench) -> None:
-    """What an older database does not know may already be signed."""
-    frozen = make_freeze(by="quarantine")
-    await bench.store.post(c.SetFreeze(frozen.scope, frozen=True, reason=frozen.reason, by=frozen.by, at_ms=NOW_MS))
-    assert (await bench.refused("freeze_lift", scope="all", reason="hurry")).code == "frozen"
-    await bench.ask("freeze_lift", scope="all", reason="checked by hand", force=True)
-    assert bench.store.view.freezes == {}
+    """What an older database does not know may already be signed; by force the signers' mark is told, once it is so."""
+    accepted: list[tuple[int, dict[str, Any]]] = []
+    view = bench.store.view
+    bench.services = replace(
+        bench.services, accept_database=lambda: accepted.append((view.journal_seq, dict(view.freezes)))
+    )
+    await bench.store.post(QUARANTINE)
+    assert (await bench.refused("freeze_lift", scope="database", reason="hurry")).code == "frozen"
+    assert accepted == []
+    answer = await bench.ask("freeze_lift", scope="database", reason="checked by hand", force=True)
+    assert answer == {"changed": True, "scope": "database"}
+    assert accepted == [(view.journal_seq, {})]
+
+
+async def test_a_quarantine_is_not_lifted_without_a_running_gateway(bench: Bench) -> None:
+    """Nobody else can tell the signers' mark: the next start would quarantine the database again."""
+    await bench.store.post(QUARANTINE)
+    problem = await bench.refused("freeze_lift", scope="database", reason="checked by hand", force=True)
+    assert problem.code == "frozen"
+    assert "running gateway" in problem.detail
+    assert "database" in bench.store.view.freezes
+
+
+async def test_lifting_an_ordinary_freeze_tells_the_mark_nothing(bench: Bench) -> None:
+    """By force or not: only the quarantine is about which database is the true one."""
+    accepted: list[str] = []
+    bench.services = replace(bench.services, accept_database=lambda: accepted.append("database"))
+    for force in (False, True):
+        await bench.ask("freeze_set", scope="all", reason="drill")
+        await bench.ask("freeze_lift", scope="all", reason="over", force=force)
+    assert accepted == []
 
 
 async def test_one_question_leads_from_anything_to_everything(bench: Bench) -> None:

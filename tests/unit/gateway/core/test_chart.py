@@ -16,7 +16,15 @@ def test_agents_and_wallets_may_never_owe_and_stand_on_opposite_sides() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [chart.HOUSE_CREDIT, chart.HOUSE_LOSS, chart.HOUSE_CAPITAL, chart.SUSPENSE, chart.fx("TOK")]
+    "code",
+    [
+        chart.HOUSE_CREDIT,
+        chart.HOUSE_LOSS,
+        chart.HOUSE_CAPITAL,
+        chart.SUSPENSE,
+        chart.suspense("0xab"),
+        chart.fx("TOK"),
+    ],
 )
 def test_the_houses_accounts_may_stand_on_either_side(code: str) -> None:
     """What the house bears has no floor."""

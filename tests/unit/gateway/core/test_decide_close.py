@@ -494,9 +494,7 @@ ANSWERED_ENDS: dict[str, list[Command]] = {
 
 @pytest.mark.parametrize("grouped", [True, False], ids=["one group", "one by one"])
 @pytest.mark.parametrize("name", UNANSWERED_ENDS)
-def test_what_ends_without_an_answer_lets_the_request_buy_again(
-    strict: StoreCore, name: str, *, grouped: bool
-) -> None:
+def test_what_ends_without_an_answer_lets_the_request_buy_again(strict: StoreCore, name: str, *, grouped: bool) -> None:
     """Nothing will ever be answered: an identical request must not be stuck with it for ever."""
     assert leaves_nothing(strict, AGAIN) == Attached("pay_0001")
     for group in [UNANSWERED_ENDS[name]] if grouped else [[command] for command in UNANSWERED_ENDS[name]]:

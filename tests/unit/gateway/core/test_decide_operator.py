@@ -218,7 +218,8 @@ def test_a_resource_that_cost_nothing_is_its_finders(core: StoreCore) -> None:
     query = "SELECT payment_id, body FROM journal WHERE kind = 'resource.created'"
     payment_id, body = core.db.execute(query).fetchone()
     assert payment_id is None
-    assert json.loads(body) == {"account_id": "acc_1", "vendor": VENDOR, "ref": "srv_0002", "kind": "server"}
+    place = {"account_id": "acc_1", "vendor": VENDOR, "ref": "srv_0002", "resource_kind": "server"}
+    assert json.loads(body) == {**place, "kind": "resource.created", "payment_id": None, "at_ms": NOW_MS}
     looked = core.db.execute("SELECT payment_id FROM journal WHERE kind = 'resource.changed'").fetchone()
     assert looked == (None,)
 

@@ -1,10 +1,13 @@
 """The generic vendor: rules by prefix, the ceiling as the check, nothing taken for granted."""
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.core.commands import AccountLimits
+from gateway.core.payment import Delivery, Fault
 from gateway.core.routes import Match, Ownership, Pricing, Represent, Window
-from gateway.ports import VendorTerms
+from gateway.http.port import UpstreamResponse
+from gateway.ports import Reading, VendorTerms
 from gateway.vendors.generic import DEFAULT_WINDOW, METHODS, GenericVendor, PathRule
 from gateway.vendors.overrides import MAX_WINDOW_S
 
@@ -131,6 +134,27 @@ def test_nothing_is_bought_by_name_and_nothing_is_exchanged() -> None:
     assert shop.item(match, b"", None) is None
     assert shop.surrogate_in(match, "/x?token=abc") is None
     assert shop.outgoing_target("/x?token=abc", None, None) == "/x?token=abc"
+
+
+@pytest.mark.parametrize(
+    ("status", "framing", "delivery", "fault"),
+    [
+        (200, {}, Delivery.DELIVERED, Fault.NONE),
+        (200, {"delimited": False}, Delivery.DELIVERED, Fault.NONE),
+        (302, {}, Delivery.DELIVERED, Fault.NONE),
+        (422, {}, Delivery.REFUSED, Fault.AGENT),
+        (404, {}, Delivery.REFUSED, Fault.VENDOR),
+        (500, {}, Delivery.UNKNOWN, Fault.NONE),
+    ],
+)
+def test_an_answer_is_read_as_a_strangers(
+    status: int, framing: dict[str, bool], delivery: Delivery, fault: Fault
+) -> None:
+    """By status and framing alone, on any route; the body stays the vendor's own."""
+    shop = vendor(*RULES)
+    answer = UpstreamResponse(status, CIMultiDictProxy(CIMultiDict()), b"\xff body", **framing)
+    for path in ("/x", "/v1/text", "/v1/images"):
+        assert shop.read(matched(shop, path), answer, str.upper) == Reading(delivery, fault, b"\xff body")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The shared reading of statuses: every status has a verdict, and only a whole 2xx delivers."""
+"""The shared readings of statuses: every status has a verdict, for a vendor that is known and for one that is not."""
 
 from collections.abc import AsyncIterator
 
@@ -7,7 +7,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.core.payment import Delivery, Fault
 from gateway.http.port import UpstreamResponse
-from gateway.vendors.judge import AGENT_FAULTS, UNKNOWN, judge
+from gateway.vendors.judge import AGENT_FAULTS, INPUT_FAULTS, UNKNOWN, judge, judge_stranger
 
 
 class More:
@@ -63,3 +63,45 @@ def test_anything_else_leaves_the_outcome_open(status: int) -> None:
 def test_a_refusal_that_broke_off_is_still_a_refusal() -> None:
     """The status line says it; the body only explains."""
     assert judge(answer(402, delimited=False)).delivery is Delivery.REFUSED
+
+
+# strangers
+
+
+@pytest.mark.parametrize("framing", [{}, {"delimited": False}], ids=["delimited", "until the connection ends"])
+@pytest.mark.parametrize("status", range(200, 400))
+def test_a_stranger_delivers_below_400(status: int, framing: dict[str, object]) -> None:
+    """That is what sellers of x402 collect for, redirects and bodies that end with the connection included."""
+    verdict = judge_stranger(answer(status, **framing))
+    assert (verdict.delivery, verdict.fault) == (Delivery.DELIVERED, Fault.NONE)
+
+
+@pytest.mark.parametrize("status", [200, 206, 302, 399])
+def test_a_stranger_delivers_nothing_that_goes_on(status: int) -> None:
+    """A body of which more is to come is not whole, whatever its status."""
+    assert judge_stranger(answer(status, rest=More())) == UNKNOWN
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_only_bad_input_is_the_agents_fault_at_a_stranger(status: int) -> None:
+    """These four speak of the request itself."""
+    verdict = judge_stranger(answer(status))
+    assert (verdict.delivery, verdict.fault) == (Delivery.REFUSED, Fault.AGENT)
+
+
+@pytest.mark.parametrize("status", sorted(set(range(400, 500)) - {400, 413, 415, 422}))
+def test_a_stranger_cannot_choose_who_pays_for_a_refusal(status: int) -> None:
+    """A seller that answers 404 or 409 to a paid request and collects has not been paid by the agent."""
+    verdict = judge_stranger(answer(status, delimited=False))
+    assert (verdict.delivery, verdict.fault) == (Delivery.REFUSED, Fault.VENDOR)
+
+
+@pytest.mark.parametrize("status", [-1, 0, 100, 199, 500, 502, 504, 599, 600, 999])
+def test_a_strangers_error_says_nothing(status: int) -> None:
+    """It may have been paid, and may still do what was asked."""
+    assert judge_stranger(answer(status)) == UNKNOWN
+
+
+def test_what_is_blamed_on_the_agent_at_a_stranger_is_blamed_on_it_everywhere() -> None:
+    """The reading of strangers is never the harder one on the agent."""
+    assert INPUT_FAULTS < AGENT_FAULTS
