@@ -24,7 +24,7 @@ endef
 
 .PHONY: setup lint typecheck test demo bench clean
 
-setup: .venv/.installed .venv-sandbox/.installed sandbox/node_modules/.installed
+setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed sandbox/node_modules/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(call require,$(PYTHON) -c 'import ensurepip',python3-venv,$(PYTHON) cannot make a virtual environment)
@@ -37,6 +37,12 @@ setup: .venv/.installed .venv-sandbox/.installed sandbox/node_modules/.installed
 	$(call require,$(PYTHON) -c 'import ensurepip',python3-venv,$(PYTHON) cannot make a virtual environment)
 	@[ -x .venv-sandbox/bin/python ] || $(PYTHON) -m venv .venv-sandbox
 	$(sandbox_pip) -r sandbox/requirements.txt
+	@touch $@
+
+# pympp's pins contradict those of the other reference SDKs, so it has a place of its own.
+.venv-pympp/.installed: sandbox/dropmpp/requirements-pympp.txt sandbox/dropmpp/constraints-pympp.txt
+	@[ -x .venv-pympp/bin/python ] || $(PYTHON) -m venv .venv-pympp
+	PIP_CONSTRAINT=$(CURDIR)/sandbox/dropmpp/constraints-pympp.txt .venv-pympp/bin/python -m pip install $(PIP_FLAGS) -r sandbox/dropmpp/requirements-pympp.txt
 	@touch $@
 
 # No package here needs an install script, so none gets to run.
@@ -55,12 +61,12 @@ typecheck: .venv/.installed
 test: setup
 	.venv/bin/python -m pytest $(ARGS)
 
-demo: setup
+demo: .venv/.installed .venv-sandbox/.installed sandbox/node_modules/.installed
 	.venv/bin/python -m sandbox.demo $(ARGS)
 
 bench: setup
 	.venv/bin/python -m tests.bench $(ARGS)
 
 clean:
-	rm -rf .venv .venv-sandbox sandbox/node_modules .build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-sandbox .venv-pympp sandbox/node_modules .build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -52,6 +52,9 @@ class Line:
     async def final(self) -> Block:
         return await self._ask(self._chain.final())
 
+    async def block(self, number: int) -> Block:
+        return await self._ask(self._chain.block(number))
+
     async def authorization_logs(
         self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
     ) -> tuple[Log, ...]:

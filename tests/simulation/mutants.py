@@ -223,6 +223,6 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], str] = {
     keeps_secrets_open: "p10_secrets",
     trusts_an_older_copy: "p12_quarantine",
     leaves_no_mark: "P12",
-    books_a_cursor_first: "wallet_agrees",
+    books_a_cursor_first: "quiet",
 }
 """Each mutant with the promise that must be seen broken."""

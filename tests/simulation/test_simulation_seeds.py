@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.plan import Plan
 from tests.simulation.run import run
 
-SEEDS = 120
+SEEDS = 80
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
