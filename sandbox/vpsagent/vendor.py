@@ -109,10 +109,7 @@ class Vendor:
         return rental
 
     def manual_step(self, rental: Rental) -> tuple[int | None, bool]:
-        """When a renewal's manual step will be done (None: when somebody says so), and whether it outlives the rental.
-
-        Hen a renewal's manual step will be done (None: when somebody says so), and whether it outlives the rental.
-        """
+        """When a renewal's manual step will be done (None: when somebody says so), and whether it outlives the rental."""
         now = self.clock.real_ms()
         if rental.track == "sandbox":
             return now, False

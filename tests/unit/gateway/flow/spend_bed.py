@@ -340,9 +340,7 @@ async def opened(directory: Path) -> AsyncIterator[Bed]:
             entropy=entropy,
         )
         vendors: dict[str, Vendor] = {name: shop(name) for name in ("shop", "other")}
-        recovery = Recovery(
-            store=store, spend=spend, presenter=presenter, vendors=vendors, heads=heads, clock=clock
-        )
+        recovery = Recovery(store=store, spend=spend, presenter=presenter, vendors=vendors, heads=heads, clock=clock)
         yield Bed(
             *(store, line, clock, watermark, guard, signer, sealer, heads),
             *(presenter, spend, recovery, vendors, keys),
