@@ -4,7 +4,7 @@ Must not know wallets' keys or balances.  Theory (P8): an offer is accepted only
 each allow it on their own; what a human could allow becomes a task, what nobody may allow is refused.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.codec import Address, checksum
 from contracts.tokens import Token
@@ -69,15 +69,7 @@ class Quoter:
             expected_base=expected_base,
             drift_base=drift_base,
         )
-        try:
-            offer = choose(challenge, terms)
-        except OfferRefused as refused:
-            raise self._offer_refusal(vendor, item, refused) from refused
-        payee = (vendor.name, offer.chain_id, bytes(offer.pay_to))
-        if offer.pay_to not in vendor.terms.payees and payee not in self._view.payees:
-            subject = f"{vendor.name}/{offer.chain_id}/{checksum(offer.pay_to)}"
-            detail = f"{checksum(offer.pay_to)} is approved on another chain, not on {offer.chain_id}"
-            raise self._refuse("payee_not_allowed", detail, "payee_unknown", subject)
+        offer = self._choose(challenge, terms, vendor, item)
         token = next(t for t in vendor.terms.tokens if t.key == (offer.chain_id, offer.asset))
         rate_ppm = vendor.terms.rate_ppm.get(token.asset_id, RATE_ONE_PPM)
         hold_base = to_usd(offer.amount_base, rate_ppm)
@@ -85,6 +77,24 @@ class Quoter:
             detail = f"it costs {format_amount(hold_base)}, the route's ceiling is {format_amount(route.ceiling_base)}"
             raise self._refuse("price_above_ceiling", detail, None, vendor.name)
         return Quote(offer, token, hold_base, item)
+
+    def _choose(self, challenge: Challenge, terms: AcceptableTerms, vendor: Vendor, item: PricedItem | None) -> Offer:
+        """Return the cheapest offer that the terms allow and whose payee is approved on the offer's own chain."""
+        elsewhere: Offer | None = None
+        while True:
+            try:
+                offer = choose(challenge, terms)
+            except OfferRefused as refused:
+                if elsewhere is None:
+                    raise self._offer_refusal(vendor, item, refused) from refused
+                subject = f"{vendor.name}/{elsewhere.chain_id}/{checksum(elsewhere.pay_to)}"
+                detail = f"{checksum(elsewhere.pay_to)} is approved on another chain, not on {elsewhere.chain_id}"
+                raise self._refuse("payee_not_allowed", detail, "payee_unknown", subject) from refused
+            approved = (vendor.name, offer.chain_id, bytes(offer.pay_to)) in self._view.payees
+            if approved or offer.pay_to in vendor.terms.payees:
+                return offer
+            elsewhere = elsewhere or offer
+            challenge = replace(challenge, offers=tuple(each for each in challenge.offers if each is not offer))
 
     def _expected(self, vendor: Vendor, item: PricedItem | None) -> tuple[int | None, int]:
         if item is None:

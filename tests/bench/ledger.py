@@ -60,6 +60,8 @@ def _note(section: Section, contest: Contest, accounts: str, target: float) -> N
     for other, wanted in ((SINGLE, target), (NAIVE, None), (FSYNC, None)):
         ratio = contest.ratio(GROUPED, other, "per s")
         section.ratios.append(Ratio(f"cycles/s, grouped / {other}, {accounts}", ratio, wanted, at_most=False))
+    cpu = contest.ratio(GROUPED, SINGLE, "CPU us each")
+    section.ratios.append(Ratio(f"CPU a cycle, {GROUPED} / {SINGLE}, {accounts}", cpu))
 
 
 def _grouped(runner: asyncio.Runner, store: SqliteStore, cycles: Cycles, count: int) -> Measure:

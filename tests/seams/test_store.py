@@ -53,11 +53,11 @@ class Bed:
     reopen: Callable[[], Awaitable[SqliteStore]]
 
 
-async def at_once() -> None:
+async def at_once(_what: str) -> None:
     """Do not wait."""
 
 
-async def other_tasks_first() -> None:
+async def other_tasks_first(_what: str) -> None:
     """Let other tasks run, as a thread would."""
     await asyncio.sleep(0)
 
@@ -143,7 +143,12 @@ async def test_order_is_kept(bed: Bed) -> None:
     """Commands are decided in the order in which they were posted, across groups as well."""
     steps: list[Command] = []
     for n in range(1, 40):
-        steps += [make_purchase(n), make_outcome(n), make_settled(n), c.MarkAnswered(f"pay_{n:04}", NOW_MS)]
+        steps += [
+            make_purchase(n),
+            make_outcome(n, answer=make_answer(n)),
+            make_settled(n),
+            c.MarkAnswered(f"pay_{n:04}", NOW_MS),
+        ]
     results = await asyncio.gather(*map(bed.store.post, steps))
     assert all(isinstance(r, Done) and r.changed for r in results)
     disk = bed.disk()

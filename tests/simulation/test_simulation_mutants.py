@@ -10,14 +10,14 @@ from tests.simulation.run import run
 from tests.simulation.story import STORY, Story
 from tests.simulation.world import World
 
-SEEDS = (1, 3, 6, 7, 8, 2, 11, 13)
+SEEDS = range(1, 41)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_broken_gateway_is_found(
     mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within a handful of runs, the promise that the mutant breaks is named."""
+    """Within a few runs, the promise that the mutant breaks is named."""
     mutant(monkeypatch)
     seen = set()
     for plan, make in [(STORY, Story), *((Plan.random(seed), World) for seed in SEEDS)]:

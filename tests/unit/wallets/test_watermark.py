@@ -99,6 +99,53 @@ def test_a_damaged_or_missing_mark_is_an_error(path: Path) -> None:
         Watermark.create(path)
 
 
+def test_it_starts_with_the_mark_that_it_is_given(path: Path) -> None:
+    """A mark that was lost beside purchases starts high, not at nothing; both are durable at once."""
+    given = Mark(2**63 - 1, bytes(32), 1_900)
+    Watermark.create(path, given).close()
+    assert reopened(path) == given
+    other = path.with_name("other")
+    Watermark.create(other).close()
+    assert reopened(other) == Mark()
+
+
+@pytest.mark.parametrize("moment", ["ftruncate", "pwrite", "fsync", "rename"])
+def test_p12_the_name_appears_only_with_the_mark(path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """P12: cut short before any step, creation leaves no mark that says nothing; the next start makes it whole."""
+    given = Mark(7, H1, 900)
+
+    def cut(*_: object, **__: object) -> None:
+        raise InterruptedError("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path if moment == "rename" else os, moment, cut)
+        with pytest.raises(InterruptedError):
+            Watermark.create(path, given)
+    assert not path.exists()
+    Watermark.create(path, given).close()
+    assert reopened(path) == given
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_what_lies_there_is_not_replaced(path: Path) -> None:
+    """A second creation is refused and leaves the first mark as it was."""
+    Watermark.create(path, Mark(7, H1, 900)).close()
+    with pytest.raises(WatermarkError, match="exists"):
+        Watermark.create(path, Mark(1, H2, 100))
+    assert reopened(path) == Mark(7, H1, 900)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_created_mark_is_held_by_its_process(path: Path) -> None:
+    """The lock is on the file, not on the name that it had while it was made."""
+    watermark = Watermark.create(path, Mark(7, H1, 900))
+    with pytest.raises(WatermarkError, match="another process"):
+        Watermark.open(path)
+    watermark.record(8, H2)
+    watermark.close()
+    assert reopened(path) == Mark(8, H2, 900)
+
+
 def test_one_process_holds_it(path: Path) -> None:
     """A second opener is refused until the first lets go; a closed mark writes nowhere."""
     watermark = Watermark.create(path)

@@ -7,6 +7,7 @@ when a test says so.
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,6 +135,21 @@ class Chunks:
     async def close(self) -> None:
         """Give up the rest."""
         self.closed = True
+
+
+class Hanging:
+    """An answering that waits for `gate`, counts what arrived by target, and sets `began` at the first."""
+
+    def __init__(self) -> None:
+        self.gate, self.began = asyncio.Event(), asyncio.Event()
+        self.arrived: Counter[str] = Counter()
+
+    async def __call__(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Wait, then answer."""
+        self.arrived[request.target] += 1
+        self.began.set()
+        await self.gate.wait()
+        return respond()
 
 
 def paid(request: UpstreamRequest) -> bool:

@@ -1,5 +1,7 @@
 """The tracker: what final blocks prove, page by page, whatever the outage, the crash or the configuration."""
 
+from dataclasses import replace
+
 import pytest
 from settle_rig import ADDRESS, FULL, PRICE, WALLET_HEX, Rig, unused_evidence
 
@@ -134,15 +136,22 @@ async def test_what_was_read_before_a_failure_is_not_read_again(rig: Rig, monkey
 
 
 async def test_nothing_expires_before_the_last_page_is_booked(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collection on a later page comes before the judgement by time, whatever the order of pages."""
+    """A collection on a later page comes before the judgement by time: the state is not even asked for."""
     monkeypatch.setattr(settle, "PAGE_BLOCKS", 10)
+    asked: list[str] = []
+
+    async def note(method: str) -> None:
+        asked.append(method)
+
     payment = await rig.promise()
     rig.chain.mine(30)
     await rig.collect()
     rig.clock.ms = payment.terms.valid_before_s * 1000 + 5000
     rig.chain.mine(30)
+    rig.chain._before_answer = note
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.SETTLED
+    assert "authorization_used" not in asked
 
 
 async def test_the_wider_search_is_paged_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +206,30 @@ async def test_a_collection_of_a_dead_payment_is_booked_as_an_outflow(rig: Rig) 
     verify_book(rig.db)
 
 
+async def test_a_dead_payments_nonce_used_with_other_terms_is_an_outflow(rig: Rig) -> None:
+    """Whatever was paid to whom, it left the wallet: the book takes the value from the chain."""
+    payment = await rig.promise()
+    await rig.store.post(c.RecordDead(payment.id, unused_evidence(1, 6), rig.clock.now_ms()))
+    rig.chain.settle(replace(authorization_of(BASE_USDC, payment), value_base=8))
+    rig.chain.mine(3)
+    await rig.tracker.poll()
+    assert rig.tasks() == ["evidence_mismatch"]
+    assert rig.posted("suspense") == 8
+    assert rig.booked == await rig.held()
+
+
+async def test_a_payment_that_was_decided_meanwhile_is_not_settled_twice(rig: Rig) -> None:
+    """A proof that comes to a book which has just decided otherwise is booked as an outflow, not dropped."""
+    payment = await rig.promise()
+    tx_hash = await rig.collect()
+    await rig.store.post(c.RecordDead(payment.id, unused_evidence(1, 6), rig.clock.now_ms()))
+    receipt = await rig.chain.receipt(tx_hash)
+    assert receipt is not None
+    await rig.tracker._booker.used(BASE_USDC, payment, receipt.logs[0])
+    assert rig.tasks() == ["evidence_mismatch"]
+    assert rig.booked == await rig.held()
+
+
 async def test_a_second_collection_of_one_payment_is_booked_as_an_outflow(rig: Rig) -> None:
     """A token that forgets its nonces takes twice: one fact closes the payment, the other one is an outflow (P13)."""
     await rig.promise()
@@ -233,9 +266,7 @@ async def test_an_unknown_collection_is_an_outflow(rig: Rig) -> None:
     """A signature that the book never saw: a leaked key, or what an older copy of the database forgot."""
     payment = await rig.promise()
     rig.chain.settle(authorization_of(BASE_USDC, payment))
-    unknown = authorization_of(BASE_USDC, payment)
-    stolen = type(unknown)(BASE_USDC, ADDRESS, Address(b"\x66" * 20), 40, 0, unknown.valid_before, b"\x66" * 32)
-    rig.chain.settle(stolen)
+    rig.chain.settle(replace(authorization_of(BASE_USDC, payment), value_base=40, nonce=b"\x66" * 32))
     rig.chain.mine(3)
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.SETTLED
@@ -273,9 +304,7 @@ async def test_a_collection_without_a_receipt_is_no_shortage(rig: Rig) -> None:
 async def test_a_collection_with_other_terms_stays_open_and_is_no_shortage(rig: Rig) -> None:
     """The nonce was used for something that we hold no terms for: a human looks, the hold and the book stay."""
     payment = await rig.promise()
-    mine = authorization_of(BASE_USDC, payment)
-    other = type(mine)(BASE_USDC, ADDRESS, Address(b"\x66" * 20), 8, 0, mine.valid_before, payment.terms.nonce)
-    rig.chain.settle(other)
+    rig.chain.settle(replace(authorization_of(BASE_USDC, payment), value_base=8))
     rig.chain.mine(3)
     for _ in range(3):
         await rig.poll()
