@@ -473,7 +473,7 @@ def test_one_task_stands_for_a_vendor_that_charges_for_refusals(core: StoreCore)
 AGAIN = make_purchase(2, fingerprint=make_purchase(1).payment.fingerprint)
 ANSWERED = replace(OK, answer=make_answer())
 REFUSAL = replace(BAD_INPUT, answer=make_answer(status=422))
-RESOLVED = [FAILED, SETTLED, ResolveDispute("pay_0001", Charge.CAPTURED, "operator", LATE_MS)]
+RESOLVED: list[Command] = [FAILED, SETTLED, ResolveDispute("pay_0001", Charge.CAPTURED, "operator", LATE_MS)]
 
 UNANSWERED_ENDS: dict[str, list[Command]] = {
     "voided": [DEAD],

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -221,7 +222,7 @@ def test_duplicate_keys_within_one_group(core: StoreCore) -> None:
 def test_after_a_day_an_unanswered_purchase_is_not_attached_to(core: StoreCore) -> None:
     """The same request a day later means a new purchase; a key that was used for the old one still stands for it."""
     placed(core, make_purchase(1, idempotency_key="k"))
-    again = {"fingerprint": make_payment(1).fingerprint, "created_at_ms": NOW_MS + ATTACH_FOR_MS}
+    again: dict[str, Any] = {"fingerprint": make_payment(1).fingerprint, "created_at_ms": NOW_MS + ATTACH_FOR_MS}
     assert leaves_nothing(core, make_purchase(2, **again)) == Attached("pay_0001")
     again["created_at_ms"] = NOW_MS + ATTACH_FOR_MS + 1
     assert leaves_nothing(core, make_purchase(2, idempotency_key="k", **again)) == Attached("pay_0001")
