@@ -6,6 +6,7 @@ value that came through is trusted from then on.
 """
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 from contracts.keccak import keccak256
@@ -78,6 +79,7 @@ def to_hex(data: bytes) -> str:
     return "0x" + data.hex()
 
 
+@lru_cache(maxsize=4_096)
 def checksum(address: Address) -> str:
     """Write an address with its EIP-55 checksum."""
     digits = address.hex()

@@ -17,9 +17,10 @@ from contracts.tokens import Token
 from gateway.chains.quorum import QuorumChain
 from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.chains.startup import verify_tokens
-from gateway.config import ChainConfig, Config
+from gateway.config import ChainConfig, Config, ConfigError
 from gateway.core.records import EVERYTHING
 from gateway.core.view import View
+from gateway.flow.stranded import stranded
 from gateway.graph import Gateway, Parts, assemble
 from gateway.http.client import HttpUpstream
 from gateway.ports import Block
@@ -65,6 +66,7 @@ async def open_gateway(
         unlocked = await asyncio.to_thread(_unlock, config, environ)
         store = await SqliteStore.open(config.store.path, config.book_rules(), fittings.store_core)
         stack.push_async_callback(store.close)
+        _require_all_followed(config, store.view)
         _require_keys(config, unlocked)
         watermark = await _watermark(config, store)
         stack.callback(watermark.close)
@@ -103,6 +105,12 @@ async def open_gateway(
 def _unlock(config: Config, environ: Mapping[str, str]) -> Unlocked:
     passphrase = read_passphrase(config.keystore.passphrase, environ)
     return Keystore(config.keystore.directory).unlock(passphrase)
+
+
+def _require_all_followed(config: Config, view: View) -> None:
+    reasons = stranded(view, {chain.chain_id for chain in config.chains.values()}, config.vendors)
+    if reasons:
+        raise ConfigError(tuple(reasons))
 
 
 def _require_keys(config: Config, unlocked: Unlocked) -> None:

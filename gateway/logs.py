@@ -4,6 +4,7 @@ Must not know what is logged.  Theory: secrets are a type whose text is redacted
 plain string; the format is chosen once, at start.
 """
 
+import json
 import logging
 import sys
 
@@ -11,11 +12,17 @@ import structlog
 
 from gateway.config import LogConfig, LogFormat
 
+_ENCODE = json.JSONEncoder(default=repr).encode
+
+
+def _serialize(event: object, **_: object) -> str:
+    return _ENCODE(event)
+
 
 def configure_logging(config: LogConfig) -> None:
     """Route every log line, ours and the libraries', to standard error in the configured form."""
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(serializer=_serialize)
         if config.format is LogFormat.JSON
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )

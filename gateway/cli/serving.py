@@ -13,7 +13,7 @@ import uvloop
 from gateway.chains.quorum import WrongChainError
 from gateway.chains.startup import TokenMismatch
 from gateway.cli.exits import CliError, Exit
-from gateway.config import Config
+from gateway.config import Config, ConfigError
 from gateway.operator.socket import SocketInUse
 from gateway.ports import ChainDisagreement, ChainUnavailable
 from gateway.serve import serve
@@ -24,7 +24,7 @@ from wallets.keyfile import KeystoreError
 from wallets.passphrase import PassphraseError
 from wallets.watermark import WatermarkError
 
-_CONFIG = (KeystoreError, PassphraseError, WatermarkError, WrongChainError, TokenMismatch)
+_CONFIG = (ConfigError, KeystoreError, PassphraseError, WatermarkError, WrongChainError, TokenMismatch)
 _UNREACHABLE = (StoreInUse, SocketInUse, ChainUnavailable, ChainDisagreement, OSError)
 _FAILED = (StoreBroken, BookBroken, sqlite3.Error)
 

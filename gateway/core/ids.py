@@ -6,14 +6,11 @@ bits, in Crockford's base 32, keep indexes append-like and make collisions a mat
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_BYTES = 10
-_LENGTH = 26
+_PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+_SHIFTS = tuple(range(120, -1, -10))
 
 
 def make_id(prefix: str, now_ms: int, randomness: bytes) -> str:
     """Return `prefix_` and 26 characters; ids of a later millisecond sort after those of an earlier one."""
     value = (now_ms << 80) | int.from_bytes(randomness[:RANDOM_BYTES], "big")
-    characters = [""] * _LENGTH
-    for place in range(_LENGTH - 1, -1, -1):
-        characters[place] = _ALPHABET[value & 31]
-        value >>= 5
-    return f"{prefix}_{''.join(characters)}"
+    return f"{prefix}_{''.join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])}"

@@ -42,14 +42,18 @@ def canonical(value: Mapping[str, object]) -> bytes:
     return _encode(value).encode("ascii")
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
 def _check(value: object) -> None:
-    if isinstance(value, str | int | bool) or value is None:
+    if type(value) in _PLAIN or isinstance(value, str | int):
         return
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise JournalError(f"a journal key is text, not {key!r}")
-            _check(item)
+            if type(item) not in _PLAIN:
+                _check(item)
         return
     if isinstance(value, list | tuple):
         for item in value:

@@ -20,6 +20,7 @@ from gateway.core.commands import (
     RecordResource,
     Refused,
     Remember,
+    Result,
     UpdateResource,
 )
 from gateway.core.money import format_amount
@@ -52,6 +53,7 @@ from wallets.watermark import Watermark
 PAYMENT_REQUIRED = 402
 SUCCESS_CLASS = 2
 BUFFER_BYTES = 1024 * 1024
+MARK_AFTER_S = 0.05
 SAFE_METHODS = frozenset({"GET", "HEAD"})  # their free answers are not kept under an Idempotency-Key
 
 log = structlog.get_logger()
@@ -79,7 +81,9 @@ class Spend:
         self._presenting: dict[str, asyncio.Task[Outcome | Attached | Refused]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._slots = Slots()
-        self._answered: set[str] = set()  # told, and on its way to the store
+        self._answered: set[str] = set()  # told, and not yet marked so in the store
+        self._marking: set[str] = set()  # of these, on their way there
+        self._mark_due = False
 
     async def run(self, call: Call) -> Reply:
         """Serve one call. Raises Problem; then nothing was charged unless the problem names a payment."""
@@ -284,7 +288,9 @@ class Spend:
 
     async def _hold(self, call: Call, promise: Promise) -> Payment | Attached | Refused:
         limits = call.vendor.terms.limits
-        result = await self._store.post(Purchase(promise.payment, promise.attempt, limits, self._clock.now_ms()))
+        purchase = Purchase(promise.payment, promise.attempt, limits, self._clock.now_ms())
+        # Marks go first in the queue: the store, too, must know that an equal purchase is answered.
+        *_, result = await self._post_all(*self._take_marks(), purchase)
         if not isinstance(result, Done):
             return result
         view = self._store.view
@@ -343,15 +349,40 @@ class Spend:
         return frozenset(self._presenting)
 
     def _told(self, payment_id: str) -> None:
-        """The agent has its answer: from this moment on the same request is a new purchase."""
+        """The agent has its answer: from this moment on the same request is a new purchase.
+
+        The mark rides with the next hold's commit, or goes alone after a moment: it is worth no fsync of its own.
+        """
         self._answered.add(payment_id)
-        self._later(self._mark(payment_id))
+        if not self._mark_due:
+            self._mark_due = True
+            self._later(self._mark_soon())
 
-    async def _mark(self, payment_id: str) -> None:
-        await self._post_quietly(MarkAnswered(payment_id, self._clock.now_ms()))
-        self._answered.discard(payment_id)
+    async def _mark_soon(self) -> None:
+        await self._clock.sleep(MARK_AFTER_S)
+        self._mark_due = False
+        await self._mark()
 
-    async def _post_quietly(self, command: MarkAnswered | UpdateResource) -> None:
+    def _take_marks(self) -> list[MarkAnswered]:
+        taken, now_ms = sorted(self._answered - self._marking), self._clock.now_ms()
+        self._marking.update(taken)
+        return [MarkAnswered(payment_id, now_ms) for payment_id in taken]
+
+    async def _mark(self) -> None:
+        await self._post_all(*self._take_marks())
+
+    async def _post_all(self, *commands: MarkAnswered | Purchase) -> list[Result]:
+        """Post in this order, wait once; what was marked is then known to the view."""
+        if len(commands) == 1:
+            results = [await self._store.post(commands[0])]
+        else:
+            results = await asyncio.gather(*(self._store.post(command) for command in commands))
+        marked = {command.payment_id for command in commands if isinstance(command, MarkAnswered)}
+        self._answered -= marked
+        self._marking -= marked
+        return results
+
+    async def _post_quietly(self, command: UpdateResource) -> None:
         result = await self._store.post(command)
         if not isinstance(result, Done):
             log.warning("command.refused", command=type(command).__name__)
@@ -363,6 +394,7 @@ class Spend:
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for what is being presented and recorded, at most that long; the rest is found again at the next start."""
+        await self._mark()
         pending = {*self._presenting.values(), *self._background}
         if pending:
             await asyncio.wait(pending, timeout=timeout_s)

@@ -70,10 +70,13 @@ class Scrubber:
         self._names = frozenset(names)
         # Also where a parameter is no parameter of this query: in a path, or in another URL that a value carries.
         anywhere = "|".join(re.escape(name) for name in sorted(self._names, key=len, reverse=True))
+        self._suspect = re.compile(anywhere, re.IGNORECASE)
         self._anywhere = re.compile(rf"((?:{anywhere})(?:=|%3d))[^&;#]*", re.IGNORECASE)
 
     def __call__(self, target: str) -> str:
         """Return the target with the value of every such parameter as ***, whatever the case or encoding of its name."""
+        if "%" not in target and self._suspect.search(target) is None:  # nearly every target, at a tenth of the cost
+            return target
         path, mark, query = target.partition("?")
         pieces = (self._piece(piece) for piece in re.split(r"([&;])", query))
         return self._anywhere.sub(rf"\1{SCRUBBED}", path + mark + "".join(pieces))

@@ -52,13 +52,7 @@ def load_object(raw: bytes) -> dict[str, Any]:
         raise WireError("not UTF-8") from error
     _refuse_depth(text)
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_int=_bounded_int,
-            parse_float=_finite_float,
-            parse_constant=_no_constant,
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise WireError(f"not JSON: {error.msg} at character {error.pos}") from error
     if not isinstance(value, dict):
@@ -68,7 +62,7 @@ def load_object(raw: bytes) -> dict[str, Any]:
 
 def compact_json(value: object) -> str:
     """`value` as one line of ASCII JSON without spaces, keys in their own order: the form in which parts are echoed."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def clean_text(value: object, limit: int) -> str:
@@ -119,3 +113,9 @@ def _finite_float(digits: str) -> float:
 
 def _no_constant(name: str) -> float:
     raise WireError(f"{name} is not JSON")
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_bounded_int, parse_float=_finite_float, parse_constant=_no_constant
+)
