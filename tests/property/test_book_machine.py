@@ -95,13 +95,14 @@ WANTED = st.builds(
 SAID = st.builds(
     Said,
     what=st.sampled_from(["outcome", "outcome", "settled", "settled", "dead", "deadline", "resolved", "answered"]),
-    delivery=st.sampled_from(Delivery),
+    delivery=st.sampled_from([Delivery.DELIVERED, *Delivery]),
     fault=st.sampled_from(Fault),
     charge=st.sampled_from(Charge),
     share=st.sampled_from([4, 4, 4, 0, 1, 3, 5]),
     number=st.integers(0, 99),
     flag=st.booleans(),
 )
+PASSING = Said("deadline", Delivery.NONE, Fault.NONE, Charge.HELD, 0, 0, flag=False)
 
 
 @dataclass
@@ -240,6 +241,7 @@ class BookMachine(RuleBasedStateMachine):
         self.model = Model()
         self.now_ms = NOW_MS
         self.looks = self.bought = 0
+        self.asked: dict[str, str] = {}
         self.pending: list[tuple[Command, Callable[[Result], None]]] = []
 
     def open(self) -> StoreCore:
@@ -362,6 +364,7 @@ class BookMachine(RuleBasedStateMachine):
             created_at_ms=self.now_ms,
             delivery_deadline_ms=self.now_ms + HOUR_MS,
         )
+        self.asked[payment.id] = payment.account_id
         command = c.Purchase(payment, make_attempt(self.bought, value_base=what.value), LIMITS, self.now_ms)
         self.send(command, self.checked_purchase(payment), more=more)
         return payment.id
@@ -441,10 +444,9 @@ class BookMachine(RuleBasedStateMachine):
     def say_outcome(self, payment_id: str, said: Said, at_ms: int) -> tuple[Command, Follow]:
         """The vendor answers, once or again, for better or worse, perhaps with what another account owns."""
         answer = make_answer(payment_id=payment_id) if said.flag else None
-        owner = self.model.payments.get(payment_id)
-        resource = None
-        if said.flag and said.delivery is Delivery.DELIVERED and owner is not None:
-            resource = make_resource(said.number % 12, payment_id=payment_id, account_id=owner.account)
+        account, resource = self.asked.get(payment_id), None
+        if said.number % 4 and said.delivery is Delivery.DELIVERED and account is not None:
+            resource = make_resource(said.number % 3, payment_id=payment_id, account_id=account)
 
         def follow(paid: Paid, result: Result) -> None:
             assert isinstance(result, Done)
@@ -591,7 +593,7 @@ class BookMachine(RuleBasedStateMachine):
         ]
         for command in commands:
             self.send(command, lambda _: None, more=True)
-        self.find_resource(n % 12, ACCOUNTS[amount % 2])
+        self.find_resource(n % 3, ACCOUNTS[amount % 2])
         if not more:
             self.flush()
 
@@ -607,11 +609,15 @@ class BookMachine(RuleBasedStateMachine):
 
     # time and restarts
 
-    @rule(step_ms=st.sampled_from([1, 1_000, HOUR_MS // 2, HOUR_MS, DAY_MS]), restart=st.booleans())
-    def time(self, step_ms: int, *, restart: bool) -> None:
-        """Time passes, and perhaps the process starts again from the disk, where nothing may be different."""
+    @rule(step_ms=st.sampled_from([1, 1_000, HOUR_MS // 2, HOUR_MS, DAY_MS]), restart=st.booleans(), look=st.booleans())
+    def time(self, step_ms: int, *, restart: bool, look: bool) -> None:
+        """Time passes, perhaps past deadlines, and perhaps the process starts again, where nothing may be different."""
         self.flush()
         self.now_ms += step_ms
+        held = [name for name, paid in self.model.payments.items() if paid.charge is Charge.HELD]
+        for payment_id in held if look else ():
+            self.say(payment_id, PASSING, more=True)
+        self.flush()
         if restart:
             before = book_state(self.core.book)
             self.core.close()
@@ -691,13 +697,17 @@ class BookMachine(RuleBasedStateMachine):
             agent = self.core.book.ledger.find(chart.agent(account), USD)
             assert agent is None or Balance(agent.available_base, agent.reserved_base) == expected
             assert self.view.balances.get(account, expected) == expected
-        stored = {
-            row[0]: row[1:]
-            for row in self.core.db.execute("SELECT id, charge, captured_base, disputed, answered FROM payments")
-        }
+        query = "SELECT id, delivery, charge, captured_base, disputed, answered, delivery_deadline_ms FROM payments"
+        stored = {row[0]: row[1:] for row in self.core.db.execute(query)}
         assert stored == {
-            name: (p.charge.value, p.paid, int(p.disputed), int(p.answered)) for name, p in self.model.payments.items()
+            name: (p.delivery.value, p.charge.value, p.paid, int(p.disputed), int(p.answered), p.deadline_ms)
+            for name, p in self.model.payments.items()
         }
+        exposure: Counter[tuple[str, bytes, str]] = Counter()
+        for paid in self.model.payments.values():
+            if paid.charge is Charge.HELD:
+                exposure[paid.account, paid.wallet, ASSET] += paid.hold
+        assert {place: held for place, held in self.core.book.exposure_base.items() if held} == exposure
         for budget_id, use in self.core.book.budget_uses.items():
             assert use.used_base == self.model.used[budget_id]
 
