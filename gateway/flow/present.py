@@ -260,4 +260,7 @@ def refusal_of(payment: Payment) -> Problem:
         return Problem("vendor_refused_payment", detail, extra=extra)
     if payment.closed_at_ms is not None:
         return Problem("idempotency_spent", f"the purchase ended as {payment.axes.charge.value}", extra=extra)
+    if payment.axes.delivery is Delivery.DELIVERED:
+        detail = f"{payment.vendor} delivered more than can be kept; the call is charged"
+        return Problem("paid_answer_oversized", detail, extra=extra)
     return Problem("outcome_unknown", f"the money stays on hold until {payment.vendor}'s answer is found", extra=extra)

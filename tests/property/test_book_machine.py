@@ -89,7 +89,7 @@ WANTED = st.builds(
     vendor=st.sampled_from(VENDORS),
     hold=AMOUNTS,
     value=AMOUNTS,
-    request=st.integers(1, 200),
+    request=st.integers(1, 30),
     idempotency=st.none() | st.integers(1, 40),
 )
 SAID = st.builds(

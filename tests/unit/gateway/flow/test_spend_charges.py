@@ -216,6 +216,18 @@ async def test_after_an_answer_too_large_to_keep_the_same_request_buys_again(bed
 
 
 @pytest.mark.usefixtures("small")
+async def test_an_answer_too_large_to_keep_is_called_so_each_time(bed: Bed) -> None:
+    """Its key stands for a delivery, not for an unknown outcome; once the charge is closed the key is spent."""
+    bed.line.answering = always(respond(200, b"", rest=Chunks(big(KEPT_BYTES + 1))))
+    for _ in range(2):
+        problem = await bed.refused("/priced/x", idempotency_key="k")
+        assert (problem.code, problem.extra["payment_id"]) == ("paid_answer_oversized", bed.open[0].id)
+    await bed.settle(bed.open[0])
+    assert (await bed.refused("/priced/x", idempotency_key="k")).code == "idempotency_spent"
+    assert len(bed.line.presented) == 1
+
+
+@pytest.mark.usefixtures("small")
 async def test_an_answer_without_end_is_unknown(bed: Bed) -> None:
     """Nobody reads for ever: what was not seen whole is not a delivery, and the line is given up."""
     rest = Chunks(big(READ_BYTES * 2))
