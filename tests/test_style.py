@@ -19,7 +19,14 @@ RINGS: dict[str, tuple[str, ...]] = {
     "gateway.rails": ("contracts", "gateway.core", "gateway.rails"),
     "gateway.chains": ("contracts", "gateway.core", "gateway.ports", "gateway.chains"),
     "gateway.store": ("contracts", "gateway.core", "gateway.ports", "gateway.store"),
-    "gateway.vendors": ("contracts", "wallets", "gateway.core", "gateway.ports", "gateway.http.port", "gateway.vendors"),
+    "gateway.vendors": (
+        "contracts",
+        "wallets",
+        "gateway.core",
+        "gateway.ports",
+        "gateway.http.port",
+        "gateway.vendors",
+    ),
     "gateway.flow": (
         "contracts",
         "wallets",

@@ -105,6 +105,7 @@ TYPES: dict[str, ProblemType] = {
     # what the vendor did
     "vendor_unreachable": ProblemType(502, "The vendor cannot be reached", "nothing was charged; ask again later"),
     "vendor_timeout": ProblemType(504, "The vendor did not answer in time", "nothing was charged; ask again later"),
+    "answer_withheld": ProblemType(502, "The vendor's answer is about another's thing", "nothing was charged"),
     "vendor_answer_oversized": ProblemType(502, "The vendor's answer is too large", "nothing was charged"),
     "paid_answer_oversized": ProblemType(
         502, "The paid answer is too large to keep", "it was delivered and is charged; ask for less at a time"

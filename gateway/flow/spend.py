@@ -218,6 +218,9 @@ class Spend:
         if reading.created is not None:
             resource = self._presenter.resource_of(call.vendor.name, call.account_id, "", reading.created, now_ms)
             await self._store.post(RecordResource(resource, now_ms))
+            owner = await self._store.resource(resource.vendor, resource.ref)
+            if owner is None or owner.account_id != call.account_id:
+                raise Problem("answer_withheld", f"{call.vendor.name} answered with a thing that is not yours")
         ref = call.match.ref
         if ref is not None and reading.state is not None:
             seen = UpdateResource(call.vendor.name, ref, reading.state, reading.expires_at_ms, now_ms)

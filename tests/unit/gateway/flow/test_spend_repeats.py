@@ -195,7 +195,7 @@ async def test_a_resource_that_cost_nothing_belongs_to_whoever_asked(bed: Bed) -
     assert (await bed.run("/servers/srv-1", "GET")).status == 200
     assert (await bed.refused("/servers/srv-1", "GET", account="acc_2")).code == "not_found"
     bed.line.first = always(respond(200, b'{"server": "srv-1"}'))
-    await bed.run("/make/x", "POST", b"{}", account="acc_2")
+    assert (await bed.refused("/make/x", "POST", account="acc_2")).code == "answer_withheld"
     assert await bed.store.resource("shop", "srv-1") == found
 
 
