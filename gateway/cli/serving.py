@@ -7,6 +7,7 @@ can never succeed (configuration, keys, another owner) ends with a code of its o
 import asyncio
 import os
 import sqlite3
+from collections.abc import Callable
 
 import uvloop
 
@@ -27,6 +28,8 @@ from wallets.watermark import WatermarkError
 _CONFIG = (ConfigError, KeystoreError, PassphraseError, WatermarkError, WrongChainError, TokenMismatch)
 _UNREACHABLE = (StoreInUse, SocketInUse, ChainUnavailable, ChainDisagreement, OSError)
 _FAILED = (StoreBroken, BookBroken, sqlite3.Error)
+
+Serve = Callable[[Config], int]
 
 
 def run(config: Config) -> int:

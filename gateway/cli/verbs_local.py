@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contracts.codec import checksum
 from gateway.cli.exits import CliError, Exit
@@ -26,8 +27,12 @@ from wallets.keyfile import KeystoreError, Kind
 from wallets.keystore import Keystore
 from wallets.passphrase import PassphraseError, SourceKind, parse_passphrase_source
 
+if TYPE_CHECKING:
+    from gateway.cli.serving import Serve
+
 AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 HEALTH_TIMEOUT_S = 3.0
+SERVING = "gateway.cli.serving"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
 TEMPLATE = """\
@@ -163,7 +168,8 @@ def _make_database(config: Config) -> list[str]:
 def _serve(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config)
     # By name and now: web3 and the server take longer to import than any other verb takes to run.
-    return int(importlib.import_module("gateway.cli.serving").run(config))
+    run: Serve = importlib.import_module(SERVING).run
+    return run(config)
 
 
 def _health(arguments: argparse.Namespace) -> Exit:
