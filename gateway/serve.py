@@ -9,6 +9,7 @@ import contextlib
 import json
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import structlog
@@ -27,9 +28,28 @@ from gateway.operator.services import Services, routes_of
 from gateway.operator.socket import operator_socket
 from wallets.sealing import Sealer
 
+LAST_ANSWERS_S = 1.0  # for answers that are being written when everything else has been waited for
 EXIT_BROKEN = 70  # EX_SOFTWARE: the supervisor should start us again
 
 log = structlog.get_logger()
+
+
+class Countdown:
+    """One span of time for everything that a stop waits for, however many things that are."""
+
+    def __init__(self, span_s: float) -> None:
+        self._span_s = span_s
+        self._ends_at: float | None = None
+
+    def start(self) -> None:
+        """Begin to count; later calls change nothing."""
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + self._span_s
+
+    def left_s(self) -> float:
+        """Return what is left of it, at least a moment."""
+        self.start()
+        return max(0.05, (self._ends_at or 0.0) - time.monotonic())
 
 
 async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings = USUAL) -> int:
@@ -45,6 +65,7 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
         broken.set()
         stop.set()
 
+    countdown = Countdown(config.server.shutdown_timeout_s)
     async with open_gateway(config, environ, fittings) as gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -53,22 +74,25 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
         try:
             async with (
                 operator_socket(_services(gateway), config.server.operator_socket),
-                _door(gateway, loops, on_broken),
+                _door(gateway, loops, on_broken, countdown),
             ):
                 await stop.wait()
+                countdown.start()
         finally:
-            await gateway.spend.drain(config.server.shutdown_timeout_s)
-            await gateway.recovery.drain(config.server.shutdown_timeout_s)
-            await loops.stop(config.server.shutdown_timeout_s)
+            await gateway.spend.drain(countdown.left_s())
+            await gateway.recovery.drain(countdown.left_s())
+            await loops.stop(countdown.left_s())
     log.info("gateway.stopped", broken=broken.is_set())
     return EXIT_BROKEN if broken.is_set() else 0
 
 
 @contextlib.asynccontextmanager
-async def _door(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> AsyncIterator[None]:
+async def _door(
+    gateway: Gateway, loops: Loops, on_broken: Callable[[], None], countdown: "Countdown"
+) -> AsyncIterator[None]:
     server = gateway.config.server
     api = build_api(_deps(gateway, loops, on_broken))
-    runner = web.ServerRunner(api, shutdown_timeout=server.shutdown_timeout_s)
+    runner = web.ServerRunner(api, shutdown_timeout=LAST_ANSWERS_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, server.host, server.port).start()
@@ -79,7 +103,7 @@ async def _door(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -
         yield
     finally:
         api.refuse_new()
-        await api.drain(server.shutdown_timeout_s)
+        await api.drain(countdown.left_s())
         await runner.cleanup()
 
 

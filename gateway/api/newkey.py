@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from gateway.api.schemas import AMOUNT, INTEGER, TEXT, maybe, optional, record, several
+from gateway.api.schemas import AMOUNT_IN, INTEGER, TEXT, maybe, optional, record, several
 from gateway.core.apikeys import PROXY, ScopeError, check_scopes
 from gateway.core.money import AmountError, parse_amount
 from gateway.core.problems import Problem
@@ -22,7 +22,9 @@ MIN_WINDOW_S, MAX_WINDOW_S = 60, 366 * 86_400
 RouteNames = Mapping[str, frozenset[str]]
 """The vendors and their routes: a budget for what does not exist would limit nothing."""
 
-BUDGET_BODY = optional(record(limit=AMOUNT, window_s=INTEGER, vendor=maybe(TEXT), route=maybe(TEXT)), "vendor", "route")
+BUDGET_BODY = optional(
+    record(limit=AMOUNT_IN, window_s=INTEGER, vendor=maybe(TEXT), route=maybe(TEXT)), "vendor", "route"
+)
 BODY = optional(record(name=TEXT, scopes=several(TEXT), budgets=several(BUDGET_BODY)), "budgets")
 
 

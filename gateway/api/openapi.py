@@ -10,7 +10,7 @@ from typing import Any
 from gateway.api.catalogue import route_path
 from gateway.api.endpoint import Endpoint
 from gateway.api.proxy import PREFIX
-from gateway.api.schemas import AMOUNT, INTEGER, PROBLEM, TEXT, choice
+from gateway.api.schemas import AMOUNT_IN, INTEGER, PROBLEM, TEXT, choice
 from gateway.core.money import format_amount
 from gateway.core.problems import TYPES
 from gateway.core.routes import Pricing, Route
@@ -27,7 +27,12 @@ _IDEMPOTENCY_KEY: dict[str, Any] = {
     "description": "the same key and request again get the same answer",
 }
 _PROXY_HEADERS = [
-    {"name": "X-Max-Charge", "in": "header", "schema": AMOUNT, "description": "USD; a dearer call is refused unpaid"},
+    {
+        "name": "X-Max-Charge",
+        "in": "header",
+        "schema": AMOUNT_IN,
+        "description": "USD; a dearer call is refused unpaid",
+    },
     {
         "name": "Prefer",
         "in": "header",

@@ -16,6 +16,11 @@ AMOUNT: Schema = {
     "pattern": r"^-?(0|[1-9][0-9]{0,9})\.[0-9]{6}$",
     "description": "a decimal, six digits",
 }
+AMOUNT_IN: Schema = {
+    "type": "string",
+    "pattern": r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?$",
+    "description": "a decimal, at most six digits after the point",
+}
 TIME: Schema = {"type": "string", "format": "date-time"}
 HASH: Schema = {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}
 ADDRESS: Schema = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}

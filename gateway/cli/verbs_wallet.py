@@ -6,6 +6,7 @@ which every user of the machine can read; a running server loads its keys once, 
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from wallets.secret import Secret
 from wallets.v3 import V3Error, export_v3, import_v3
 
 AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
+RAW_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 MAX_KEY_FILE_BYTES = 16 * 1024
 SOURCE_HELP = "where the v3 file's passphrase is: env:NAME, file:/path or credential:name"
 
@@ -149,6 +151,8 @@ def _source(text: str | None) -> Secret[str]:
 
 
 def _read(source: str) -> Secret[bytes]:
+    if RAW_KEY.fullmatch(source):  # a key where a file was asked for: others may have seen it, nobody gets it repeated
+        raise CliError(Exit.USAGE, "this is a key, not a file: others can read arguments, so take another key")
     try:
         if source == "-":
             raw = Secret(sys.stdin.buffer.read(MAX_KEY_FILE_BYTES + 1))

@@ -114,6 +114,9 @@ TYPES: dict[str, ProblemType] = {
     "vendor_refused_payment": ProblemType(
         502, "The vendor refused the payment", "the hold goes back when the authorization is dead; see the payment"
     ),
+    "dispute_held": ProblemType(
+        502, "Collected without delivery", "the hold stays until the operator has decided; see the payment"
+    ),
     "outcome_unknown": ProblemType(
         504, "The vendor's answer is not known", "ask again with the same request: it attaches to this payment"
     ),

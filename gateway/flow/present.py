@@ -252,6 +252,9 @@ def refusal_of(payment: Payment) -> Problem:
         "collectable_until": utc_text(payment.terms.valid_before_s * 1000),
         "vendor_status": payment.vendor_status,
     }
+    if payment.disputed and payment.closed_at_ms is None:
+        detail = f"{payment.vendor} collected and did not deliver; the operator decides whether the hold goes back"
+        return Problem("dispute_held", detail, extra=extra)
     if payment.axes.delivery is Delivery.REFUSED and payment.closed_at_ms is None:
         detail = (
             f"{payment.vendor} refused a payment that it may still collect; the hold goes back once the chain proves "

@@ -107,8 +107,9 @@ class Promiser:
         try:
             signature = self._signers[wallet].sign_authorization(authorization)
         except SigningRefused as refused:
-            code = "frozen" if refused.code.value == "frozen" else "signing_refused"
-            raise Problem(code, refused.message) from refused
+            if refused.code.value == "frozen":
+                raise Problem("frozen", "the operator has frozen purchases") from refused
+            raise Problem("signing_refused", refused.message) from refused
         header = encode_payment(challenge, offer, authorization, signature, payment_identifier=payment_id)
         terms = AuthorizationTerms(
             chain_id=token.chain_id,

@@ -59,7 +59,7 @@ class Quoter:
             detail = f"{vendor.name}/{route.name} is free by its document, yet asked for a payment"
             raise self._refuse("unexpected_challenge", detail, "unexpected_challenge", f"{vendor.name}/{route.name}")
         item = vendor.item(call.match, call.body, resource)
-        expected_base, drift_base = self._expected(vendor, item)
+        expected_base, drift_base = self._expected(vendor, item, challenge)
         approved = {pay_to for name, _, pay_to in self._view.payees if name == vendor.name}
         terms = AcceptableTerms(
             assets=frozenset(token.key for token in vendor.terms.tokens),
@@ -96,12 +96,16 @@ class Quoter:
             elsewhere = elsewhere or offer
             challenge = replace(challenge, offers=tuple(each for each in challenge.offers if each is not offer))
 
-    def _expected(self, vendor: Vendor, item: PricedItem | None) -> tuple[int | None, int]:
+    def _expected(self, vendor: Vendor, item: PricedItem | None, challenge: Challenge) -> tuple[int | None, int]:
         if item is None:
             return None, 0
         view = self._view.prices.get((vendor.name, item.item))
         if view is None or view.approved_base is None:
-            detail = f"no price of {item.item} at {vendor.name} was ever approved"
+            asked = min((offer.amount_base for offer in challenge.offers), default=0)
+            detail = (
+                f"no price of {item.item} at {vendor.name} was ever approved; "
+                f"{format_amount(asked)} was asked for {item.quantity}"
+            )
             raise self._refuse("price_unknown", detail, "price_unknown", f"{vendor.name}/{item.item}")
         approved = view.approved_base * item.quantity
         drift = approved * vendor.terms.max_drift_ppm // RATE_ONE_PPM

@@ -93,6 +93,9 @@ def _vendor(settings: Settings, vendor: VendorConfig) -> Iterator[Finding]:
     yield from _payees(settings, vendor)
     if settings.server.public_url == vendor.base_url:
         yield (*place, "base_url"), "is our own public_url", "write the vendor's own address"
+    here = {settings.server.host, "127.0.0.1", "localhost", "[::1]", "::1"}
+    if settings.server.port and vendor.base_url.port == settings.server.port and vendor.base_url.host in here:
+        yield (*place, "base_url"), "is our own host and port", "write the vendor's own address"
     wallet = settings.wallets.get(vendor.wallet)
     if wallet is None:
         known = ", ".join(settings.wallets) or "none"

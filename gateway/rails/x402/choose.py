@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.money import format_amount
 from gateway.rails.problems import OfferRefused, Problem
 
 if TYPE_CHECKING:
@@ -108,7 +109,10 @@ def _quote(offer: Offer, terms: AcceptableTerms) -> OfferRefused | None:
         return None
     above = offer.amount_base > terms.expected_base
     code = Problem.PRICE_ABOVE_QUOTE if above else Problem.PRICE_BELOW_QUOTE
-    message = f"{offer.amount_base} is {'above' if above else 'below'} our quote of {terms.expected_base}"
+    message = (
+        f"{format_amount(offer.amount_base)} is {'above' if above else 'below'} our quote of "
+        f"{format_amount(terms.expected_base)}"
+    )
     return OfferRefused(code, message, _amount_field(offer), offer)
 
 
