@@ -17,13 +17,15 @@ from gateway.operator.socket import operator_socket
 from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemClock, SystemEntropy
 
+ROOT = Path(__file__).parents[2]
+
 
 class Shell:
     """Runs `python -m gateway` in a folder, with nothing of this process's own settings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        self.environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 
     async def run(self, *words: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run one command to its end."""

@@ -21,7 +21,7 @@ from tests.fakes.clock import SeededEntropy, SkewedClock, VirtualClock
 from tests.fakes.store import copy_of, memory_database
 from tests.fakes.vendor import BLOCK_S, Shown, Till
 from tests.simulation.agents import Agent
-from tests.simulation.operator import Operator
+from tests.simulation.desk import Operator
 from tests.simulation.plan import Plan, load_config
 from tests.simulation.process import OWNER, Died, Process, task_factory
 from tests.simulation.script import FixedScript, RandomScript
