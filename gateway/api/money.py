@@ -12,12 +12,12 @@ from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.schemas import AMOUNT, INTEGER, TEXT, TIME, choice, maybe, page, record
-from gateway.api.views import time_of
 from gateway.core.apikeys import READ
 from gateway.core.chart import agent
 from gateway.core.ledger import Phase
 from gateway.core.money import USD, format_amount
 from gateway.core.problems import Problem
+from gateway.core.times import utc_text
 from gateway.store import queries
 
 KINDS = ("credit", "hold", "capture", "void", "refund", "debit")
@@ -68,7 +68,7 @@ def entry_view(row: Mapping[str, Any], code: str) -> dict[str, Any]:
     """Return one ledger row as the account's owner reads it. `hold_id` is the entry that a capture or void closes."""
     return {
         "id": str(row["id"]),
-        "at": time_of(row["at_ms"]),
+        "at": utc_text(row["at_ms"]),
         "kind": _kind(row, code),
         "amount": format_amount(row["amount_base"]),
         "payment_id": row["payment_id"],

@@ -13,13 +13,14 @@ from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.money import ENTRY, entry_view
 from gateway.api.schemas import AMOUNT, ANY, HASH, INTEGER, TEXT, TIME, choice, maybe, page, record, several
-from gateway.api.views import PAYMENT, RESOURCE, hex_or_none, payment_view, resource_view, time_of
+from gateway.api.views import PAYMENT, RESOURCE, hex_or_none, payment_view, resource_view
 from gateway.core.apikeys import READ
 from gateway.core.chart import agent
 from gateway.core.money import format_amount
 from gateway.core.payment import Transfer
 from gateway.core.problems import Problem
 from gateway.core.records import Payment
+from gateway.core.times import utc_text
 from gateway.store import columns, queries
 
 AFTER_EVERY_ID = "~"
@@ -100,7 +101,7 @@ async def _evidence(deps: ApiDeps, found: Payment) -> dict[str, Any] | None:
         "chain_id": row["chain_id"],
         "block_number": row["block_number"],
         "block_hash": hex_or_none(row["block_hash"]),
-        "block_time": time_of(row["block_time_s"] * 1000),
+        "block_time": utc_text(row["block_time_s"] * 1000),
         "tx_hash": hex_or_none(row["tx_hash"]),
         "log_index": row["log_index"],
         "value": format_amount(row["value_base"]),
@@ -116,7 +117,7 @@ def _progress(deps: ApiDeps, found: Payment) -> dict[str, Any] | None:
     final = deps.heads.final(found.terms.chain_id)
     return {
         "head": head.number,
-        "head_time": time_of(head.time_s * 1000),
+        "head_time": utc_text(head.time_s * 1000),
         "final": None if final is None else final.number,
     }
 
@@ -127,8 +128,8 @@ async def _attempts(deps: ApiDeps, found: Payment) -> list[dict[str, Any]]:
         {
             "seq": row["seq"],
             "value": format_amount(row["value_base"]),
-            "valid_before": time_of(row["valid_before_s"] * 1000),
-            "created_at": time_of(row["created_at_ms"]),
+            "valid_before": utc_text(row["valid_before_s"] * 1000),
+            "created_at": utc_text(row["created_at_ms"]),
         }
         for row in rows
     ]
@@ -152,7 +153,7 @@ async def _journal(deps: ApiDeps, found: Payment) -> list[dict[str, Any]]:
     return [
         {
             "seq": row["seq"],
-            "at": time_of(row["at_ms"]),
+            "at": utc_text(row["at_ms"]),
             "kind": row["kind"],
             "content": json.loads(row["body"]),
             "digest": hex_or_none(row["digest"]),

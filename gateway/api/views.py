@@ -81,14 +81,9 @@ BUDGET = record(
 KEY = record(id=TEXT, name=TEXT, scopes=several(TEXT), budgets=several(BUDGET), created_at=TIME, revoked_at=maybe(TIME))
 
 
-def time_of(at_ms: int) -> str:
-    """Return milliseconds since the epoch as RFC 3339 in UTC, with milliseconds."""
-    return utc_text(at_ms)
-
-
 def time_or_none(at_ms: int | None) -> str | None:
     """Return a time that may be missing."""
-    return None if at_ms is None else time_of(at_ms)
+    return None if at_ms is None else utc_text(at_ms)
 
 
 def hex_or_none(value: bytes | None) -> str | None:
@@ -102,7 +97,7 @@ def payment_view(payment: Payment) -> dict[str, Any]:
     resource = None if payment.resource_ref is None else {"vendor": payment.vendor, "ref": payment.resource_ref}
     return {
         "id": payment.id,
-        "created_at": time_of(payment.created_at_ms),
+        "created_at": utc_text(payment.created_at_ms),
         "closed_at": time_or_none(payment.closed_at_ms),
         "vendor": payment.vendor,
         "route": payment.route,
@@ -129,7 +124,7 @@ def payment_view(payment: Payment) -> dict[str, Any]:
             "nonce": hex_or_none(terms.nonce),
             "value": format_amount(terms.value_base),
             "settled": format_amount(payment.settled_base),
-            "valid_before": time_of(terms.valid_before_s * 1000),
+            "valid_before": utc_text(terms.valid_before_s * 1000),
             "signed_at_block": terms.signed_at_block,
         },
     }
@@ -143,7 +138,7 @@ def resource_view(resource: Resource) -> dict[str, Any]:
         "kind": resource.kind,
         "state": resource.state,
         "expires_at": time_or_none(resource.expires_at_ms),
-        "as_of": time_of(resource.as_of_ms),
+        "as_of": utc_text(resource.as_of_ms),
         "payment_id": resource.payment_id,
         "open_renewal": resource.open_renewal,
     }
@@ -172,6 +167,6 @@ def key_view(key: ApiKey, uses: Mapping[str, BudgetUse], now_ms: int) -> dict[st
         "name": key.name,
         "scopes": list(key.scopes),
         "budgets": budgets,
-        "created_at": time_of(key.created_at_ms),
+        "created_at": utc_text(key.created_at_ms),
         "revoked_at": time_or_none(key.revoked_at_ms),
     }
