@@ -62,7 +62,7 @@ test: setup
 	.venv/bin/python -m pytest $(ARGS)
 
 demo: .venv/.installed .venv-sandbox/.installed sandbox/node_modules/.installed
-	.venv/bin/python -m sandbox.demo $(ARGS)
+	.venv/bin/python -m sandbox.demo $(if $(VENDOR),--vendor $(VENDOR)) $(ARGS)
 
 bench: setup
 	.venv/bin/python -m tests.bench $(ARGS)

@@ -30,6 +30,8 @@ TRANSFER_VRS = selector(
 TRANSFER_BYTES = selector("transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,bytes)")
 CANCEL_VRS = selector("cancelAuthorization(address,bytes32,uint8,bytes32,bytes32)")
 CANCEL_BYTES = selector("cancelAuthorization(address,bytes32,bytes)")
+TRANSFER = selector("transfer(address,uint256)")
+TRANSFER_WITH_MEMO = selector("transferWithMemo(address,uint256,bytes32)")
 AUTHORIZATION_STATE = selector("authorizationState(address,bytes32)")
 BALANCE_OF = selector("balanceOf(address)")
 DOMAIN_SEPARATOR = selector("DOMAIN_SEPARATOR()")
@@ -80,6 +82,16 @@ def encode_transfer_vrs(auth: Authorization, signature: bytes) -> bytes:
 def encode_transfer_bytes(auth: Authorization, signature: bytes) -> bytes:
     """Encode transferWithAuthorization(…, bytes signature), as contract wallets need it."""
     return TRANSFER_BYTES + _transfer_words(auth) + _tail(signature, 6)
+
+
+def encode_transfer(to: Address, value_base: int) -> bytes:
+    """Encode transfer(to, value) of ERC-20 and TIP-20."""
+    return TRANSFER + _word(to) + _uint(value_base)
+
+
+def encode_transfer_with_memo(to: Address, value_base: int, memo: bytes) -> bytes:
+    """Encode transferWithMemo(to, value, memo) of TIP-20."""
+    return TRANSFER_WITH_MEMO + _word(to) + _uint(value_base) + require_bytes(memo, WORD_BYTES, "memo")
 
 
 def encode_cancel_vrs(cancel: Cancellation, signature: bytes) -> bytes:

@@ -7,6 +7,7 @@ encoder takes 100 times that). Cross-checked in tests against eth-account and th
 
 from dataclasses import dataclass
 
+from contracts.attribution import challenge_bytes
 from contracts.codec import ADDRESS_BYTES, WORD_BYTES, Address, ContractError, require_bytes, require_uint
 from contracts.keccak import keccak256
 from contracts.networks import CHAIN_ID_BITS
@@ -49,6 +50,7 @@ class Authorization:
     nonce: bytes
 
     def __post_init__(self) -> None:
+        _require_eip3009(self.token)
         require_bytes(self.authorizer, ADDRESS_BYTES, "authorization.authorizer")
         require_bytes(self.pay_to, ADDRESS_BYTES, "authorization.pay_to")
         require_uint(self.value_base, 256, "authorization.value_base")
@@ -96,6 +98,7 @@ class Cancellation:
     nonce: bytes
 
     def __post_init__(self) -> None:
+        _require_eip3009(self.token)
         require_bytes(self.authorizer, ADDRESS_BYTES, "cancellation.authorizer")
         require_bytes(self.nonce, WORD_BYTES, "cancellation.nonce")
 
@@ -103,6 +106,11 @@ class Cancellation:
     def digest(self) -> bytes:
         """The 32 bytes that the wallet signs."""
         return cancel_digest(self.token, self.authorizer, self.nonce)
+
+
+def _require_eip3009(token: Token) -> None:
+    if token.standard != "eip3009":
+        raise AuthorizationError("token: not one that takes EIP-3009 authorizations")
 
 
 def cancel_digest(token: Token, authorizer: Address, nonce: bytes) -> bytes:
@@ -132,3 +140,12 @@ def purchase_nonce(chain_id: int, token: Address, wallet: Address, purchase_id: 
         + require_bytes(wallet, ADDRESS_BYTES, "wallet")
         + keccak256(purchase_id)
     )
+
+
+def mpp_evm_nonce(challenge_id: str, realm: str) -> bytes:
+    """Return the nonce that MPP's evm charge prescribes for one challenge: keccak(utf8(id) ‖ utf8(realm)).
+
+    It is the challenge's and not the purchase's: another challenge for the same purchase makes another nonce, so only
+    one authorization may live at a time (DESIGN P4). Raises ContractError for an empty or over-long text.
+    """
+    return keccak256(challenge_bytes(challenge_id, "challenge_id") + challenge_bytes(realm, "realm"))

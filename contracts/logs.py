@@ -1,4 +1,4 @@
-"""Event logs: the strict reading of one log of a JSON-RPC node, and the three events that matter here.
+"""Event logs: the strict reading of one log of a JSON-RPC node, and the four events that matter here.
 
 Must not know endpoints or finality. Theory: a log is a claim by one node; it is read completely or refused, because a
 half-read log (pending, removed by a reorg, of another shape) could be taken for money.
@@ -22,6 +22,7 @@ from contracts.keccak import keccak256
 AUTHORIZATION_USED = keccak256(b"AuthorizationUsed(address,bytes32)")
 AUTHORIZATION_CANCELED = keccak256(b"AuthorizationCanceled(address,bytes32)")
 TRANSFER = keccak256(b"Transfer(address,address,uint256)")
+TRANSFER_WITH_MEMO = keccak256(b"TransferWithMemo(address,address,uint256,bytes32)")
 
 MAX_TOPICS = 4
 MAX_DATA_BYTES = 128 * 1024
@@ -70,6 +71,16 @@ class Transfer:
     sender: Address
     recipient: Address
     value_base: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferWithMemo:
+    """The TIP-20 token moved ``value_base`` from ``sender`` to ``recipient`` under ``memo``, beside its Transfer."""
+
+    sender: Address
+    recipient: Address
+    value_base: int
+    memo: bytes
 
 
 def parse_log(raw: object) -> Log:
@@ -143,4 +154,20 @@ def decode_transfer(log: Log) -> Transfer | None:
         sender=_address_in(log.topics[1]),
         recipient=_address_in(log.topics[2]),
         value_base=int.from_bytes(log.data, "big"),
+    )
+
+
+def decode_transfer_with_memo(log: Log) -> TransferWithMemo | None:
+    """Return the TIP-20 event, or None if the log is another event. Raises LogError when its shape is not the event's.
+
+    On Tempo a Transfer of the same money stands directly before it.
+    """
+    if not _is_event(log, TRANSFER_WITH_MEMO):
+        return None
+    _require_shape(log, 4, WORD_BYTES)
+    return TransferWithMemo(
+        sender=_address_in(log.topics[1]),
+        recipient=_address_in(log.topics[2]),
+        value_base=int.from_bytes(log.data, "big"),
+        memo=log.topics[3],
     )

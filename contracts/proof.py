@@ -36,6 +36,10 @@ class MismatchCode(StrEnum):
     OTHER_AUTHORIZATION = "other_authorization"
     NO_TRANSFER = "no_transfer"
     OTHER_TERMS = "other_terms"
+    NOT_MEMO_EVENT = "not_memo_event"
+    OTHER_CHARGE = "other_charge"
+    OTHER_TRANSFERS = "other_transfers"
+    FEE_ABOVE_MAX = "fee_above_max"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def prove_settlement_of(
     """
     if len({auth.key for auth in candidates}) != 1:
         raise ValueError("candidates: expected authorizations of one nonce")
-    problem = _check_receipt(used_log, receipt_logs, receipt_status) or _check_used(candidates[0], used_log)
+    problem = check_receipt(used_log, receipt_logs, receipt_status) or _check_used(candidates[0], used_log)
     if problem is not None:
         return problem
     transfer = _own_transfer(used_log, receipt_logs)
@@ -98,10 +102,11 @@ def prove_settlement_of(
     return Mismatch(MismatchCode.OTHER_TERMS, "the nonce was used with a payee or value that we hold no terms for")
 
 
-def _check_receipt(used_log: Log, receipt_logs: Sequence[Log], receipt_status: int) -> Mismatch | None:
+def check_receipt(found_log: Log, receipt_logs: Sequence[Log], receipt_status: int) -> Mismatch | None:
+    """Return what is wrong with a receipt as the surroundings of ``found_log``; None when it is whole and good."""
     if receipt_status != 1:
         return Mismatch(MismatchCode.REVERTED, "the transaction did not succeed")
-    place = (used_log.block_number, used_log.block_hash, used_log.tx_hash)
+    place = (found_log.block_number, found_log.block_hash, found_log.tx_hash)
     if any((log.block_number, log.block_hash, log.tx_hash) != place for log in receipt_logs):
         return Mismatch(
             MismatchCode.RECEIPT_INCONSISTENT, "the receipt's logs are not all of this block and transaction"
@@ -109,7 +114,7 @@ def _check_receipt(used_log: Log, receipt_logs: Sequence[Log], receipt_status: i
     indexes = [log.log_index for log in receipt_logs]
     if any(later - earlier != 1 for earlier, later in itertools.pairwise(indexes)):
         return Mismatch(MismatchCode.RECEIPT_INCONSISTENT, "the receipt's logs are incomplete or out of order")
-    if used_log not in receipt_logs:
+    if found_log not in receipt_logs:
         return Mismatch(MismatchCode.LOG_NOT_IN_RECEIPT, "the receipt does not hold the log")
     return None
 

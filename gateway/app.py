@@ -7,13 +7,14 @@ Must not decide anything about money.  Theory: one function opens everything in 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from contracts.codec import Address, checksum
 from contracts.tokens import Token
+from gateway.chains.broadcast import RpcBroadcaster
 from gateway.chains.quorum import QuorumChain
 from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.chains.startup import verify_tokens
@@ -28,10 +29,12 @@ from gateway.store import queries
 from gateway.store.core import StoreCore
 from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemClock, SystemEntropy
+from gateway.vendor_credentials import VendorSecrets, load
 from wallets.guard import Guard
 from wallets.keyfile import KeystoreError
 from wallets.keystore import Keystore, Unlocked
 from wallets.passphrase import read_passphrase
+from wallets.sealing import Sealer
 from wallets.signer import LocalSigner, Signer
 from wallets.watermark import Mark, Watermark
 
@@ -70,9 +73,11 @@ async def open_gateway(
         _require_keys(config, unlocked)
         watermark = await _watermark(config, store)
         stack.callback(watermark.close)
-        chains = {}
+        chains, broadcasters = {}, {}
         for chain in config.chains.values():
-            opened = _chain(chain, store.view)
+            endpoints = [RpcEndpoint(url.reveal(), Limits(attempt_s=chain.request_timeout_s)) for url in chain.rpc]
+            broadcasters[chain.chain_id] = RpcBroadcaster(endpoints, chain.chain_id)
+            opened = _chain(chain, endpoints, store.view)
             stack.push_async_callback(opened.close)
             await opened.start()
             await verify_tokens(opened, _tokens_on(config, chain.chain_id))
@@ -96,8 +101,13 @@ async def open_gateway(
             clock=clock,
             entropy=entropy,
             own_addresses=own,
+            business=clock,
+            vendor_secrets=_vendor_secrets(config, unlocked),
+            broadcasters=broadcasters,
         )
         gateway = assemble(config, fittings.refit(parts))
+        if gateway.accounts is not None:
+            stack.push_async_callback(gateway.accounts.close)
         await gateway.prepare()
         yield gateway
 
@@ -105,6 +115,20 @@ async def open_gateway(
 def _unlock(config: Config, environ: Mapping[str, str]) -> Unlocked:
     passphrase = read_passphrase(config.keystore.passphrase, environ)
     return Keystore(config.keystore.directory).unlock(passphrase)
+
+
+def _vendor_secrets(config: Config, unlocked: Unlocked) -> dict[str, VendorSecrets]:
+    """Open what is sealed for each vendor account; one without credentials cannot be served."""
+    sealer, found, missing = Sealer(unlocked.data_key), dict[str, VendorSecrets](), list[str]()
+    for name in config.account_vendors():
+        secrets = load(config.keystore.directory, name, sealer)
+        if secrets is None:
+            missing.append(f"vendors.{name} has no credentials: save them with `gateway vendor credentials {name}`")
+        else:
+            found[name] = secrets
+    if missing:
+        raise ConfigError(tuple(missing))
+    return found
 
 
 def _require_all_followed(config: Config, view: View) -> None:
@@ -115,6 +139,8 @@ def _require_all_followed(config: Config, view: View) -> None:
 
 def _require_keys(config: Config, unlocked: Unlocked) -> None:
     for vendor in config.vendors.values():
+        if vendor.wallet is None:
+            continue
         wallet = config.wallets[vendor.wallet]
         if wallet.address not in unlocked.keys:
             raise KeystoreError(
@@ -134,9 +160,7 @@ async def _watermark(config: Config, store: SqliteStore) -> Watermark:
     return Watermark.create(path, Mark(LOST_MARK, bytes(32), _now_s() + longest_s))
 
 
-def _chain(chain: ChainConfig, view: View) -> QuorumChain:
-    limits = Limits(attempt_s=chain.request_timeout_s)
-    endpoints = [RpcEndpoint(url.reveal(), limits) for url in chain.rpc]
+def _chain(chain: ChainConfig, endpoints: Sequence[RpcEndpoint], view: View) -> QuorumChain:
     cursor = view.cursors.get(chain.chain_id)
     return QuorumChain(
         endpoints,

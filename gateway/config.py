@@ -11,12 +11,16 @@ from pathlib import Path
 
 from contracts.codec import Address
 from contracts.tokens import Token, TokenKey
+from gateway.account_ports import AccountTerms
 from gateway.core.book import BookRules
+from gateway.core.tariff import Rule
+from gateway.flow.credentials import TempoFees
 from gateway.http.egress import EgressRule
 from gateway.ports import VendorTerms
 from gateway.settings.checks import Finding, findings
 from gateway.settings.lines import key_lines
 from gateway.settings.model import (
+    AccountConfig,
     ChainConfig,
     KeystoreConfig,
     LimitsConfig,
@@ -31,6 +35,7 @@ from gateway.settings.model import (
     VendorConfig,
     VendorKind,
     WalletConfig,
+    WhenUnfunded,
 )
 from gateway.settings.table import At, ConfigError, Source, Spoiled, expand, read_table
 from wallets.guard import Policy, WalletPolicy
@@ -56,6 +61,7 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 1024 * 1024
+ATTO_PER_GWEI = 10**9
 
 Checks = Callable[["Config"], Iterable[Finding]]
 """What modules that the configuration must not know can tell of it, such as a vendor of its routes."""
@@ -79,17 +85,72 @@ class Config(Settings):
     def vendor_terms(self, name: str) -> VendorTerms:
         """Return what the operator allows for one vendor (P8)."""
         vendor = self.vendors[name]
-        tokens = tuple(self.token(label) for label in vendor.tokens)
+        if vendor.wallet is None:
+            raise ValueError(f"{name} is paid from an account, it has no wallet")
         return VendorTerms(
             wallet=self.wallets[vendor.wallet].address,
-            tokens=tokens,
+            tokens=tuple(self.token(label) for label in vendor.tokens),
             payees=frozenset(vendor.payees),
             max_drift_ppm=vendor.max_drift_ppm,
             rate_ppm={self.token(label).asset_id: self.tokens[label].rate_ppm for label in vendor.tokens},
             terms_ttl_s=vendor.terms_ttl_s,
             delivery_deadline_s=vendor.delivery_deadline_s,
             limits=self.limits.account_limits,
+            rails=vendor.kind.rails,
+            realms=realms_of(vendor),
+            allow_push=vendor.allow_push,
+            legacy_proofs=vendor.legacy_proofs,
         )
+
+    def account_terms(self, name: str) -> AccountTerms:
+        """Return what the operator decides for one vendor account; the defaults where no table says otherwise."""
+        vendor, account = self.vendors[name], self._account(name)
+        rule = account.billing_rule
+        if rule is None and vendor.kind is not VendorKind.VRTX:
+            rule = Rule.STARTED_UNITS  # their documents state it; VRTX's does not
+        return AccountTerms(
+            period_s=account.period_s,
+            ceiling_base=vendor.ceiling_base,
+            rule=rule,
+            warn_periods=account.warn_periods,
+            suspend_first=account.when_unfunded is WhenUnfunded.SUSPEND,
+            grace_s=account.grace_s,
+            absent_after_s=account.absent_after_s,
+            low_balance_base=account.low_balance_base,
+            noise_base=account.noise_base,
+            drift_base=account.drift_base,
+        )
+
+    def tempo_fees(self) -> Mapping[int, TempoFees]:
+        """Return what a payment may cost and how long it is valid, by chain id, on chains where we send it ourselves."""
+        return {
+            chain.chain_id: TempoFees(
+                gas=chain.gas,
+                max_fee_per_gas=chain.max_fee_gwei * ATTO_PER_GWEI,
+                max_priority_fee_per_gas=chain.priority_fee_gwei * ATTO_PER_GWEI,
+                valid_for_s=chain.payment_valid_for_s,
+            )
+            for chain in self.chains.values()
+        }
+
+    def account_poll_s(self, name: str) -> float:
+        """Return how often what runs at a vendor account is looked after."""
+        return self._account(name).poll_s
+
+    def account_wait_s(self, name: str) -> float:
+        """Return how long a call may wait for its turn within the vendor's limits."""
+        return self._account(name).max_wait_s
+
+    def _account(self, name: str) -> AccountConfig:
+        return self.vendors[name].account or read_table(AccountConfig, {}, At(Source("", {}, Path())))
+
+    def paid_vendors(self) -> Mapping[str, VendorConfig]:
+        """Return the vendors that ask for their money with a 402."""
+        return {name: vendor for name, vendor in self.vendors.items() if not vendor.kind.by_account}
+
+    def account_vendors(self) -> Mapping[str, VendorConfig]:
+        """Return the vendors that know us by an account."""
+        return {name: vendor for name, vendor in self.vendors.items() if vendor.kind.by_account}
 
     def egress_rules(self) -> tuple[EgressRule, ...]:
         """Return one rule per vendor origin, for the outgoing client."""
@@ -121,7 +182,28 @@ class Config(Settings):
             max_value_base=max_value_base,
             payees=frozenset(payees),
             max_window_s=wallet.max_window_s,
+            realms=frozenset(
+                (chain_id, realm) for vendor in vendors.values() for chain_id, realm in self._realms(vendor)
+            ),
+            legacy_realms=frozenset(
+                (chain_id, realm)
+                for vendor in vendors.values()
+                if vendor.legacy_proofs
+                for chain_id, realm in self._realms(vendor)
+            ),
+            max_fee_base=wallet.max_fee_base,
         )
+
+    def _realms(self, vendor: VendorConfig) -> Iterable[tuple[int, str]]:
+        """Yield (chain, realm) of every proof of identity that the vendor may ask for: none of x402 alone (P8)."""
+        for label in vendor.tokens if "mpp" in vendor.kind.rails else ():
+            for realm in realms_of(vendor):
+                yield self.token(label).chain_id, realm
+
+
+def realms_of(vendor: VendorConfig) -> frozenset[str]:
+    """Return the realms that a vendor's MPP challenges may name: its own host, with and without its port, and aliases."""
+    return vendor.hosts | {realm.lower() for realm in vendor.realms}
 
 
 def load_config(path: Path, environ: Mapping[str, str], further: Checks | None = None) -> Config:

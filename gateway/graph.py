@@ -8,12 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.codec import Address
+from gateway.account_graph import AccountSide, assemble_accounts
 from gateway.config import Config
 from gateway.core.commands import ApprovePrice
+from gateway.core.vendor_tokens import VendorTokens
+from gateway.flow.answers import Answers
+from gateway.flow.finding import Finder
 from gateway.flow.floats import Watched
 from gateway.flow.heads import Heads
+from gateway.flow.house import House
 from gateway.flow.present import Presenter, Surrogates
 from gateway.flow.promise import Promiser
+from gateway.flow.prove import Prover
 from gateway.flow.quarantine import SCOPE, Quarantine
 from gateway.flow.quote import Quoter
 from gateway.flow.readiness import limits, unread_chains
@@ -22,8 +28,9 @@ from gateway.flow.settle import Sightings, Tracker
 from gateway.flow.spend import Spend
 from gateway.http.port import Upstream
 from gateway.jobs.loops import Loop, Loops
-from gateway.ports import Chain, Clock, Entropy, Store, Vendor
+from gateway.ports import Broadcaster, Chain, Clock, Entropy, Store, Vendor
 from gateway.vendor_config import make_vendor
+from gateway.vendor_credentials import VendorSecrets
 from gateway.vendors.surrogate import digest, make_surrogate
 from wallets.guard import Guard
 from wallets.sealing import Sealer, derive_key
@@ -50,6 +57,9 @@ class Parts:
     clock: Clock
     entropy: Entropy
     own_addresses: frozenset[Address]
+    business: Clock  # by which vendors bill: the wall clock, but where a test drives it
+    vendor_secrets: Mapping[str, VendorSecrets]
+    broadcasters: Mapping[int, Broadcaster]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +69,14 @@ class Gateway:
     config: Config
     parts: Parts
     vendors: Mapping[str, Vendor]
+    answers: Answers
     spend: Spend
     recovery: Recovery
     trackers: Sequence[Tracker]
     quarantine: Quarantine
     heads: Heads
     sightings: Sightings
+    accounts: AccountSide | None = None
 
     def refresh_guard(self) -> None:
         """Put the payees that were approved since into the signer's policy."""
@@ -76,7 +88,7 @@ class Gateway:
         await self.quarantine.judge()
         self.refresh_guard()
         view, now_ms = self.parts.store.view, self.parts.clock.now_ms()
-        for vendor in self.config.vendors.values():
+        for vendor in self.config.paid_vendors().values():
             for item, amount_base in vendor.prices.items():
                 known = view.prices.get((vendor.name, item))
                 if known is None or known.approved_base is None:
@@ -90,6 +102,8 @@ class Gateway:
             for tracker in self.trackers
         ]
         loops.append(Loop("recover answers", self.recovery.sweep, RECOVERY_PAUSE_S))
+        if self.accounts is not None:
+            loops += self.accounts.loops(self.config)
         loops.append(Loop("lift quarantine", self.quarantine.lift, QUARANTINE_PAUSE_S))
         loops.append(Loop("sync watermark", self._sync_watermark, WATERMARK_PAUSE_S))
         return Loops(loops, on_broken)
@@ -124,20 +138,25 @@ def assemble(config: Config, parts: Parts) -> Gateway:
     store, clock, entropy = parts.store, parts.clock, parts.entropy
     heads, sightings = Heads(), Sightings()
     sealer = Sealer(parts.data_key)
-    vendors = {name: make_vendor(vendor, config.vendor_terms(name)) for name, vendor in config.vendors.items()}
+    vendors = {name: make_vendor(vendor, config.vendor_terms(name)) for name, vendor in config.paid_vendors().items()}
     surrogate_key = derive_key(parts.data_key, "surrogate")
     surrogates = Surrogates(lambda vendor, real: make_surrogate(surrogate_key, vendor, real), digest)
-    presenter = Presenter(store, parts.upstream, sealer, surrogates, clock)
+    presenter = Presenter(store, parts.upstream, sealer, surrogates, clock, parts.broadcasters)
+    answers = Answers(store=store, sealer=sealer, watermark=parts.watermark, clock=clock)
+    prover = Prover(
+        store=store, upstream=parts.upstream, signers=parts.signers, watermark=parts.watermark, clock=clock
+    )
+    house = House(store=store, upstream=parts.upstream, prover=prover, clock=clock)
+    finder = Finder(store=store, house=house, presenter=presenter, sealer=sealer, clock=clock, entropy=entropy)
     spend = Spend(
         store=store,
         upstream=parts.upstream,
         quoter=Quoter(store.view, parts.own_addresses, clock, entropy),
-        promiser=Promiser(parts.signers, heads, sealer, clock, entropy),
+        promiser=Promiser(parts.signers, heads, sealer, clock, entropy, config.tempo_fees()),
         presenter=presenter,
-        watermark=parts.watermark,
-        sealer=sealer,
+        prover=prover,
+        answers=answers,
         clock=clock,
-        entropy=entropy,
     )
     trackers = [
         Tracker(
@@ -155,8 +174,17 @@ def assemble(config: Config, parts: Parts) -> Gateway:
         config=config,
         parts=parts,
         vendors=vendors,
+        answers=answers,
         spend=spend,
-        recovery=Recovery(store=store, spend=spend, presenter=presenter, vendors=vendors, heads=heads, clock=clock),
+        recovery=Recovery(
+            store=store,
+            answers=answers,
+            presenter=presenter,
+            vendors=vendors,
+            heads=heads,
+            clock=clock,
+            finder=finder,
+        ),
         trackers=trackers,
         quarantine=Quarantine(
             store=store,
@@ -168,6 +196,18 @@ def assemble(config: Config, parts: Parts) -> Gateway:
         ),
         heads=heads,
         sightings=sightings,
+        accounts=assemble_accounts(
+            config,
+            secrets=parts.vendor_secrets,
+            store=store,
+            upstream=parts.upstream,
+            answers=answers,
+            sealer=sealer,
+            tokens=VendorTokens(derive_key(parts.data_key, "vendor tokens")),
+            clock=clock,
+            business=parts.business,
+            entropy=entropy,
+        ),
     )
 
 

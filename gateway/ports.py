@@ -6,12 +6,14 @@ simulation drive the same flows with different parts.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from contracts.logs import Log
 from contracts.tokens import Token
 from gateway.core.commands import AccountLimits, Command, Result
+from gateway.core.meaning import Meaning
 from gateway.core.payment import Delivery, Fault
 from gateway.core.records import Answer, Attempt, Payment, Resource
 from gateway.core.routes import Match, Route
@@ -80,6 +82,14 @@ class Store(Protocol):
 
     async def resource(self, vendor: str, ref: str) -> Resource | None:
         """Return a vendor's resource."""
+        ...
+
+    async def things(self, account_id: str, vendor: str) -> tuple[Resource, ...]:
+        """Return everything that an account owns at a vendor, by ref."""
+        ...
+
+    async def charges(self, account_id: str, vendor: str, limit: int) -> tuple[Payment, ...]:
+        """Return an account's newest captured payments at a vendor, newest first."""
         ...
 
     async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Sequence[Mapping[str, Any]]:
@@ -161,22 +171,29 @@ class Chain(Protocol):
         """Return the block at this height; ask only for heights that are final."""
         ...
 
-    async def authorization_logs(
-        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
+    async def payment_logs(
+        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int, nonce: bytes | None = None
     ) -> tuple[Log, ...]:
-        """Return AuthorizationUsed and AuthorizationCanceled logs of these authorizers, in order, agreed by the quorum."""
+        """Return the logs that tell of payments by these wallets, of one nonce if named, in order, agreed by the quorum.
+
+        Of an EIP-3009 token AuthorizationUsed and AuthorizationCanceled; of a TIP-20 TransferWithMemo, its memo the nonce.
+        """
         ...
 
     async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
         """Return the same logs up to the newest block from one endpoint: for display, never evidence."""
         ...
 
-    async def receipt(self, tx_hash: bytes) -> Receipt | None:
-        """Return a transaction's receipt with its block, agreed by the quorum; None if the quorum knows none."""
+    async def receipt(self, tx_hash: bytes, at: Block | None = None) -> Receipt | None:
+        """Return a transaction's receipt with its block, agreed by the quorum; None if the quorum knows none.
+
+        With `at` only endpoints that hold this very block count: then None says that no block up to it holds the
+        transaction. A receipt may be of a later block.
+        """
         ...
 
     async def authorization_used(self, token: Token, wallet: bytes, nonce: bytes, at: Block) -> bool:
-        """Return authorizationState at exactly this block (by hash): true if used or canceled."""
+        """Return an EIP-3009 token's authorizationState at exactly this block (by hash): true if used or canceled."""
         ...
 
     async def token_balance(self, token: Token, owner: bytes, at: Block) -> int:
@@ -189,9 +206,30 @@ class Chain(Protocol):
         ...
 
 
+class Broadcaster(Protocol):
+    """Sends to one chain the transactions that we sign ourselves. What it says is a sighting, never evidence (P14)."""
+
+    async def send_raw(self, raw: bytes) -> None:
+        """Hand a signed transaction to the endpoints; the same bytes again move nothing again.
+
+        Raises ChainUnavailable if none of them said that it took it: it may be on its way all the same.
+        """
+        ...
+
+    async def seen(self, tx_hash: bytes) -> int | None:
+        """Return the status of a transaction that some endpoint has in a block (1 good, 0 failed), else None. Never raises."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class VendorTerms:
-    """What the operator allows for one vendor (P8): from configuration, parsed once."""
+    """What the operator allows for one vendor (P8): from configuration, parsed once.
+
+    `rails` are the enabled ones, in the order that decides between equal prices. The rest is for MPP: `realms` are the
+    vendor's host and its aliases in lower case; `allow_push` is whether we may send a transaction ourselves;
+    `legacy_proofs` whether a proof of identity may be of a version that another site could relay; `pinned_chain_id`
+    stands for a chain that a challenge does not name.
+    """
 
     wallet: bytes
     tokens: tuple[Token, ...]
@@ -201,30 +239,70 @@ class VendorTerms:
     terms_ttl_s: int
     delivery_deadline_s: int
     limits: AccountLimits
+    rails: tuple[Literal["x402", "mpp"], ...] = ("x402",)
+    realms: frozenset[str] = frozenset()
+    allow_push: bool = False
+    legacy_proofs: bool = False
+    pinned_chain_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PricedItem:
-    """What a call buys, as the price list names it: `quantity` of `item`."""
+    """What a call buys: exact quantities of items of the price list, which states base units for one of each.
 
-    item: str
-    quantity: int = 1
+    Together they cost at least `floor_base`, and the sum is rounded up once. `slack_base` is how far the vendor's own
+    rounding may lie from ours, where its document states none.
+    """
+
+    parts: tuple[tuple[str, Fraction], ...]
+    floor_base: int = 0
+    slack_base: int = 0
+
+    @classmethod
+    def of(cls, item: str, quantity: int = 1) -> Self:
+        """Return a whole number of one item."""
+        return cls(((item, Fraction(quantity)),))
+
+    @property
+    def name(self) -> str:
+        """What it is called in a task or a log: its items."""
+        return "+".join(item for item, _ in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A resource that an answer tells of. `secret` is the vendor's own credential for it, in clear, on its way to a seal."""
+    """A resource that an answer tells of. `secret` is the vendor's own credential for it, in clear, on its way to a seal.
+
+    `lasts_s` stands for `expires_at_ms` where the answer says how long, and not until when.
+    """
 
     ref: str
     kind: str
     state: str
     secret: Secret[str] | None
     expires_at_ms: int | None
+    plan: str = ""
+    lasts_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an answer says of one thing; None and "" where it says nothing. `parent` is the thing that it was made of."""
+
+    ref: str
+    kind: str
+    state: str | None = None
+    expires_at_ms: int | None = None
+    plan: str = ""
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a vendor's module makes of an answer. `body` is what the agent gets (surrogates in place of secrets)."""
+    """What a vendor's module makes of an answer. `body` is what the agent gets (surrogates in place of secrets).
+
+    `state` and `expires_at_ms` are of the thing that the path names; `seen` are things on a wallet that agents share.
+    """
 
     delivery: Delivery
     fault: Fault
@@ -233,6 +311,53 @@ class Reading:
     prices: tuple[tuple[str, int], ...] = ()
     state: str | None = None
     expires_at_ms: int | None = None
+    seen: tuple[Seen, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A paid call whose answer nobody saw: what it asked for, between which times it was done, and what it cost."""
+
+    match: Match
+    body: bytes
+    from_ms: int
+    until_ms: int
+    charged_base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A thing in a list that a call may have made, and what the call would have answered: status and body."""
+
+    created: Created
+    status: int
+    body: bytes
+
+
+class Shared(Protocol):
+    """What a vendor's module adds whose things all belong to the one wallet that pays: the gateway keeps agents apart."""
+
+    catalogue: Mapping[str, str]  # item -> target of the free route (GET) that states its price
+
+    def missing(self, kind: str) -> tuple[int, object]:
+        """Return status and document of the vendor's answer for a thing that it does not know."""
+        ...
+
+    def plan_of(self, match: Match, body: bytes) -> str:
+        """Return the plan of what a call makes, "" where its body does not say."""
+        ...
+
+    def show_target(self, kind: str, ref: str) -> str | None:
+        """Return the target (GET) that tells a thing's plan, None where none does."""
+        ...
+
+    def search_target(self, match: Match) -> str | None:
+        """Return the target (GET) of the list in which a call's lost answer can be found, None where it cannot."""
+        ...
+
+    def found(self, lost: Lost, answer: UpstreamResponse) -> tuple[Found, ...] | None:
+        """Return the things of a list that a lost call may have made; None for a list that proves nothing."""
+        ...
 
 
 class Vendor(Protocol):
@@ -243,6 +368,12 @@ class Vendor(Protocol):
     terms: VendorTerms
     routes: tuple[Route, ...]
     response_headers: frozenset[str]
+    shared: Shared | None  # None: things are not the wallet's, or the vendor has none
+
+    @property
+    def speaks(self) -> frozenset[Meaning]:
+        """What its 402 can mean, by its document."""
+        ...
 
     def match(self, method: str, raw_path: str) -> Match | None:
         """Return the declared route that a request matches."""

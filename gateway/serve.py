@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import structlog
 from aiohttp import web
 
-from gateway.api.deps import ApiDeps, ApiSettings
+from gateway.api.deps import Accounts, ApiDeps, ApiSettings, Webhooks
 from gateway.api.exchange import log_request
 from gateway.api.lines import JsonLines, RequestLog
 from gateway.api.server import build_api
@@ -26,6 +26,7 @@ from gateway.jobs.loops import Loops
 from gateway.logs import configure_logging
 from gateway.operator.services import Services, routes_of
 from gateway.operator.socket import operator_socket
+from gateway.vendor_hooks import hooks_of
 from wallets.sealing import Sealer
 
 LAST_ANSWERS_S = 1.0  # for answers that are being written when everything else has been waited for
@@ -79,7 +80,7 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
                 await stop.wait()
                 countdown.start()
         finally:
-            await gateway.spend.drain(countdown.left_s())
+            await gateway.answers.drain(countdown.left_s())
             await gateway.recovery.drain(countdown.left_s())
             await loops.stop(countdown.left_s())
     log.info("gateway.stopped", broken=broken.is_set())
@@ -99,7 +100,7 @@ async def _door(
         host, port = runner.addresses[0][:2]
         sys.stdout.write(json.dumps({"base_url": f"http://{host}:{port}"}) + "\n")
         sys.stdout.flush()
-        log.info("gateway.ready", host=host, port=port, vendors=sorted(gateway.vendors))
+        log.info("gateway.ready", host=host, port=port, vendors=sorted(gateway.config.vendors))
         yield
     finally:
         api.refuse_new()
@@ -108,15 +109,16 @@ async def _door(
 
 
 def _services(gateway: Gateway) -> Services:
-    parts = gateway.parts
+    parts, by_account = gateway.parts, {} if gateway.accounts is None else gateway.accounts.vendors
     return Services(
         store=parts.store,
         clock=parts.clock,
         entropy=parts.entropy,
-        routes=routes_of(gateway.vendors.values()),
+        routes=routes_of([*gateway.vendors.values(), *by_account.values()]),
         own_addresses=frozenset(parts.own_addresses),
         payees_changed=gateway.refresh_guard,
         accept_database=gateway.accept_database,
+        account_vendors=frozenset(by_account),
     )
 
 
@@ -133,6 +135,8 @@ def _deps(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> ApiD
         sightings=gateway.sightings.of,
         ready=gateway.reasons_not_ready,
         on_broken=on_broken,
+        accounts=_accounts(gateway),
+        webhooks=Webhooks(hooks_of(gateway.config, parts.vendor_secrets), parts.business),
         limits=gateway.limits,
         loops=loops.states,
         request_log=_request_log(gateway.config.log),
@@ -140,6 +144,11 @@ def _deps(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> ApiD
             buffer_bytes=server.max_paid_body_bytes, stream_bytes=server.max_body_bytes, metrics=server.metrics
         ),
     )
+
+
+def _accounts(gateway: Gateway) -> Accounts | None:
+    side = gateway.accounts
+    return None if side is None else Accounts(side.vendors, side.broker, side.tokens)
 
 
 def _request_log(config: LogConfig) -> RequestLog:

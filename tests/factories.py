@@ -8,6 +8,8 @@ from typing import Any
 from gateway.core import commands as c
 from gateway.core.book import Book, BookRules, Rows
 from gateway.core.commands import Command, Result
+from gateway.core.decide_meter import HELD
+from gateway.core.meter import next_hold_base
 from gateway.core.payment import Axes, Delivery, Fault, Transfer
 from gateway.core.records import (
     AgentAccount,
@@ -18,20 +20,25 @@ from gateway.core.records import (
     Budget,
     Evidence,
     Freeze,
+    Meter,
     Payment,
+    PeriodTerms,
     Resource,
     Task,
+    VendorEvent,
 )
 from gateway.store.core import StoreCore, connect
 
 NOW_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 CHAIN_ID = 8453
 ASSET = "USDC@8453"
 TOKEN = bytes.fromhex("833589fcd6edb6e08f4c7c32d4f71b54bda02913")
 WALLET = bytes(range(20))
 PAYEE = b"\x77" * 20
 VENDOR = "vpsagent"
+METERED = "cryptovps"
 
 
 def make_terms(n: int = 1, **changes: Any) -> AuthorizationTerms:
@@ -97,7 +104,8 @@ def make_evidence(n: int = 1, kind: str = "settled", **changes: Any) -> Evidence
         payment_id=f"pay_{n:04}",
     )
     if kind != "unused":
-        evidence = replace(evidence, tx_hash=sha256(b"tx %d" % n).digest(), log_index=n)
+        log_index = None if kind == "failed" else n
+        evidence = replace(evidence, tx_hash=sha256(b"tx %d" % n).digest(), log_index=log_index)
     if kind in {"settled", "outflow"}:
         evidence = replace(evidence, value_base=9_000_000)
     if kind == "outflow":
@@ -136,6 +144,85 @@ def make_resource(n: int = 1, **changes: Any) -> Resource:
         as_of_ms=NOW_MS,
     )
     return replace(resource, **changes)
+
+
+def make_meter(n: int = 1, **changes: Any) -> Meter:
+    """Return a thing that acc_1 orders at an account vendor for USD 0.0147 a started hour."""
+    meter = Meter(
+        id=f"met_{n:04}",
+        vendor=METERED,
+        account_id="acc_1",
+        key_id="key_1",
+        kind="server",
+        token=f"gw-{n:04}",
+        label="web",
+        hourly="0.0147",
+        monthly=None,
+        unit_s=3_600,
+        rule="started_units",
+        while_running=False,
+        created_at_ms=NOW_MS,
+    )
+    return replace(meter, **changes)
+
+
+def make_period_payment(n: int, meter: Meter, starts_at_ms: int, ends_at_ms: int, **changes: Any) -> Payment:
+    """Return payment n for a meter's next period, with the hold that it needs unless `hold_base` says another."""
+    hold_base = changes.pop("hold_base", next_hold_base(meter, starts_at_ms, ends_at_ms))
+    terms = PeriodTerms(meter.vendor, meter.id, meter.seq + 1, hold_base, starts_at_ms, ends_at_ms)
+    whose = {"account_id": meter.account_id, "key_id": meter.key_id, "vendor": meter.vendor}
+    return make_payment(n, **{"terms": terms, "hold_base": hold_base, "axes": HELD, **whose, **changes})
+
+
+def make_order(n: int = 1, *, hours: int = 24, limits: c.AccountLimits | None = None, **changes: Any) -> c.Purchase:
+    """Return the purchase of meter n and its first period by payment n; `meter` and payment may be changed."""
+    meter = changes.pop("meter", None) or make_meter(n)
+    starts_at_ms = meter.created_at_ms
+    ends_at_ms = starts_at_ms + hours * HOUR_MS
+    changes = {"axes": Axes(transfer=Transfer.PREPARED), "created_at_ms": starts_at_ms, **changes}
+    payment = make_period_payment(n, meter, starts_at_ms, ends_at_ms, **changes)
+    attempt = make_attempt(n, payment_id=payment.id, value_base=payment.terms.value_base)
+    return c.Purchase(payment, attempt, limits or make_limits(), starts_at_ms, meter)
+
+
+def make_start(**changes: Any) -> c.MeterStart:
+    """Return what a vendor says of a thing that costs what was quoted, from now on."""
+    return replace(c.MeterStart("0.0147", None, "server", NOW_MS), **changes)
+
+
+def make_created(n: int = 1, **changes: Any) -> c.RecordOutcome:
+    """Return the vendor's answer that the thing of payment n exists as it was quoted."""
+    resource = make_resource(n, vendor=METERED)
+    return make_outcome(n, **{"resource": resource, "metered": make_start(), "at_ms": NOW_MS, **changes})
+
+
+def make_next(n: int, meter: Meter, *, hours: int = 24, at_ms: int = 0, **changes: Any) -> c.OpenPeriod:
+    """Return payment n for the period that follows those that are held."""
+    starts_at_ms = meter.held_until_ms
+    payment = make_period_payment(n, meter, starts_at_ms, starts_at_ms + hours * HOUR_MS, **changes)
+    return c.OpenPeriod(payment, at_ms or starts_at_ms)
+
+
+def make_balance(balance_base: int = 50_000_000, n: int = 1, **changes: Any) -> c.ObserveBalance:
+    """Return a look at what the operator has at the account vendor: to the cent, a drift of a dollar."""
+    look = c.ObserveBalance(METERED, balance_base, 10_000, 1_000_000, f"task_balance_{n}", NOW_MS)
+    return replace(look, **changes)
+
+
+def make_identity(n: int = 1, **changes: Any) -> c.RecordProof:
+    """Return a proof of identity that answers challenge n."""
+    proof = c.RecordProof(
+        *(WALLET, "dropmpp", "list_servers", "acc_1", "key_1", f"req_{n}", f"challenge {n}", "drop.example"),
+        chain_id=4217,
+        at_ms=NOW_MS,
+    )
+    return replace(proof, **changes)
+
+
+def make_event(n: int = 1, **changes: Any) -> VendorEvent:
+    """Return an account vendor's event n: that server n is gone, told a second after it."""
+    event = VendorEvent(METERED, f"evt_{n:08}", "server.deleted", f"srv_{n:04}", "destroyed", NOW_MS, NOW_MS + 1_000)
+    return replace(event, **changes)
 
 
 def make_task(n: int = 1, **changes: Any) -> Task:
@@ -229,10 +316,12 @@ def book_state(book: Book) -> dict[str, Any]:
         "unanswered": {place: list(found.items()) for place, found in book.unanswered._by_place.items()},
         "open_count": {k: n for k, n in book.open_count.items() if n},
         "exposure_base": {k: n for k, n in book.exposure_base.items() if n},
+        "metered_count": {k: n for k, n in book.metered_count.items() if n},
+        "open_periods": {meter_id: dict(held) for meter_id, held in book.open_periods.items()},
     }
     for name in (
         *("agent_accounts", "keys", "keys_by_digest", "freezes", "budget_uses", "open_payments"),
-        *("payees", "prices", "cursors"),
+        *("payees", "prices", "cursors", "meters", "vendor_balances", "pending_events"),
     ):
         state[name] = type(getattr(book, name))(getattr(book, name))
     return state

@@ -17,6 +17,7 @@ RINGS: dict[str, tuple[str, ...]] = {
     "gateway.ports": ("contracts", "wallets.secret", "gateway.core", "gateway.http.port"),
     "gateway.http": ("contracts", "gateway.core", "gateway.http"),
     "gateway.rails": ("contracts", "gateway.core", "gateway.rails"),
+    "gateway.account_ports": ("contracts", "wallets.secret", "gateway.core", "gateway.http.port"),
     "gateway.chains": ("contracts", "gateway.core", "gateway.ports", "gateway.chains"),
     "gateway.store": ("contracts", "gateway.core", "gateway.ports", "gateway.store"),
     "gateway.vendors": (
@@ -24,6 +25,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "wallets",
         "gateway.core",
         "gateway.ports",
+        "gateway.account_ports",
         "gateway.http.port",
         "gateway.vendors",
     ),
@@ -32,6 +34,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "wallets",
         "gateway.core",
         "gateway.ports",
+        "gateway.account_ports",
         "gateway.rails",
         "gateway.http.port",
         "gateway.http.egress",

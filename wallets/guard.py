@@ -12,6 +12,8 @@ from types import MappingProxyType
 
 from contracts.codec import ZERO_ADDRESS, Address
 from contracts.eip3009 import Authorization, Cancellation
+from contracts.mpp_proof import PROOF_VERSION, IdentityProof
+from contracts.tempo import TempoCharge
 from contracts.tokens import TokenKey
 from wallets.transactions import Transaction
 
@@ -32,6 +34,8 @@ class Refusal(StrEnum):
     WINDOW_TOO_LONG = "window_too_long"
     CALL_NOT_ALLOWED = "call_not_allowed"
     FEE_ABOVE_MAX = "fee_above_max"
+    REALM_NOT_ALLOWED = "realm_not_allowed"
+    PROOF_VERSION_NOT_ALLOWED = "proof_version_not_allowed"
 
 
 class SigningRefused(Exception):  # noqa: N818 - a refusal is a decision, not a fault
@@ -60,9 +64,11 @@ def _empty_calls() -> Mapping[CallKey, int]:
 class WalletPolicy:
     """What one wallet may sign; whatever is not named is refused.
 
-    ``max_value_base`` maps each allowed token to its ceiling for one authorization, in base units. ``max_window_s``
-    bounds ``valid_before`` against the signer's clock. ``calls`` maps each allowed transaction to the most wei it may
-    carry, and ``max_fee_wei`` bounds gas times price.
+    ``max_value_base`` maps each allowed token to its ceiling for one authorization or charge, splits included, in base
+    units. ``max_window_s`` bounds ``valid_before`` against the signer's clock. ``calls`` maps each allowed transaction
+    to the most wei it may carry, and ``max_fee_wei`` bounds gas times price. ``max_fee_base`` bounds the network fee of
+    one charge, in its token. ``realms`` are the (chain, realm) pairs to which the wallet may prove that it is itself;
+    ``legacy_realms`` those of them that may have it in proof versions below 3, which other sites could relay.
     """
 
     chain_ids: frozenset[int]
@@ -71,6 +77,9 @@ class WalletPolicy:
     max_window_s: int
     calls: Mapping[CallKey, int] = field(default_factory=_empty_calls)
     max_fee_wei: int = 0
+    realms: frozenset[tuple[int, str]] = frozenset()
+    legacy_realms: frozenset[tuple[int, str]] = frozenset()
+    max_fee_base: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +110,37 @@ class Guard:
 
     def check_authorization(self, wallet: Address, auth: Authorization, now_s: int) -> None:
         """Allow a payment authorization of ``wallet``, judged at ``now_s`` (Unix seconds), or raise SigningRefused."""
-        policy = self._policy_of(wallet)
-        if self._is_frozen(wallet):
-            raise SigningRefused(Refusal.FROZEN, "the wallet is frozen")
-        if auth.authorizer != wallet:
-            raise SigningRefused(Refusal.NOT_OURS, "the authorizer is not the signing wallet")
+        policy = self._payer_policy(wallet, auth.authorizer)
         ceiling_base = _ceiling(policy, auth.token.key)
-        self._check_payee(policy, auth)
-        if auth.value_base == 0:
-            raise SigningRefused(Refusal.VALUE_ZERO, "an authorization of nothing")
-        if auth.value_base > ceiling_base:
-            raise SigningRefused(Refusal.VALUE_ABOVE_MAX, f"{auth.value_base} is above {ceiling_base} base units")
-        if auth.valid_before <= now_s:
-            raise SigningRefused(Refusal.EXPIRED, "the window has passed already")
-        if auth.valid_before - now_s > policy.max_window_s:
+        self._check_payee(policy, wallet, auth.token.address, auth.pay_to)
+        _check_value(auth.value_base, ceiling_base)
+        _check_window(policy, auth.valid_before, now_s)
+
+    def check_charge(self, wallet: Address, charge: TempoCharge, now_s: int) -> None:
+        """Allow a Tempo payment of ``wallet`` with all its splits, judged at ``now_s``, or raise SigningRefused."""
+        policy = self._payer_policy(wallet, charge.wallet)
+        ceiling_base = _ceiling(policy, charge.token.key)
+        for transfer in charge.transfers:
+            self._check_payee(policy, wallet, charge.token.address, transfer.to)
+        _check_value(charge.amount_base, ceiling_base)
+        if charge.max_fee_base > policy.max_fee_base:
             raise SigningRefused(
-                Refusal.WINDOW_TOO_LONG, f"collectable for {auth.valid_before - now_s} s, allowed {policy.max_window_s}"
+                Refusal.FEE_ABOVE_MAX, f"a fee of {charge.max_fee_base} is above {policy.max_fee_base} base units"
+            )
+        _check_window(policy, charge.valid_before, now_s)
+
+    def check_proof(self, wallet: Address, proof: IdentityProof) -> None:
+        """Allow the wallet to prove itself to a realm on its list, or raise SigningRefused.
+
+        No money moves, but whoever holds the proof controls what the wallet has bought there (DESIGN P8, P9).
+        """
+        policy = self._payer_policy(wallet, proof.wallet)
+        place = (proof.chain_id, proof.realm)
+        if place not in policy.realms:
+            raise SigningRefused(Refusal.REALM_NOT_ALLOWED, "the realm on this chain is not on the wallet's list")
+        if proof.version < PROOF_VERSION and place not in policy.legacy_realms:
+            raise SigningRefused(
+                Refusal.PROOF_VERSION_NOT_ALLOWED, f"version {proof.version} could be relayed to another site"
             )
 
     def check_cancellation(self, wallet: Address, cancel: Cancellation) -> None:
@@ -144,18 +168,43 @@ class Guard:
         if tx.max_fee_wei > policy.max_fee_wei:
             raise SigningRefused(Refusal.FEE_ABOVE_MAX, f"a fee of {tx.max_fee_wei} is above {policy.max_fee_wei} wei")
 
+    def _payer_policy(self, wallet: Address, signer: Address) -> WalletPolicy:
+        """Return the policy of a wallet that may sign at all, and is the one that the message names."""
+        policy = self._policy_of(wallet)
+        if self._is_frozen(wallet):
+            raise SigningRefused(Refusal.FROZEN, "the wallet is frozen")
+        if signer != wallet:
+            raise SigningRefused(Refusal.NOT_OURS, "the message is not of the signing wallet")
+        return policy
+
     def _policy_of(self, wallet: Address) -> WalletPolicy:
         policy = self._policy.wallets.get(wallet)
         if policy is None:
             raise SigningRefused(Refusal.UNKNOWN_WALLET, "the wallet has no policy")
         return policy
 
-    def _check_payee(self, policy: WalletPolicy, auth: Authorization) -> None:
+    def _check_payee(self, policy: WalletPolicy, wallet: Address, token: Address, payee: Address) -> None:
         # Before the allow-list, so that a list that names one of these by mistake allows nothing.
-        if auth.pay_to in {ZERO_ADDRESS, auth.token.address, auth.authorizer} or auth.pay_to in self._policy.own:
+        if payee in {ZERO_ADDRESS, token, wallet} or payee in self._policy.own:
             raise SigningRefused(Refusal.PAYEE_FORBIDDEN, "the payee is nobody, the token, or a wallet of our own")
-        if auth.pay_to not in policy.payees:
+        if payee not in policy.payees:
             raise SigningRefused(Refusal.PAYEE_NOT_ALLOWED, "the payee is not on the wallet's list")
+
+
+def _check_value(value_base: int, ceiling_base: int) -> None:
+    if value_base == 0:
+        raise SigningRefused(Refusal.VALUE_ZERO, "a payment of nothing")
+    if value_base > ceiling_base:
+        raise SigningRefused(Refusal.VALUE_ABOVE_MAX, f"{value_base} is above {ceiling_base} base units")
+
+
+def _check_window(policy: WalletPolicy, valid_before: int, now_s: int) -> None:
+    if valid_before <= now_s:
+        raise SigningRefused(Refusal.EXPIRED, "the window has passed already")
+    if valid_before - now_s > policy.max_window_s:
+        raise SigningRefused(
+            Refusal.WINDOW_TOO_LONG, f"collectable for {valid_before - now_s} s, allowed {policy.max_window_s}"
+        )
 
 
 def _ceiling(policy: WalletPolicy, token: TokenKey) -> int:

@@ -1,8 +1,8 @@
 """Signers: whoever can put a wallet's signature under a message. The guard runs inside every call.
 
-Must not know vendors, prices or the store. Theory: the seam is complete from the first day (authorizations,
-cancellations, transactions), because a seam that lacks one of them makes callers reach for the raw key. The local key
-lives in a closure over libsecp256k1's form of it: no attribute, repr, pickle or traceback shows it.
+Must not know vendors, prices or the store. Theory: the seam is complete (authorizations, cancellations, charges,
+proofs, transactions), because a seam that lacks one of them makes callers reach for the raw key. The local key lives in
+a closure over libsecp256k1's form of it: no attribute, repr, pickle or traceback shows it.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,9 @@ from typing import NoReturn, Protocol
 
 from contracts.codec import Address, to_hex
 from contracts.eip3009 import Authorization, Cancellation
+from contracts.mpp_proof import IdentityProof
 from contracts.signature import SignatureError, address_of, load_key, sign_digest
+from contracts.tempo import TempoCharge
 from wallets.guard import Guard
 from wallets.secret import Secret
 from wallets.transactions import parse_transaction
@@ -35,6 +37,12 @@ class Signer(Protocol):
 
     def sign_cancel(self, cancel: Cancellation) -> bytes:
         """Return r ‖ s ‖ v over an EIP-3009 cancellation."""
+
+    def sign_charge(self, charge: TempoCharge) -> bytes:
+        """Return r ‖ s ‖ v over a Tempo payment, for ``TempoCharge.encode``."""
+
+    def sign_proof(self, proof: IdentityProof) -> bytes:
+        """Return r ‖ s ‖ v over an MPP zero-amount proof."""
 
     def sign_transaction(self, request: Mapping[str, object]) -> bytes:
         """Return the raw signed EIP-1559 transaction. Also raises ContractError for a malformed request."""
@@ -75,6 +83,17 @@ class LocalSigner:
         """Sign the withdrawal of one of this wallet's nonces. Raises SigningRefused."""
         self._guard.check_cancellation(self._address, cancel)
         return self._sign(cancel.digest)
+
+    def sign_charge(self, charge: TempoCharge) -> bytes:
+        """Sign what the guard allows now, after its window's end is on record. Raises SigningRefused."""
+        self._guard.check_charge(self._address, charge, self._now_s())
+        self._horizon.note_valid_before(charge.valid_before)
+        return self._sign(charge.signing_hash)
+
+    def sign_proof(self, proof: IdentityProof) -> bytes:
+        """Sign that this wallet answers a challenge of a realm on its list. Raises SigningRefused."""
+        self._guard.check_proof(self._address, proof)
+        return self._sign(proof.digest)
 
     def sign_transaction(self, request: Mapping[str, object]) -> bytes:
         """Sign an allowed EIP-1559 transaction and encode it. Raises SigningRefused, ContractError."""

@@ -6,45 +6,82 @@ what its call may cost.
 
 from typing import Any
 
+from gateway.account_ports import AccountTerms, AccountVendor
 from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.proxy import PREFIX
-from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, choice, page, record, several
+from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, choice, maybe, optional, page, record, several
 from gateway.api.views import RESOURCE, resource_view
 from gateway.core.apikeys import READ
 from gateway.core.money import format_amount
 from gateway.core.problems import Problem
-from gateway.core.routes import Ownership, Pricing, Represent, Route
+from gateway.core.routes import Ownership, Pricing, Represent, Retry, Route
+from gateway.core.tariff import Rule
+from gateway.flow.call import Served
 from gateway.ports import Vendor
 from gateway.store import columns, queries
+from gateway.vendors.capabilities import CAPABILITY_NAMES, told_by
 
-ROUTE = record(
-    name=TEXT,
-    methods=several(TEXT),
-    path=TEXT,
-    pricing=choice(*Pricing),
-    ceiling=AMOUNT,
-    window=record(min_s=INTEGER, max_s=INTEGER),
-    ownership=choice(*Ownership),
-    represent=choice(*Represent),
-    renews=FLAG,
-    secret=FLAG,
+CAPABILITIES = {
+    **record(**dict.fromkeys(CAPABILITY_NAMES, TEXT)),
+    "description": 'what the vendor can do: "yes", "no", "unknown" where its document is silent, or a few words',
+}
+ROUTE = optional(
+    record(
+        name=TEXT,
+        methods=several(TEXT),
+        path=TEXT,
+        pricing=choice(*Pricing),
+        ceiling=AMOUNT,
+        window=record(min_s=INTEGER, max_s=INTEGER),
+        ownership=choice(*Ownership),
+        represent=choice(*Represent),
+        retry=choice(*Retry),
+        renews=FLAG,
+        secret=FLAG,
+        reason=TEXT,
+    ),
+    "window",
+    "represent",
+    "renews",
+    "retry",
+    "reason",
 )
-VENDOR = record(
-    name=TEXT,
-    base_path=TEXT,
-    assets=several(TEXT),
-    delivery_deadline_s=INTEGER,
-    routes=several(ROUTE),
+ACCOUNT = record(
+    period_s=INTEGER,
+    rule=maybe(choice(*Rule)),
+    unit_s=INTEGER,
+    while_running=FLAG,
+    warn_periods=INTEGER,
+    when_unfunded=choice("destroy", "suspend"),
+    grace_s=INTEGER,
+)
+VENDOR = optional(
+    record(
+        name=TEXT,
+        base_path=TEXT,
+        payment=several(choice("x402", "mpp", "account")),
+        capabilities=CAPABILITIES,
+        assets=several(TEXT),
+        delivery_deadline_s=INTEGER,
+        account=ACCOUNT,
+        routes=several(ROUTE),
+    ),
+    "assets",
+    "delivery_deadline_s",
+    "account",
 )
 
 
 async def vendors(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with every vendor and its routes."""
     query_of(exchange.query, frozenset())
-    return Told({"vendors": [vendor_view(vendor) for _, vendor in sorted(deps.vendors.items())]})
+    accounts = {} if deps.accounts is None else deps.accounts.vendors
+    views = {name: paid_view(vendor) for name, vendor in deps.vendors.items()}
+    views |= {name: account_view(vendor) for name, vendor in accounts.items()}
+    return Told({"vendors": [view for _, view in sorted(views.items())]})
 
 
 async def resources(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -60,14 +97,43 @@ async def resources(deps: ApiDeps, exchange: Exchange) -> Told:
     return Told({"entries": [resource_view(each) for each in found], "next": more})
 
 
-def vendor_view(vendor: Vendor) -> dict[str, Any]:
-    """Return a vendor as an agent needs it: where to send requests, and what each may cost."""
+def paid_view(vendor: Vendor) -> dict[str, Any]:
+    """Return a vendor that asks for its money with a 402: where to send requests, and what each may cost."""
+    terms = vendor.terms
     return {
-        "name": vendor.name,
-        "base_path": PREFIX + vendor.name,
-        "assets": [token.asset_id for token in vendor.terms.tokens],
-        "delivery_deadline_s": vendor.terms.delivery_deadline_s,
-        "routes": [_route_view(route) for route in vendor.routes],
+        **_head(vendor, list(terms.rails)),
+        "assets": [token.asset_id for token in terms.tokens],
+        "delivery_deadline_s": terms.delivery_deadline_s,
+        "routes": [
+            {
+                **_route_view(route),
+                "window": {"min_s": route.window.min_s, "max_s": route.window.max_s},
+                "represent": route.represent.value,
+                "renews": route.renews,
+            }
+            for route in vendor.routes
+        ],
+    }
+
+
+def account_view(vendor: AccountVendor) -> dict[str, Any]:
+    """Return a vendor that is paid from an account: how time is charged there, and what becomes of what is not paid."""
+    terms = vendor.account
+    return {
+        **_head(vendor, ["account"]),
+        "account": {
+            "period_s": terms.period_s,
+            "rule": None if terms.rule is None else terms.rule.value,
+            "unit_s": vendor.unit_s,
+            "while_running": vendor.while_running,
+            "warn_periods": terms.warn_periods,
+            "when_unfunded": "suspend" if terms.suspend_first else "destroy",
+            "grace_s": terms.grace_s if terms.suspend_first else 0,
+        },
+        "routes": [
+            {**_route_view(route), "ceiling": format_amount(ceiling_of(vendor, route)), "retry": route.retry.value}
+            for route in vendor.routes
+        ],
     }
 
 
@@ -76,19 +142,34 @@ def route_path(route: Route) -> str:
     return "/" + "/".join(segment.replace("*}", "}") for segment in route.segments)
 
 
-def _route_view(route: Route) -> dict[str, Any]:
+def ceiling_of(vendor: Served, route: Route) -> int:
+    """Return the most that a call of a route may cost (USD base units); of a thing that runs, the most in a period."""
+    if route.pricing is not Pricing.METERED or route.ceiling_base:
+        return route.ceiling_base
+    account: AccountTerms | None = getattr(vendor, "account", None)
+    return 0 if account is None else account.ceiling_base
+
+
+def _head(vendor: Served, payment: list[str]) -> dict[str, Any]:
     return {
+        "name": vendor.name,
+        "base_path": PREFIX + vendor.name,
+        "payment": payment,
+        "capabilities": told_by(vendor),
+    }
+
+
+def _route_view(route: Route) -> dict[str, Any]:
+    view = {
         "name": route.name,
         "methods": list(route.methods),
         "path": "/" + "/".join(route.segments),
         "pricing": route.pricing.value,
         "ceiling": format_amount(route.ceiling_base),
-        "window": {"min_s": route.window.min_s, "max_s": route.window.max_s},
         "ownership": route.ownership.value,
-        "represent": route.represent.value,
-        "renews": route.renews,
         "secret": route.secret,
     }
+    return {**view, "reason": route.reason} if route.pricing is Pricing.CLOSED else view
 
 
 ENDPOINTS = (

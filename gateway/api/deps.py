@@ -6,15 +6,22 @@ exactly what the service builds.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from gateway.account_ports import AccountVendor
 from gateway.api.exchange import log_request
 from gateway.api.lines import RequestLog
 from gateway.core.records import Payment
+from gateway.core.runway import Period
+from gateway.core.vendor_tokens import VendorTokens
+from gateway.flow.broker.periods import LEAD_MOST_S, LEAD_SHARE
+from gateway.flow.call import AccountCall, Reply, Served
 from gateway.flow.heads import Heads
 from gateway.flow.settle import Sighting
 from gateway.flow.spend import Spend
 from gateway.jobs.loops import LoopState
 from gateway.ports import Clock, Entropy, Store, Vendor
+from gateway.vendor_hooks import Hook
 from wallets.sealing import Sealer
 
 MIB = 1024 * 1024
@@ -41,9 +48,36 @@ class ApiSettings:
     metrics: bool = True
 
 
+class Broker(Protocol):
+    """Serves calls to vendors that know us by an account."""
+
+    async def run(self, call: AccountCall) -> Reply:
+        """Answer one call. Raises Problem."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The vendors that know us by an account, what serves calls to them, and the tokens that their logins hand out."""
+
+    vendors: Mapping[str, AccountVendor]
+    broker: Broker
+    tokens: VendorTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """The doors for vendors' events, by the vendors' names, and the time by which vendors date them."""
+
+    hooks: Mapping[str, Hook]
+    business: Clock
+
+
 @dataclass(frozen=True, slots=True)
 class ApiDeps:
     """Everything that the handlers may touch.
+
+    `vendors` are those that ask for their money with a 402; `accounts` the others, None where there are none.
 
     `sightings` tells of settlements that are not final yet; `ready` gives the reasons why this process could not pay now,
     `limits` what stops every purchase all the same, both in words for anybody; `loops` tells how the background work is;
@@ -61,7 +95,23 @@ class ApiDeps:
     sightings: Callable[[Payment], Sighting | None]
     ready: Callable[[], list[str]]
     on_broken: Callable[[], None]
+    accounts: Accounts | None = None
+    webhooks: Webhooks | None = None
     limits: Callable[[], list[str]] = list
     loops: Callable[[], Iterable[LoopState]] = tuple
     request_log: RequestLog = log_request
     settings: ApiSettings = field(default_factory=ApiSettings)
+
+    @property
+    def periods(self) -> Mapping[str, Period]:
+        """How things at each vendor account are held."""
+        accounts = {} if self.accounts is None else self.accounts.vendors
+        spans = {name: vendor.account.period_s for name, vendor in accounts.items()}
+        return {
+            name: Period(span_s * 1000, min(span_s // LEAD_SHARE, LEAD_MOST_S) * 1000) for name, span_s in spans.items()
+        }
+
+    @property
+    def served(self) -> Mapping[str, Served]:
+        """Every vendor behind the proxy, by name."""
+        return {**self.vendors, **({} if self.accounts is None else self.accounts.vendors)}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 
 import structlog
 from aiohttp import web
@@ -17,10 +18,14 @@ from gateway.api.lines import Value
 from gateway.core.money import format_amount
 from gateway.core.problems import Problem
 from gateway.core.records import ApiKey
+from gateway.core.runway import Period, runs_out_ms
+from gateway.core.times import utc_text
+from gateway.core.view import View
 from gateway.ports import Clock, Entropy, Store
 
 SERVER_NAME = ("Server", "agent-payment-gateway")
 _RANDOM_BYTES = 10
+_NO_PERIODS: Mapping[str, Period] = MappingProxyType({})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}", re.ASCII)
 
 
@@ -30,10 +35,14 @@ _amount = lru_cache(maxsize=4096)(format_amount)  # a balance is told far more o
 
 @dataclass(slots=True)
 class Exchange:
-    """A request on its way. `route` labels the metrics; `shown_path` is what the log gets."""
+    """A request on its way. `route` labels the metrics; `shown_path` is what the log gets.
+
+    `periods` says how things at each vendor account are held: for what is told of a balance that runs out.
+    """
 
     request: web.BaseRequest
     request_id: str
+    periods: Mapping[str, Period] = field(default_factory=lambda: _NO_PERIODS)
     key: ApiKey | None = None
     route: str = "none"
     shown_path: str = ""
@@ -62,7 +71,10 @@ class Exchange:
         headers = [("X-Request-Id", self.request_id), SERVER_NAME]
         if self.key is not None:
             balance = store.view.balances.get(self.key.account_id)
-            headers.append(("X-Balance-Available", _amount(0 if balance is None else balance.available_base)))
+            available_base = 0 if balance is None else balance.available_base
+            headers.append(("X-Balance-Available", _amount(available_base)))
+            if self.key.account_id in store.view.meters_of:
+                headers += _low(store.view, self.key.account_id, available_base, self.periods)
         return headers
 
     def line(self, status: int, seconds: float) -> dict[str, Value]:
@@ -87,17 +99,30 @@ class Exchange:
         return line
 
 
+def _low(view: View, account_id: str, available_base: int, periods: Mapping[str, Period]) -> list[tuple[str, str]]:
+    """Return X-Balance-Low while something that the account runs was warned of, or could not be held."""
+    meters = view.meters_of[account_id].values()
+    if all(meter.warned_at_ms is None and meter.unfunded_at_ms is None for meter in meters):
+        return []
+    ends_ms = runs_out_ms(meters, available_base, periods)
+    if ends_ms is None:  # what could not be held is stopped, and kept only as long as the operator waits for money
+        ends_ms = min((m.held_until_ms for m in meters if m.unfunded_at_ms is not None), default=None)
+    return [] if ends_ms is None else [("X-Balance-Low", utc_text(ends_ms))]
+
+
 def log_request(line: Mapping[str, Value]) -> None:
     """Log a request's line through structlog, whatever its configuration is."""
     log.info("request", **line)
 
 
-def start(request: web.BaseRequest, clock: Clock, entropy: Entropy) -> Exchange:
+def start(
+    request: web.BaseRequest, clock: Clock, entropy: Entropy, periods: Mapping[str, Period] = _NO_PERIODS
+) -> Exchange:
     """Return the exchange of a request: with its own X-Request-Id where that is sane, else with a new one."""
     given = request.headers.get("X-Request-Id")
     if given is not None and _REQUEST_ID.fullmatch(given):
-        return Exchange(request, given)
-    return Exchange(request, f"req_{clock.now_ms():012x}{entropy.bytes(_RANDOM_BYTES).hex()}")
+        return Exchange(request, given, periods)
+    return Exchange(request, f"req_{clock.now_ms():012x}{entropy.bytes(_RANDOM_BYTES).hex()}", periods)
 
 
 def single_header(request: web.BaseRequest, name: str) -> str | None:

@@ -45,7 +45,7 @@ async def create_key(deps: ApiDeps, exchange: Exchange) -> Told:
     query_of(exchange.query, frozenset())
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
     claim = idempotency_key(exchange.request)
-    asked = parse_key_body(body, {v.name: frozenset(route.name for route in v.routes) for v in deps.vendors.values()})
+    asked = parse_key_body(body, {v.name: frozenset(route.name for route in v.routes) for v in deps.served.values()})
     _check_rights(exchange.granted, asked)  # of a repeat as well: its answer holds the key
     fingerprint = _fingerprint(exchange.request.method, "/v1/keys", body)
     if claim is not None:

@@ -11,19 +11,42 @@ from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
-from gateway.api.schemas import AMOUNT, INTEGER, TEXT, TIME, choice, maybe, page, record
+from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, TIME, choice, maybe, page, record, several
+from gateway.api.views import time_or_none
 from gateway.core.apikeys import READ
 from gateway.core.chart import agent
 from gateway.core.ledger import Phase
 from gateway.core.money import USD, format_amount
 from gateway.core.problems import Problem
+from gateway.core.records import Meter, MeterState
+from gateway.core.runway import hourly_base, runs_out_ms
 from gateway.core.times import utc_text
 from gateway.store import queries
 
 KINDS = ("credit", "hold", "capture", "void", "refund", "debit")
 MAX_TRANSFER_ID = 2**63 - 1
 
-BALANCE = record(account=TEXT, currency=choice(USD), available=AMOUNT, held=AMOUNT, spent=AMOUNT, credited=AMOUNT)
+THING = record(
+    vendor=TEXT,
+    ref=maybe(TEXT),
+    name=TEXT,
+    kind=TEXT,
+    state=choice(*(state for state in MeterState if state is not MeterState.ENDED)),
+    hourly={**TEXT, "description": "USD an hour, exactly; it may have more than six decimals"},
+    held_until=maybe(TIME),
+    warned=FLAG,
+    unfunded=FLAG,
+)
+RUNNING = record(hourly=AMOUNT, things=several(THING), runs_out_at=maybe(TIME))
+BALANCE = record(
+    account=TEXT,
+    currency=choice(USD),
+    available=AMOUNT,
+    held=AMOUNT,
+    spent=AMOUNT,
+    credited=AMOUNT,
+    running=RUNNING,
+)
 ENTRY = record(
     id=TEXT,
     at=TIME,
@@ -48,8 +71,33 @@ async def balance(deps: ApiDeps, exchange: Exchange) -> Told:
             "held": format_amount(held),
             "spent": format_amount(spent),
             "credited": format_amount(credited),
+            "running": _running(deps, exchange.account_id, credited - spent - held),
         }
     )
+
+
+def _running(deps: ApiDeps, account_id: str, available_base: int) -> dict[str, Any]:
+    """Return what is charged by time: its price, and when the first of it can end for want of money, at the earliest."""
+    meters = sorted(deps.store.view.meters_of.get(account_id, {}).values(), key=lambda meter: meter.id)
+    return {
+        "hourly": format_amount(hourly_base(meters)),
+        "things": [_thing(meter) for meter in meters],
+        "runs_out_at": time_or_none(runs_out_ms(meters, available_base, deps.periods)),
+    }
+
+
+def _thing(meter: Meter) -> dict[str, Any]:
+    return {
+        "vendor": meter.vendor,
+        "ref": meter.ref,
+        "name": meter.label,
+        "kind": meter.kind,
+        "state": meter.state.value,
+        "hourly": meter.hourly,
+        "held_until": time_or_none(meter.held_until_ms or None),
+        "warned": meter.warned_at_ms is not None,
+        "unfunded": meter.unfunded_at_ms is not None,
+    }
 
 
 async def statement(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -95,7 +143,7 @@ def _transfer_id(text: str) -> int:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/v1/balance", "What the account has, holds and has spent", balance, BALANCE, scope=READ),
+    Endpoint("GET", "/v1/balance", "What the account has, holds, has spent and runs", balance, BALANCE, scope=READ),
     Endpoint(
         "GET",
         "/v1/statement",

@@ -7,14 +7,14 @@ there; whatever this gateway does not serve yet is not in it.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.api.catalogue import route_path
+from gateway.api.catalogue import ceiling_of, route_path
 from gateway.api.endpoint import Endpoint
 from gateway.api.proxy import PREFIX
-from gateway.api.schemas import AMOUNT_IN, INTEGER, PROBLEM, TEXT, choice
+from gateway.api.schemas import AMOUNT, AMOUNT_IN, ANY, INTEGER, PROBLEM, TEXT, TIME, choice
 from gateway.core.money import format_amount
 from gateway.core.problems import TYPES
-from gateway.core.routes import Pricing, Route
-from gateway.ports import Vendor
+from gateway.core.routes import Place, Pricing, Route
+from gateway.flow.call import Served
 
 VERSION = "0.1.0"
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -43,7 +43,24 @@ _PROXY_HEADERS = [
 ]
 
 
-def openapi(endpoints: Iterable[Endpoint], vendors: Mapping[str, Vendor]) -> dict[str, Any]:
+_SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {"basic": []}]
+_COSTING = frozenset({Pricing.PRICED, Pricing.MAYBE, Pricing.METERED})
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_OWN_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {"schema": TEXT},
+    "X-Balance-Available": {"schema": AMOUNT},
+    "X-Balance-Low": {
+        "schema": TIME,
+        "description": "there while the balance is about to run out: when the first thing that runs can end, at the earliest",
+    },
+}
+_PAID_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Payment-Id": {"schema": TEXT, "description": "the payment behind this answer: GET /v1/payments/{id}"},
+    "X-Charge": {"schema": AMOUNT, "description": "what it costs; of a thing that runs, its first period at most"},
+}
+
+
+def openapi(endpoints: Iterable[Endpoint], vendors: Mapping[str, Served]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of our own routes and of every vendor's below the proxy."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
@@ -59,13 +76,14 @@ def openapi(endpoints: Iterable[Endpoint], vendors: Mapping[str, Vendor]) -> dic
         "paths": paths,
         "components": {
             "schemas": {"Problem": {**PROBLEM, "properties": {**PROBLEM["properties"], "code": choice(*TYPES)}}},
+            "headers": {**_OWN_HEADERS, **_PAID_HEADERS},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
                 "basic": {"type": "http", "scheme": "basic", "description": "the key as user name or password"},
             },
         },
-        "security": [{"bearer": []}, {"header": []}, {"basic": []}],
+        "security": _SECURITY,
     }
 
 
@@ -101,24 +119,66 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
-def _proxied(vendor: Vendor, route: Route, method: str) -> dict[str, Any]:
-    parameters: list[dict[str, Any]] = [
+def _proxied(vendor: Served, route: Route, method: str) -> dict[str, Any]:
+    costs = route.pricing in _COSTING
+    operation: dict[str, Any] = {
+        "summary": f"{vendor.name}: {route.name}",
+        "operationId": f"{vendor.name}-{route.name}-{method.lower()}",
+        "parameters": [*_path_parameters(route), *_query_parameters(vendor, route), *_headers_of(route, costs=costs)],
+        "x-pricing": route.pricing.value,
+        "x-ceiling": format_amount(ceiling_of(vendor, route)) if costs else None,
+        "responses": {
+            "default": {
+                "description": "the vendor's own answer, or a problem of ours",
+                "headers": _answer_headers(costs=costs),
+                "content": _PROBLEM_CONTENT,
+            }
+        },
+    }
+    if route.opens:  # the password in the body, or a key in a header, is an API key
+        operation["security"] = [{}, *_SECURITY]
+    else:
+        operation["x-scope"] = f"proxy:{vendor.name}"
+    if route.pricing is Pricing.CLOSED:
+        operation |= {"deprecated": True, "description": f"refused here: {route.reason}"}
+        return operation
+    body = _request_body(route, method)
+    return operation if body is None else {**operation, "requestBody": body}
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    return [
         {"name": segment.strip("{}*"), "in": "path", "required": True, "schema": TEXT}
         for segment in route.segments
         if segment.startswith("{")
     ]
-    priced = route.pricing is not Pricing.FREE
-    return {
-        "summary": f"{vendor.name}: {route.name}",
-        "operationId": f"{vendor.name}-{route.name}-{method.lower()}",
-        "parameters": parameters + (_PROXY_HEADERS if priced else _PROXY_HEADERS[2:]),
-        "x-scope": f"proxy:{vendor.name}",
-        "x-pricing": route.pricing.value,
-        "x-ceiling": format_amount(route.ceiling_base) if priced else None,
-        "responses": {
-            "default": {"description": "the vendor's own answer, or a problem of ours", "content": _PROBLEM_CONTENT}
-        },
-    }
+
+
+def _query_parameters(vendor: Served, route: Route) -> list[dict[str, Any]]:
+    """What the query of a route at a vendor account may hold; others pass every query as it is."""
+    queries: Mapping[str, frozenset[str]] = getattr(vendor, "queries", {})
+    return [{"name": name, "in": "query", "schema": TEXT} for name in sorted(queries.get(route.name, ()))]
+
+
+def _headers_of(route: Route, *, costs: bool) -> list[dict[str, Any]]:
+    if route.pricing in {Pricing.LOCAL, Pricing.CLOSED}:  # figures of now are never kept, and nothing is bought
+        return []
+    return _PROXY_HEADERS if costs else _PROXY_HEADERS[2:]
+
+
+def _answer_headers(*, costs: bool) -> dict[str, Any]:
+    names = [*_OWN_HEADERS, *(_PAID_HEADERS if costs else ())]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _request_body(route: Route, method: str) -> dict[str, Any] | None:
+    """Return what the request carries, as far as the route's row tells it; None for a method that carries nothing."""
+    if route.raw:
+        return {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
+    orders = route.pricing is Pricing.METERED or route.split
+    if orders or any(ref.place is Place.BODY for ref in route.refs):
+        return {"required": orders, "content": {"application/json": {"schema": ANY}}}
+    return {"content": {"*/*": {"schema": {}}}} if method in _WITH_BODY else None
 
 
 def _problems(codes: Iterable[str]) -> dict[str, Any]:
@@ -134,13 +194,16 @@ def _problems(codes: Iterable[str]) -> dict[str, Any]:
 _DESCRIPTION = (
     "One key and one prepaid balance for servers that are sold for crypto. Send a vendor's own requests to "
     "/proxy/<vendor>; the gateway answers its 402 from your balance. The money is held until the vendor collects it on "
-    "chain, and goes back if it never does."
+    "chain, and goes back if it never does. Where a vendor charges by time, each period of what you run is held and "
+    "charged from your balance until it is destroyed."
 )
 
 
-def llms_text(vendors: Mapping[str, Vendor]) -> str:
+def llms_text(vendors: Mapping[str, Served]) -> str:
     """Return what a language model needs to use this gateway, on one page."""
-    names = "\n".join(f"- {PREFIX}{name}: {len(vendor.routes)} routes" for name, vendor in sorted(vendors.items()))
+    names = "\n".join(
+        f"- {PREFIX}{name}: {len(vendor.routes)} routes{_by_time(vendor)}" for name, vendor in sorted(vendors.items())
+    )
     return f"""# Agent payment gateway
 
 > {_DESCRIPTION}
@@ -152,14 +215,18 @@ Amounts are decimal strings in USD, such as "9.990000". Errors are RFC 9457 prob
 
 {names}
 
-Use a vendor's own documentation, with its origin replaced by the path above.
+Use a vendor's own documentation, with its origin replaced by the path above. Where its scripts log in, the password is your API
+key; the API key as Bearer works too. GET /v1/vendors says what each can do, and what is refused here, with the reason.
 
 ## Spend with care
 
 - `Prefer: quote` answers with the price and spends nothing.
+- POST /v1/explain-402 says what a vendor's 402 means, whether it would be paid, and why; nothing is done.
 - `X-Max-Charge: 5.00` refuses anything dearer.
 - `Idempotency-Key` makes a retry safe; an identical request whose answer you never got attaches to the first anyway.
 - Answers say `X-Payment-Id`, `X-Charge` and `X-Balance-Available`.
+- What is charged by time runs until you destroy it, or until your balance cannot hold its next period: then it is stopped or
+  destroyed. GET /v1/balance says under `running` what that is and when it can end; `X-Balance-Low: <time>` on an answer warns.
 - Status 504 `outcome_unknown`: send the same request again; you are not charged twice.
 
 ## Look
@@ -167,3 +234,7 @@ Use a vendor's own documentation, with its origin replaced by the path above.
 - GET /v1/balance, /v1/statement, /v1/payments, /v1/payments/{{id}}, /v1/resources, /v1/vendors, /v1/keys
 - GET /openapi.json for all of it
 """
+
+
+def _by_time(vendor: Served) -> str:
+    return ", charged by time" if any(route.pricing is Pricing.METERED for route in vendor.routes) else ""

@@ -28,7 +28,7 @@ AFTER_EVERY_ID = "~"
 SHOWN_JOURNAL = ("payment.", "resource.")
 
 EVIDENCE = record(
-    kind=choice("settled", "canceled", "unused"),
+    kind=choice("settled", "canceled", "unused", "failed"),
     chain_id=INTEGER,
     block_number=INTEGER,
     block_hash=HASH,
@@ -36,6 +36,7 @@ EVIDENCE = record(
     tx_hash=maybe(HASH),
     log_index=maybe(INTEGER),
     value=AMOUNT,
+    fee=AMOUNT,
     witnesses=several(TEXT),
 )
 DETAIL = record(
@@ -105,16 +106,18 @@ async def _evidence(deps: ApiDeps, found: Payment) -> dict[str, Any] | None:
         "tx_hash": hex_or_none(row["tx_hash"]),
         "log_index": row["log_index"],
         "value": format_amount(row["value_base"]),
+        "fee": format_amount(row["fee_base"]),
         "witnesses": json.loads(row["witnesses"]),
     }
 
 
 def _progress(deps: ApiDeps, found: Payment) -> dict[str, Any] | None:
     """How far the chain is, while an authorization may still be collected."""
-    head = deps.heads.get(found.terms.chain_id)
-    if head is None or found.axes.transfer is not Transfer.PRESENTED:
+    terms = found.authorization
+    head = None if terms is None else deps.heads.get(terms.chain_id)
+    if terms is None or head is None or found.axes.transfer is not Transfer.PRESENTED:
         return None
-    final = deps.heads.final(found.terms.chain_id)
+    final = deps.heads.final(terms.chain_id)
     return {
         "head": head.number,
         "head_time": utc_text(head.time_s * 1000),

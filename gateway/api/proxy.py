@@ -6,21 +6,26 @@ they are, for whoever decodes them once more than the vendor does serves another
 
 import asyncio
 import re
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
+from gateway.account_ports import AccountVendor
 from gateway.api.asked import idempotency_key, max_charge, wants_quote
-from gateway.api.auth import require_scope
+from gateway.api.auth import Caller, authenticate_at, require_scope
 from gateway.api.body import LongBody, read_body
 from gateway.api.deps import ApiDeps
 from gateway.api.exchange import Exchange
 from gateway.api.respond import cut_off, write_whole
+from gateway.api.vendor_login import TurnedAway, VendorLogins, read_login_body
 from gateway.core.money import format_amount
 from gateway.core.problems import Problem
-from gateway.core.routes import Match, Ownership, Pricing
-from gateway.flow.call import Call, Reply
+from gateway.core.routes import Match, Ownership, Pricing, Route, match_route
+from gateway.flow.answers import SAFE_METHODS, UNPAID
+from gateway.flow.call import AccountCall, Call, Reply, Served
 from gateway.http.headers import request_headers
 from gateway.http.port import UpstreamError
 from gateway.ports import Vendor
@@ -31,6 +36,9 @@ MAX_WAYS = 1024
 
 # Origin form, already encoded. A fragment never travels; a raw byte outside ASCII has no agreed meaning.
 _TARGET = re.compile(r"/[\x21\x22\x24-\x7e]*", re.ASCII)
+
+
+_COSTING = frozenset({Pricing.PRICED, Pricing.METERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +54,67 @@ class _Way:
 class _Door:
     """A vendor with what the hot path needs of it."""
 
+    vendor: Served
+    scopes: frozenset[str] = field(init=False)
+    methods: tuple[str, ...] = field(init=False)
+    ways: dict[tuple[str, str], _Way] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        methods = tuple(dict.fromkeys(method for route in self.vendor.routes for method in route.methods))
+        object.__setattr__(self, "scopes", frozenset({"proxy", f"proxy:{self.vendor.name}"}))
+        object.__setattr__(self, "methods", methods)
+
+
+@dataclass(frozen=True, slots=True)
+class _PaidDoor(_Door):
+    """To a vendor that asks for its money with a 402."""
+
     vendor: Vendor
-    scopes: frozenset[str]
-    methods: tuple[str, ...]
-    ways: dict[tuple[str, str], _Way]
+
+
+@dataclass(frozen=True, slots=True)
+class _AccountDoor(_Door):
+    """To a vendor that knows us by an account. `opening` are its logins: who comes there has no key to show yet."""
+
+    vendor: AccountVendor
+    opening: tuple[Route, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        _Door.__post_init__(self)
+        opening = tuple(route for route in self.vendor.routes if route.opens)
+        if any(route.pricing is not Pricing.LOCAL for route in opening):  # the password is ours: it never goes upstream
+            raise ValueError(f"{self.vendor.name}: a route that opens is answered by the gateway itself")
+        object.__setattr__(self, "opening", opening)
 
 
 class Proxy:
     """Serves every request below PREFIX. Purchases go on in tasks of their own, whatever becomes of the request."""
 
     def __init__(self, deps: ApiDeps) -> None:
-        self._deps = deps
-        self._doors = {name: _door(vendor) for name, vendor in deps.vendors.items()}
+        self._deps, self._accounts = deps, deps.accounts
+        self._doors: dict[str, _PaidDoor | _AccountDoor] = {}
+        self._doors.update((name, _PaidDoor(vendor)) for name, vendor in deps.vendors.items())
+        self._logins: VendorLogins | None = None
+        if deps.accounts is not None:
+            self._doors.update((name, _AccountDoor(vendor)) for name, vendor in deps.accounts.vendors.items())
+            self._logins = VendorLogins(deps.store, deps.accounts.tokens, deps.clock)
         self._purchases: set[asyncio.Task[Reply]] = set()
 
     async def serve(self, exchange: Exchange) -> web.StreamResponse:
-        """Answer one authenticated request. Raises Problem."""
-        door, target = self._door_and_target(exchange)
+        """Answer one request. Raises Problem."""
+        name, target = _name_and_target(exchange)
+        door = self._doors.get(name)
+        if isinstance(door, _AccountDoor) and self._logins is not None and _opens(door, exchange, target):
+            return await self._log_in(exchange, door, target, self._logins)
+        caller = self._caller(exchange, name)
+        if door is None:
+            raise Problem("vendor_unknown", "there is no such vendor behind this gateway")
+        exchange.vendor, exchange.shown_path = name, PREFIX + name
+        if door.scopes.isdisjoint(caller.key.scopes):
+            require_scope(caller.key, f"proxy:{name}")
         match = self._match(exchange, door, target)
-        body = await self._body(exchange, match)
-        call = self._call(exchange, door.vendor, match, target, body)
+        body = await self._body(exchange, match.route, whole=isinstance(door, _AccountDoor))
+        call = self._call(exchange, door, match, target, body, caller.email)
         try:
             reply = await self._run(call)
         except Problem:
@@ -78,19 +127,38 @@ class Proxy:
 
     # the request
 
-    def _door_and_target(self, exchange: Exchange) -> tuple[_Door, str]:
-        name, slash, rest = exchange.request.raw_path[len(PREFIX) :].partition("/")
-        if not slash:
-            name, mark, query = name.partition("?")
-            rest = mark + query
-        door = self._doors.get(name)
-        exchange.route, exchange.shown_path = "proxy", PREFIX + "?"
-        if door is None:
-            raise Problem("vendor_unknown", "there is no such vendor behind this gateway")
-        exchange.vendor, exchange.shown_path = name, PREFIX + name
-        if door.scopes.isdisjoint(exchange.granted.scopes):
-            require_scope(exchange.granted, f"proxy:{name}")
-        return door, "/" + rest
+    def _caller(self, exchange: Exchange, name: str) -> Caller:
+        tokens = None if self._accounts is None else self._accounts.tokens
+        now_ms = self._deps.clock.now_ms()
+        caller = authenticate_at(exchange.request, self._deps.store.view, tokens, name, now_ms)
+        exchange.key = caller.key
+        return caller
+
+    async def _log_in(
+        self, exchange: Exchange, door: _AccountDoor, target: str, logins: VendorLogins
+    ) -> web.StreamResponse:
+        exchange.vendor = door.vendor.name
+        match = self._match(exchange, door, target)
+        body = await read_login_body(exchange.request, self._deps.settings)
+        entered = logins.enter(exchange.request, door.vendor, match, body)
+        if isinstance(entered, TurnedAway):
+            return logins.refuse(exchange, entered)
+        exchange.key = entered.key
+        # No body, for it holds an API key, and the address in it is known. No Idempotency-Key, for what is kept under
+        # one would be a token that outlives its time.
+        call = AccountCall(
+            key=entered.key,
+            request_id=exchange.request_id,
+            vendor=door.vendor,
+            match=match,
+            method=exchange.request.method,
+            target=target,
+            headers=_forwarded(exchange.request),
+            body=b"",
+            email=entered.email,
+            token=entered.token,
+        )
+        return await self._send(exchange, call, await self._run(call))
 
     @staticmethod
     def _match(exchange: Exchange, door: _Door, target: str) -> Match:
@@ -105,48 +173,79 @@ class Proxy:
         exchange.shown_path, exchange.route = way.shown_path, way.label
         return way.match
 
-    async def _body(self, exchange: Exchange, match: Match) -> bytes | LongBody:
+    async def _body(self, exchange: Exchange, route: Route, *, whole: bool) -> bytes | LongBody:
+        """Return a request's body. `whole`: on an account that all agents share, no document passes unread (P9)."""
         body = await read_body(exchange.request, self._deps.settings)
         if isinstance(body, LongBody):
             limit_bytes = self._deps.settings.buffer_bytes
             extra = {"limit_bytes": limit_bytes}
-            if match.route.pricing is Pricing.PRICED:
+            if route.pricing in _COSTING:
                 detail = f"this route costs money: its body may have at most {limit_bytes} bytes"
                 raise Problem("body_not_replayable", detail, extra=extra)
-            if match.route.secret:
+            if (whole and not route.raw) or route.secret:
                 raise Problem("body_oversized", f"the body is larger than {limit_bytes} bytes", extra=extra)
         return body
 
-    def _call(self, exchange: Exchange, vendor: Vendor, match: Match, target: str, body: bytes | LongBody) -> Call:
+    def _call(
+        self,
+        exchange: Exchange,
+        door: _PaidDoor | _AccountDoor,
+        match: Match,
+        target: str,
+        body: bytes | LongBody,
+        email: str,
+    ) -> Call | AccountCall:
         request = exchange.request
         key = idempotency_key(request)
         if key is not None and isinstance(body, LongBody):
             limit_bytes = self._deps.settings.buffer_bytes
             detail = f"under an Idempotency-Key the body may have at most {limit_bytes} bytes"
             raise Problem("body_not_replayable", detail, "Idempotency-Key", {"limit_bytes": limit_bytes})
-        return Call(
+        if isinstance(door, _PaidDoor):
+            return Call(
+                key=exchange.granted,
+                request_id=exchange.request_id,
+                vendor=door.vendor,
+                match=match,
+                method=request.method,
+                target=target,
+                headers=_forwarded(request),
+                body=body if isinstance(body, bytes) else b"",
+                stream=body if isinstance(body, LongBody) else None,
+                idempotency_key=key,
+                max_charge_base=max_charge(request),
+                quote_only=wants_quote(request),
+            )
+        return AccountCall(
             key=exchange.granted,
             request_id=exchange.request_id,
-            vendor=vendor,
+            vendor=door.vendor,
             match=match,
             method=request.method,
             target=target,
             headers=_forwarded(request),
             body=body if isinstance(body, bytes) else b"",
             stream=body if isinstance(body, LongBody) else None,
-            idempotency_key=key,
+            idempotency_key=None if match.route.pricing is Pricing.LOCAL else key,  # figures of now are never kept
             max_charge_base=max_charge(request),
             quote_only=wants_quote(request),
+            email=email,
         )
 
-    async def _run(self, call: Call) -> Reply:
-        if call.quote_only or call.match.route.pricing is Pricing.FREE:
-            return await self._deps.spend.run(call)
+    async def _run(self, call: Call | AccountCall) -> Reply:
+        if call.quote_only or _may_break_off(call):
+            return await self._work(call)
         # A purchase that has begun goes on: an agent that hangs up, or a server that stops, may not leave it half-way.
-        purchase = asyncio.create_task(self._deps.spend.run(call), name=f"call {call.request_id}")
+        purchase = asyncio.create_task(self._work(call), name=f"call {call.request_id}")
         self._purchases.add(purchase)
         purchase.add_done_callback(self._forget)
         return await asyncio.shield(purchase)
+
+    def _work(self, call: Call | AccountCall) -> Coroutine[Any, Any, Reply]:
+        if isinstance(call, Call):
+            return self._deps.spend.run(call)
+        assert self._accounts is not None, "a call to an account vendor where there is none"
+        return self._accounts.broker.run(call)
 
     def _forget(self, purchase: asyncio.Task[Reply]) -> None:
         self._purchases.discard(purchase)
@@ -160,7 +259,7 @@ class Proxy:
 
     # the answer
 
-    async def _send(self, exchange: Exchange, call: Call, reply: Reply) -> web.StreamResponse:
+    async def _send(self, exchange: Exchange, call: Call | AccountCall, reply: Reply) -> web.StreamResponse:
         headers = CIMultiDict([*reply.headers, *exchange.own_headers(self._deps.store)])
         _add_headers(headers, call, reply)
         if reply.rest is not None:
@@ -213,9 +312,36 @@ def _judge(exchange: Exchange, door: _Door, target: str) -> _Way:
     return _Way(match, exchange.shown_path, f"proxy/{vendor.name}/{match.route.name}")
 
 
-def _door(vendor: Vendor) -> _Door:
-    methods = tuple(dict.fromkeys(method for route in vendor.routes for method in route.methods))
-    return _Door(vendor, frozenset({"proxy", f"proxy:{vendor.name}"}), methods, {})
+def _name_and_target(exchange: Exchange) -> tuple[str, str]:
+    """Split what follows PREFIX into the vendor's name and the path and query for it, as they were written."""
+    name, slash, rest = exchange.request.raw_path[len(PREFIX) :].partition("/")
+    if not slash:
+        name, mark, query = name.partition("?")
+        rest = mark + query
+    exchange.route, exchange.shown_path = "proxy", PREFIX + "?"
+    return name, "/" + rest
+
+
+def _opens(door: _AccountDoor, exchange: Exchange, target: str) -> bool:
+    """Say whether a request is a login. Nothing else is judged before it is known who asks."""
+    method, path = exchange.request.method, target.partition("?")[0]
+    if match_route(door.opening, method, path) is None:
+        return False
+    match = door.vendor.match(method, path)
+    return match is not None and match.route.opens
+
+
+def _may_break_off(call: Call | AccountCall) -> bool:
+    """Say whether nothing is left half-way when nobody waits for the answer any more.
+
+    Whatever changes something goes on: a thing that was made, or ended, and not booked would be nobody's.
+    """
+    free = call.match.route.pricing in UNPAID
+    return free and (call.method in SAFE_METHODS or call.match.route.pricing is not Pricing.FREE)
+
+
+def _is_private(route: Route) -> bool:
+    return route.ownership is not Ownership.NONE or route.pricing is Pricing.LOCAL or bool(route.listings)
 
 
 def _forwarded(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
@@ -227,7 +353,7 @@ def _forwarded(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
     return request_headers(raw)
 
 
-def _add_headers(headers: CIMultiDict[str], call: Call, reply: Reply) -> None:
+def _add_headers(headers: CIMultiDict[str], call: Call | AccountCall, reply: Reply) -> None:
     route = call.match.route
     if reply.payment_id is not None:
         headers["X-Payment-Id"] = reply.payment_id
@@ -237,7 +363,7 @@ def _add_headers(headers: CIMultiDict[str], call: Call, reply: Reply) -> None:
         headers["Idempotent-Replayed"] = "true"
     if call.quote_only:
         headers["Preference-Applied"] = "quote"
-    if route.secret:
+    if route.secret or route.opens:
         headers["Cache-Control"] = "no-store"
-    elif reply.payment_id is not None or call.quote_only or route.ownership is not Ownership.NONE:
+    elif reply.payment_id is not None or call.quote_only or _is_private(route):
         headers["Cache-Control"] = "private"

@@ -47,7 +47,8 @@ def problem_answer(exchange: Exchange, store: Store, problem: Problem) -> web.Re
     if problem.status == _UNAUTHORIZED:
         headers.append(("WWW-Authenticate", 'Bearer realm="gateway", Basic realm="gateway"'))
     if problem.status in {_UNAVAILABLE, _TOO_MANY}:
-        headers.append(("Retry-After", str(_RETRY_AFTER_S.get(problem.code, 1))))
+        wait_s = problem.extra.get("retry_after_s", _RETRY_AFTER_S.get(problem.code, 1))
+        headers.append(("Retry-After", str(wait_s)))
     if "allow" in problem.extra:
         headers.append(("Allow", ", ".join(problem.extra["allow"])))
     payment_id = problem.extra.get("payment_id")

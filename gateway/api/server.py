@@ -9,11 +9,13 @@ import time
 import structlog
 from aiohttp import web
 
-from gateway.api import catalogue, keys, money, ops, payments
+from gateway.api import catalogue, explain, keys, money, ops, payments
 from gateway.api.auth import authenticate, require_scope
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Found, Table, Told
 from gateway.api.exchange import SERVER_NAME, Exchange, start
+from gateway.api.hooks import PREFIX as HOOKS_PREFIX
+from gateway.api.hooks import Hooks
 from gateway.api.metrics import TEXT_TYPE, RequestCounts, loop_lines, state_lines
 from gateway.api.openapi import llms_text, openapi
 from gateway.api.proxy import PREFIX, Proxy
@@ -39,15 +41,17 @@ class Api:
 
     def __init__(self, deps: ApiDeps) -> None:
         self.deps, self.proxy, self.counts = deps, Proxy(deps), RequestCounts()
+        self.hooks = Hooks(deps)
         self.in_flight, self.closing = 0, False
         self.table = Table(self._endpoints())
-        self._openapi = encode(openapi(self.table.endpoints, deps.vendors))
-        self._llms = llms_text(deps.vendors).encode()
+        self._openapi = encode(openapi(self.table.endpoints, deps.served))
+        self._llms = llms_text(deps.served).encode()
+        self._periods = deps.periods
         self._chain_ids = frozenset(token.chain_id for v in deps.vendors.values() for token in v.terms.tokens)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, count it, and write its one log line. Never raises but for a cancelled task."""
-        exchange = start(request, self.deps.clock, self.deps.entropy)
+        exchange = start(request, self.deps.clock, self.deps.entropy, self._periods)
         self.in_flight += 1
         status = 500
         try:
@@ -93,8 +97,9 @@ class Api:
         if self.in_flight > self.deps.settings.max_in_flight:
             raise Problem("overloaded", "too many requests at once")
         if raw.startswith(PREFIX):
-            exchange.key = authenticate(exchange.request, self.deps.store.view.keys_by_digest)
             return await self.proxy.serve(exchange)
+        if raw.startswith(HOOKS_PREFIX):
+            return await self.hooks.serve(exchange)
         path, _, exchange.query = raw.partition("?")
         return await self._own(exchange, path)
 
@@ -128,6 +133,7 @@ class Api:
             *money.ENDPOINTS,
             *payments.ENDPOINTS,
             *catalogue.ENDPOINTS,
+            *explain.ENDPOINTS,
             *keys.ENDPOINTS,
             *ops.ENDPOINTS,
             *own,

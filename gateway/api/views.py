@@ -23,7 +23,7 @@ from gateway.api.schemas import (
 )
 from gateway.core.money import format_amount
 from gateway.core.payment import Charge, Delivery, Fault, Transfer
-from gateway.core.records import ApiKey, BudgetUse, Payment, Resource
+from gateway.core.records import ApiKey, BudgetUse, Payment, Resource, TransferKind
 from gateway.core.times import utc_text
 
 PAYMENT = record(
@@ -46,17 +46,24 @@ PAYMENT = record(
     hold=AMOUNT,
     captured=AMOUNT,
     resource=maybe(record(vendor=TEXT, ref=TEXT)),
-    authorization=record(
-        chain_id=INTEGER,
-        token=ADDRESS,
-        asset=TEXT,
-        wallet=ADDRESS,
-        pay_to=ADDRESS,
-        nonce=HASH,
-        value=AMOUNT,
-        settled=AMOUNT,
-        valid_before=TIME,
-        signed_at_block=INTEGER,
+    kind=choice(*TransferKind),
+    authorization=maybe(
+        record(
+            chain_id=INTEGER,
+            token=ADDRESS,
+            asset=TEXT,
+            wallet=ADDRESS,
+            pay_to=ADDRESS,
+            splits=several(record(pay_to=ADDRESS, value=AMOUNT)),
+            nonce=HASH,
+            value=AMOUNT,
+            settled=AMOUNT,
+            valid_before=TIME,
+            signed_at_block=INTEGER,
+        )
+    ),
+    period=maybe(
+        record(meter=TEXT, period=INTEGER, asset=TEXT, value=AMOUNT, settled=AMOUNT, starts_at=TIME, ends_at=TIME)
     ),
 )
 RESOURCE = record(
@@ -93,7 +100,6 @@ def hex_or_none(value: bytes | None) -> str | None:
 
 def payment_view(payment: Payment) -> dict[str, Any]:
     """Return a payment: its three axes, its amounts, and what was promised on chain."""
-    terms = payment.terms
     resource = None if payment.resource_ref is None else {"vendor": payment.vendor, "ref": payment.resource_ref}
     return {
         "id": payment.id,
@@ -115,18 +121,44 @@ def payment_view(payment: Payment) -> dict[str, Any]:
         "hold": format_amount(payment.hold_base),
         "captured": format_amount(payment.captured_base),
         "resource": resource,
-        "authorization": {
-            "chain_id": terms.chain_id,
-            "token": checksum(Address(terms.token)),
-            "asset": terms.asset,
-            "wallet": checksum(Address(terms.wallet)),
-            "pay_to": checksum(Address(terms.pay_to)),
-            "nonce": hex_or_none(terms.nonce),
-            "value": format_amount(terms.value_base),
-            "settled": format_amount(payment.settled_base),
-            "valid_before": utc_text(terms.valid_before_s * 1000),
-            "signed_at_block": terms.signed_at_block,
-        },
+        "kind": payment.terms.kind.value,
+        "authorization": _authorization(payment),
+        "period": _period(payment),
+    }
+
+
+def _authorization(payment: Payment) -> dict[str, Any] | None:
+    terms = payment.authorization
+    if terms is None:
+        return None
+    splits = [{"pay_to": checksum(Address(payee)), "value": format_amount(value)} for payee, value in terms.splits]
+    return {
+        "chain_id": terms.chain_id,
+        "token": checksum(Address(terms.token)),
+        "asset": terms.asset,
+        "wallet": checksum(Address(terms.wallet)),
+        "pay_to": checksum(Address(terms.pay_to)),
+        "splits": splits,
+        "nonce": hex_or_none(terms.nonce),
+        "value": format_amount(terms.value_base),
+        "settled": format_amount(payment.settled_base),
+        "valid_before": utc_text(terms.valid_before_s * 1000),
+        "signed_at_block": terms.signed_at_block,
+    }
+
+
+def _period(payment: Payment) -> dict[str, Any] | None:
+    terms = payment.period
+    if terms is None:
+        return None
+    return {
+        "meter": terms.meter_id,
+        "period": terms.seq,
+        "asset": terms.asset,
+        "value": format_amount(terms.value_base),
+        "settled": format_amount(payment.settled_base),
+        "starts_at": utc_text(terms.starts_at_ms),
+        "ends_at": utc_text(terms.ends_at_ms),
     }
 
 

@@ -1,4 +1,4 @@
-"""The authorization logs of one endpoint over any range, whole, in order, and each in a block that the node stands by.
+"""The logs of payments of one endpoint over any range, whole, in order, and each in a block that the node stands by.
 
 Must not know other endpoints or finality. Theory: nodes refuse wide ranges, each with its own limit and error, so a
 refused range is halved until it is served; and a node's log index is another database than its chain (orphaned blocks
@@ -7,15 +7,17 @@ have been served from it), so the block of every log is looked up.
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from contracts.codec import Address
-from contracts.logs import AUTHORIZATION_CANCELED, AUTHORIZATION_USED, Log, topic_address
+from contracts.logs import AUTHORIZATION_CANCELED, AUTHORIZATION_USED, TRANSFER_WITH_MEMO, Log, topic_address
+from contracts.tokens import Token
 from gateway.chains.node import Node
 from gateway.chains.rpc import CallRefused, EndpointUnavailable
 from gateway.ports import Block
 
-__all__ = ["LOG_RANGE_MAX", "LOG_REQUESTS_MAX", "authorization_logs_of"]
+__all__ = ["LOG_RANGE_MAX", "LOG_REQUESTS_MAX", "payment_logs_of"]
 
 LOG_RANGE_MAX = 2_000
 """Blocks in one eth_getLogs: what public Base endpoints serve without complaint."""
@@ -24,33 +26,42 @@ LOG_REQUESTS_MAX = 1_000
 """Requests in one question; beyond it the caller asks for less at a time."""
 
 _LOOKUPS_AT_ONCE = 8
-_EVENTS = (AUTHORIZATION_USED, AUTHORIZATION_CANCELED)
+
+Topics = Sequence[Sequence[bytes] | None]
+"""For each topic of a log those that it may be; None is any."""
+
+_EVENTS: Mapping[str, tuple[bytes, ...]] = MappingProxyType(
+    {"eip3009": (AUTHORIZATION_USED, AUTHORIZATION_CANCELED), "tip20": (TRANSFER_WITH_MEMO,)}
+)
+_BEFORE_NONCE: Mapping[str, Topics] = MappingProxyType({"eip3009": (), "tip20": (None,)})
+"""The topics between wallet and nonce: TransferWithMemo has the payee there."""
 
 
-async def authorization_logs_of(
-    node: Node, token: Address, wallets: Sequence[bytes], from_block: int, to_block: int
+async def payment_logs_of(
+    node: Node, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int, nonce: bytes | None = None
 ) -> tuple[Block, tuple[Log, ...]]:
-    """Return AuthorizationUsed and AuthorizationCanceled logs of these authorizers in [from_block, to_block], in order.
+    """Return the logs that tell of payments by these wallets in [from_block, to_block], of one nonce if named, in order.
 
-    With them the node's own block ``to_block``: what it says of the logs is worth as much as that is right.
+    AuthorizationUsed and AuthorizationCanceled of an EIP-3009 token, TransferWithMemo of a TIP-20. With them the node's
+    own block ``to_block``: what it says of the logs is worth as much as that is right.
 
     Raises EndpointUnavailable when the node refuses, has not got there, or contradicts itself.
     """
     if not wallets:
         raise ValueError("wallets: an empty list in a filter means any")
+    topics: list[Sequence[bytes] | None] = [_EVENTS[token.standard], [topic_address(Address(w)) for w in wallets]]
+    if nonce is not None:
+        topics += [*_BEFORE_NONCE[token.standard], [nonce]]
     # A node that has not the last block yet would answer with the logs that it has, which looks like "none".
     last = await node.block(to_block)
-    topics = (_EVENTS, tuple(topic_address(Address(wallet)) for wallet in wallets))
-    logs = await _collect(node, token, topics, from_block, to_block)
-    _check(node, logs, token, topics)
+    logs = await _collect(node, token.address, topics, from_block, to_block)
+    _check(node, logs, token.address, topics)
     await _check_blocks(node, logs)
     await node.require_block(last)  # else the range was read across a reorganisation
     return last, tuple(logs)
 
 
-async def _collect(
-    node: Node, token: Address, topics: Sequence[Sequence[bytes]], from_block: int, to_block: int
-) -> list[Log]:
+async def _collect(node: Node, token: Address, topics: Topics, from_block: int, to_block: int) -> list[Log]:
     logs: list[Log] = []
     start, width = from_block, LOG_RANGE_MAX
     for _ in range(LOG_REQUESTS_MAX):
@@ -76,9 +87,9 @@ def _place(log: Log) -> tuple[int, int]:
     return log.block_number, log.log_index
 
 
-def _check(node: Node, logs: Sequence[Log], token: Address, topics: Sequence[Sequence[bytes]]) -> None:
+def _check(node: Node, logs: Sequence[Log], token: Address, topics: Topics) -> None:
     for log in logs:
-        matches = all(topic in any_of for topic, any_of in zip(log.topics, topics, strict=False))
+        matches = all(any_of is None or topic in any_of for topic, any_of in zip(log.topics, topics, strict=False))
         if log.address != token or len(log.topics) < len(topics) or not matches:
             raise EndpointUnavailable(node.name, "eth_getLogs: a log that was not asked for")
     if any(_place(a) == _place(b) for a, b in itertools.pairwise(logs)):

@@ -91,12 +91,12 @@ class Node:
         return Receipt(tx_hash=tx_hash, status=status, block=block, logs=logs)
 
     async def logs(
-        self, address: Address, topics: Sequence[Sequence[bytes]], from_block: int, to_block: int
+        self, address: Address, topics: Sequence[Sequence[bytes] | None], from_block: int, to_block: int
     ) -> list[Log]:
-        """Return eth_getLogs as the node gives it; only the shape of each log is checked here."""
+        """Return eth_getLogs as the node gives it; only the shape of each log is checked here. A topic of None is any."""
         query = {
             "address": to_hex(address),
-            "topics": [[to_hex(topic) for topic in any_of] for any_of in topics],
+            "topics": [None if any_of is None else [to_hex(topic) for topic in any_of] for any_of in topics],
             "fromBlock": hex(from_block),
             "toBlock": hex(to_block),
         }

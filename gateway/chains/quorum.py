@@ -22,7 +22,7 @@ from contracts.logs import Log
 from contracts.tokens import Token
 from gateway.chains.agreement import answers_of, ask_all, decide, unavailable
 from gateway.chains.finality import Finality, FinalMark
-from gateway.chains.logs import authorization_logs_of
+from gateway.chains.logs import payment_logs_of
 from gateway.chains.node import Node, WrongChain
 from gateway.chains.rpc import CallReverted, EndpointUnavailable, RpcEndpoint
 from gateway.ports import Block, Receipt
@@ -135,18 +135,18 @@ class QuorumChain:
         self._mark.require(agreed)
         return agreed
 
-    async def authorization_logs(
-        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
+    async def payment_logs(
+        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int, nonce: bytes | None = None
     ) -> tuple[Log, ...]:
-        """Return the agreed AuthorizationUsed and AuthorizationCanceled logs in [from_block, to_block], in order.
+        """Return the agreed logs of payments by these wallets in [from_block, to_block], of one nonce if named, in order.
 
         Every endpoint's hash of ``to_block`` is part of its answer. No wallets or an empty range: no logs.
         """
         if not wallets or from_block > to_block:
             return ()
-        what = f"authorization logs {from_block} to {to_block}"
+        what = f"payment logs {from_block} to {to_block}"
         last, logs = await self._agree(
-            what, lambda node: authorization_logs_of(node, token.address, wallets, from_block, to_block)
+            what, lambda node: payment_logs_of(node, token, wallets, from_block, to_block, nonce)
         )
         self._mark.require(last)
         return logs
@@ -160,19 +160,28 @@ class QuorumChain:
                 head = await node.newest()
                 if not wallets or from_block > head.number:
                     return ()
-                return (await authorization_logs_of(node, token.address, wallets, from_block, head.number))[1]
+                return (await payment_logs_of(node, token, wallets, from_block, head.number))[1]
             except EndpointUnavailable as problem:
                 votes[node.name] = problem
         raise unavailable("sightings", votes, 1)
 
-    async def receipt(self, tx_hash: bytes) -> Receipt | None:
-        """Return the agreed receipt, or None if no endpoint knows one.
+    async def receipt(self, tx_hash: bytes, at: Block | None = None) -> Receipt | None:
+        """Return the agreed receipt, or None if no endpoint knows one; with ``at`` only those count that hold this block.
 
         An endpoint that knows none although it has the block of the others' receipt contradicts them; one that has not
         the block yet is unavailable.
         """
-        what = f"receipt 0x{tx_hash.hex()}"
-        votes = await ask_all(self._nodes, lambda node: node.receipt(tx_hash), self._quorum)
+
+        async def ask(node: Node) -> Receipt | None:
+            if at is None:
+                return await node.receipt(tx_hash)
+            # A node that has not got there knows no receipt either, and must not look like "none".
+            await node.require_block(at)
+            receipt = await node.receipt(tx_hash)
+            await node.require_block(at)
+            return receipt
+
+        votes = await ask_all(self._nodes, ask, self._quorum)
         found = next((receipt for receipt in answers_of(votes).values() if receipt is not None), None)
         if found is not None:
             late = [node for node in self._nodes if votes[node.name] is None]
@@ -183,7 +192,7 @@ class QuorumChain:
                 return await node.receipt(tx_hash)
 
             votes |= await ask_all(late, again, len(late))
-        return self._decide(what, votes)
+        return self._decide(f"receipt 0x{tx_hash.hex()}", votes)
 
     async def authorization_used(self, token: Token, wallet: bytes, nonce: bytes, at: Block) -> bool:
         """Return authorizationState at exactly this block: true if used or cancelled."""

@@ -1,8 +1,8 @@
 """The check before any money moves: each configured token is on chain what the configuration says it is.
 
 Must not know wallets or prices. Theory: a signature under a wrong domain is either worthless or, worse, valid for another
-contract, and wrong decimals are a wrong price; published token tables have shipped wrong names twice, so the contract
-itself is asked.
+contract, and wrong decimals or another currency are a wrong price; published token tables have shipped wrong names twice,
+so the contract itself is asked.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from contracts.calls import (
     encode_domain_separator,
     encode_name,
     encode_version,
+    selector,
 )
 from contracts.codec import checksum, to_hex
 from contracts.tokens import Token
@@ -28,6 +29,8 @@ __all__ = ["TokenMismatch", "verify_tokens"]
 
 _ATTEMPTS = 3
 _PAUSE_S = 1.0
+_CURRENCY = selector("currency()")
+_USD = "USD"
 
 T = TypeVar("T", str, int, bytes)
 
@@ -43,10 +46,11 @@ class TokenMismatch(Exception):  # noqa: N818 - named for what is known
 
 
 async def verify_tokens(chain: QuorumChain, tokens: Iterable[Token]) -> None:
-    """Compare code, name, version, decimals and DOMAIN_SEPARATOR of each token with the configuration, by quorum.
+    """Compare each token with the configuration, by quorum: code, name, version, decimals and DOMAIN_SEPARATOR.
 
-    Reads at a recent block, as configuration is checked here and not money. Raises TokenMismatch for the first that
-    differs, ChainUnavailable when the endpoints stay behind each other, ChainDisagreement.
+    A TIP-20 signs under no domain: of it code and decimals, and that its currency is the dollar. Reads at a recent block,
+    as configuration is checked here and not money. Raises TokenMismatch for the first that differs, ChainUnavailable when
+    the endpoints stay behind each other, ChainDisagreement.
     """
     for token in tokens:
         if token.chain_id != chain.chain_id:
@@ -66,6 +70,10 @@ async def _verify_patiently(chain: QuorumChain, token: Token) -> None:
 async def _verify(chain: QuorumChain, token: Token, at: Block) -> None:
     if not await chain.code(token.address, at):
         raise TokenMismatch(token, "code", "there is no contract at this address")
+    if token.standard == "tip20":
+        await _compare(chain, token, at, "decimals", encode_decimals(), decode_uint, token.decimals)
+        await _compare(chain, token, at, "currency", _CURRENCY, decode_string, _USD)
+        return
     await _compare(chain, token, at, "name", encode_name(), decode_string, token.name)
     await _compare(chain, token, at, "version", encode_version(), decode_string, token.version)
     await _compare(chain, token, at, "decimals", encode_decimals(), decode_uint, token.decimals)

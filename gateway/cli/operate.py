@@ -25,7 +25,7 @@ from gateway.store.core import StoreBroken
 from gateway.store.load import BookBroken
 from gateway.store.sqlite import SqliteStore, StoreInUse
 from gateway.system import SystemClock, SystemEntropy
-from gateway.vendor_config import make_vendor
+from gateway.vendor_config import make_account_vendor, make_vendor
 
 TIMEOUT_S = 60.0
 _SQLITE = b"SQLite format 3\0"
@@ -87,13 +87,16 @@ async def _run_here(config: Config, name: str, parameters: Mapping[str, object])
         ) from None
     except (StoreBroken, BookBroken, sqlite3.Error) as error:
         raise CliError(Exit.FAILED, f"{path}: {error}") from None
-    vendors = [make_vendor(vendor, config.vendor_terms(label)) for label, vendor in config.vendors.items()]
+    by_account = config.account_vendors()
+    paid = (make_vendor(vendor, config.vendor_terms(name)) for name, vendor in config.paid_vendors().items())
+    others = (make_account_vendor(vendor, config.account_terms(name)) for name, vendor in by_account.items())
     services = Services(
         store=store,
         clock=SystemClock(),
         entropy=SystemEntropy(),
-        routes=routes_of(vendors),
+        routes=routes_of([*paid, *others]),
         own_addresses=frozenset(config.own_addresses()),
+        account_vendors=frozenset(by_account),
     )
     try:
         return await operate(services, name, parameters, user_name(os.geteuid()))

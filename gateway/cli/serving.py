@@ -21,11 +21,20 @@ from gateway.serve import serve
 from gateway.store.core import StoreBroken
 from gateway.store.load import BookBroken
 from gateway.store.sqlite import StoreInUse
+from gateway.vendor_credentials import CredentialsError
 from wallets.keyfile import KeystoreError
 from wallets.passphrase import PassphraseError
 from wallets.watermark import WatermarkError
 
-_CONFIG = (ConfigError, KeystoreError, PassphraseError, WatermarkError, WrongChainError, TokenMismatch)
+_CONFIG = (
+    ConfigError,
+    CredentialsError,
+    KeystoreError,
+    PassphraseError,
+    WatermarkError,
+    WrongChainError,
+    TokenMismatch,
+)
 _UNREACHABLE = (StoreInUse, SocketInUse, ChainUnavailable, ChainDisagreement, OSError)
 _FAILED = (StoreBroken, BookBroken, sqlite3.Error)
 

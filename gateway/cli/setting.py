@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway.cli.exits import CliError, Exit
 from gateway.config import Config, ConfigError, load_config
 from gateway.settings.checks import Finding
-from gateway.vendor_config import make_vendor
+from gateway.vendor_config import make_account_vendor, make_vendor
 from wallets.passphrase import PassphraseError, PassphraseSource, read_passphrase
 from wallets.secret import Secret
 
@@ -49,8 +49,11 @@ def read_secret(source: PassphraseSource) -> Secret[str]:
 def _vendor_findings(config: Config) -> Iterator[Finding]:
     for name, vendor in config.vendors.items():
         try:
-            make_vendor(vendor, config.vendor_terms(name))
+            if vendor.kind.by_account:
+                make_account_vendor(vendor, config.account_terms(name))
+            else:
+                make_vendor(vendor, config.vendor_terms(name))
         except ValueError as error:
             route = next((r for r in vendor.routes if str(error).startswith((f"{r}:", f"'{r}'"))), None)
             place = ("vendors", name) if route is None else ("vendors", name, "routes", route)
-            yield place, str(error), f"see the routes of kind {vendor.kind} in docs/configuration.md"
+            yield place, str(error), f"see the routes of kind {vendor.kind.value} in docs/configuration.md"

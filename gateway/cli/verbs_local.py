@@ -23,6 +23,7 @@ from gateway.config import Config
 from gateway.store.core import StoreBroken
 from gateway.store.load import BookBroken
 from gateway.store.sqlite import SqliteStore, StoreInUse
+from gateway.vendor_credentials import saved
 from wallets.keyfile import KeystoreError, Kind
 from wallets.keystore import Keystore
 from wallets.passphrase import PassphraseError, SourceKind, parse_passphrase_source
@@ -203,6 +204,11 @@ def _check(arguments: argparse.Namespace) -> Exit:
         "make or import it with `gateway wallet`"
         for wallet in config.wallets.values()
         if kinds.get(wallet.address) is not Kind.WALLET
+    ]
+    problems += [
+        f"vendors.{name}: no credentials are saved for it; save them with `gateway vendor credentials {name}`"
+        for name in config.account_vendors()
+        if not saved(config.keystore.directory, name)
     ]
     if problems:
         raise CliError(Exit.CONFIG, *problems)

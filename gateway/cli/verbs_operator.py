@@ -16,6 +16,12 @@ from gateway.operator.registry import OPERATIONS
 
 Adder = Callable[[argparse.ArgumentParser], None]
 ACCOUNT_COLUMNS = ("id", "name", "available", "held", "created_at")
+METER_COLUMNS = (
+    "id", "account", "vendor", "ref", "name", "state", "hourly", "held_until", "billed", "lost", "unfunded_at", "reason",
+)  # fmt: skip
+BALANCE_COLUMNS = (
+    "vendor", "books", "reserved", "vendor_says", "difference", "said_at", "missing", "things", "ending", "hourly",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,17 @@ def _freeze_lift(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _meters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", metavar="ID", help="of one account only")
+    parser.add_argument("--vendor", metavar="NAME", help="at one vendor only")
+    parser.add_argument("--all", action="store_true", default=None, help="what is over too")
+    _page(parser, "before")
+
+
+def _vendor_balance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vendor", metavar="NAME", nargs="?", help="one vendor only")
+
+
 def _account_list(parser: argparse.ArgumentParser) -> None:
     _page(parser, "after")
 
@@ -179,6 +196,20 @@ VERBS: tuple[Verb, ...] = (
         "freeze lift", "release a scope", "freeze_lift", changed("scope", "Lifted.", "It was not frozen."), _freeze_lift
     ),
     Verb("freeze list", "list what is frozen", "freeze_list", listed("freezes", "scope", "reason", "by", "at"), _none),
+    Verb(
+        "meters",
+        "list what runs at vendor accounts and is charged by time",
+        "meters",
+        listed("meters", *METER_COLUMNS),
+        _meters,
+    ),
+    Verb(
+        "vendor balance",
+        "show what is left at vendor accounts, by the books and by the vendor",
+        "vendor_balance",
+        listed("vendors", *BALANCE_COLUMNS),
+        _vendor_balance,
+    ),
     Verb(
         "trace",
         "show all that belongs to a transaction, server, key id, account, payment, nonce or journal row",

@@ -25,9 +25,12 @@ from gateway.core.records import (
     BudgetUse,
     Evidence,
     Freeze,
+    Meter,
+    MeterState,
     Payment,
     Resource,
     Task,
+    VendorEvent,
 )
 from gateway.core.unanswered import Unanswered
 
@@ -58,8 +61,17 @@ class Reader(Protocol):
     def credit(self, reference: str) -> tuple[str, int] | None:
         """Return account and amount of the credit with this reference."""
 
-    def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int) -> bool:
-        """Say whether this log was booked."""
+    def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int | None) -> bool:
+        """Say whether this log was booked, or without an index this failed transaction."""
+
+    def has_challenge(self, vendor: str, challenge_id: str) -> bool:
+        """Say whether a challenge of this vendor was answered before."""
+
+    def has_authorization(self, identity: tuple[int, bytes, bytes, bytes]) -> bool:
+        """Say whether an authorization has this identity on chain: (chain id, token, authorizer, nonce)."""
+
+    def has_event(self, vendor: str, event_id: str) -> bool:
+        """Say whether an event of this vendor was taken before."""
 
     def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
         """Count the account's payments that were delivered and died since then."""
@@ -120,10 +132,16 @@ class Rows:
     payees: list[tuple[str, int, bytes, int]] = field(default_factory=list)
     prices: dict[tuple[str, str], PriceView] = field(default_factory=dict)
     cursors: dict[int, tuple[int, bytes, int]] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+    vendor_balances: dict[str, tuple[int, int]] = field(default_factory=dict)
+    challenges: dict[tuple[str, str], int] = field(default_factory=dict)
+    events: dict[tuple[str, str], VendorEvent] = field(default_factory=dict)  # new ones
+    closed_events: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 def _unpaid(payment: Payment) -> bool:
-    return payment.axes.delivery is Delivery.DELIVERED and payment.axes.transfer is PaymentTransfer.DEAD
+    dead = payment.axes.delivery is Delivery.DELIVERED and payment.axes.transfer is PaymentTransfer.DEAD
+    return dead and payment.authorization is not None
 
 
 def _refunded(payment: Payment) -> bool:
@@ -144,10 +162,15 @@ class Book:
         self.open_payments: dict[str, Payment] = {}
         self.unanswered = Unanswered()
         self.open_count: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.exposure_base: defaultdict[tuple[str, bytes, str], int] = defaultdict(int)
+        self.exposure_base: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.payees: set[tuple[str, int, bytes]] = set()
         self.prices: dict[tuple[str, str], PriceView] = {}
         self.cursors: dict[int, tuple[int, bytes, int]] = {}
+        self.meters: dict[str, Meter] = {}  # those that have not ended
+        self.metered_count: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.open_periods: dict[str, dict[int, Payment]] = {}  # by meter and number, those of open payments
+        self.vendor_balances: dict[str, tuple[int, int]] = {}
+        self.pending_events: dict[tuple[str, str], VendorEvent] = {}
         self.rows = Rows()
 
     # reading
@@ -174,11 +197,21 @@ class Book:
         return payment_id in self.rows.answers or self.reader.has_answer(payment_id)
 
     def has_evidence(self, evidence: Evidence) -> bool:
-        """Say whether this log was booked, committed or not. Evidence that is no log is never the same twice."""
-        if evidence.tx_hash is None or evidence.log_index is None:
+        """Say whether this log or failed transaction was booked, committed or not. Other evidence is never the same twice."""
+        if evidence.tx_hash is None:
             return False
         place = (evidence.chain_id, evidence.tx_hash, evidence.log_index)
         return place in self.rows.logs or self.reader.has_evidence(*place)
+
+    def has_challenge(self, vendor: str, challenge_id: str) -> bool:
+        """Say whether a challenge was answered before, committed or not."""
+        place = (vendor, challenge_id)
+        return place in self.rows.challenges or self.reader.has_challenge(*place)
+
+    def has_authorization(self, identity: tuple[int, bytes, bytes, bytes]) -> bool:
+        """Say whether an authorization has this identity on chain, committed or not."""
+        fresh = (self.rows.payments[payment_id].authorization for payment_id in self.rows.new_payments)
+        return any(t is not None and t.identity == identity for t in fresh) or self.reader.has_authorization(identity)
 
     def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
         """Count the account's payments that were delivered and died since then, committed or not."""
@@ -252,20 +285,53 @@ class Book:
         if _unpaid(payment) or _refunded(payment):
             self.rows.losses[payment.id] = None
         if payment.axes.charge is Charge.HELD:
-            self.open_payments[payment.id] = payment
+            self._open(payment)
         elif self.open_payments.pop(payment.id, None) is not None:
             self._count(payment, -1)
+            self._close_period(payment)
         self.unanswered.put(payment)
 
+    def _open(self, payment: Payment) -> None:
+        self.open_payments[payment.id] = payment
+        if payment.period is not None:
+            self.open_periods.setdefault(payment.period.meter_id, {})[payment.period.seq] = payment
+
+    def _close_period(self, payment: Payment) -> None:
+        period = payment.period
+        if period is not None:
+            left = self.open_periods[period.meter_id]
+            del left[period.seq]
+            if not left:
+                del self.open_periods[period.meter_id]
+
     def _count(self, payment: Payment, sign: int) -> None:
-        self.open_count[payment.account_id, payment.vendor] += sign
-        exposure = (payment.account_id, payment.terms.wallet, payment.terms.asset)
-        self.exposure_base[exposure] += sign * payment.hold_base
+        if payment.period is None:  # periods are not the agent's to open: its things are counted instead
+            self.open_count[payment.account_id, payment.vendor] += sign
+        self.exposure_base[payment.account_id, payment.terms.source, payment.terms.asset] += sign * payment.hold_base
+
+    def put_meter(self, meter: Meter) -> Meter:
+        """Add or replace a meter; one that has ended leaves the memory."""
+        self.rows.meters[meter.id] = meter
+        before = self.meters.pop(meter.id, None) is not None
+        after = meter.state is not MeterState.ENDED
+        if after:
+            self.meters[meter.id] = meter
+        self.metered_count[meter.account_id, meter.vendor] += after - before
+        return meter
+
+    def meter_count(self, account_id: str, vendor: str) -> int:
+        """Count an account's things at an account vendor that have not ended."""
+        return self.metered_count.get((account_id, vendor), 0)
+
+    def held_periods(self, meter_id: str) -> list[Payment]:
+        """Return a meter's periods that are not settled yet, oldest first."""
+        held = self.open_periods.get(meter_id, {})
+        return [held[seq] for seq in sorted(held)]
 
     def load_payment(self, payment: Payment) -> None:
         """Take an open or unanswered payment from the store."""
         if payment.axes.charge is Charge.HELD:
-            self.open_payments[payment.id] = payment
+            self._open(payment)
             self._count(payment, +1)
         self.unanswered.put(payment)
 

@@ -9,7 +9,8 @@ from gateway.core.money import USD
 
 HOUSE_CREDIT = "house:credit"  # credit that the operator granted without money behind it
 HOUSE_LOSS = "house:loss"  # disputes that the house bears, overruns
-HOUSE_CAPITAL = "house:capital"  # tokens that the operator put into wallets
+HOUSE_CAPITAL = "house:capital"  # tokens that the operator put into wallets, and deposits at vendors
+HOUSE_FEES = "house:fees"  # network fees that wallets paid
 SUSPENSE = "suspense"  # tokens that provably left without a payment of ours; a task was opened for each
 
 
@@ -23,9 +24,24 @@ def wallet(address_hex: str) -> str:
     return f"wallet:{address_hex}"
 
 
+def vendor(name: str) -> str:
+    """Return the code of what the operator has at a vendor: a prepaid balance, or (below zero) bills to come."""
+    return f"vendor:{name}"
+
+
+def vendor_asset(name: str) -> str:
+    """Return the asset that a balance at a vendor is: worth a dollar a unit, and no other vendor's."""
+    return f"account:{name}"
+
+
 def suspense(address_hex: str) -> str:
     """Return the code of what a wallet holds less than the book says, unproven: what turns up again clears it first."""
     return f"{SUSPENSE}:{address_hex}"
+
+
+def vendor_suspense(name: str) -> str:
+    """Return the code of what is left at a vendor less than our tariffs explain; what turns up again clears it first."""
+    return f"{SUSPENSE}:{vendor(name)}"
 
 
 def fx(asset: str) -> str:
@@ -33,10 +49,11 @@ def fx(asset: str) -> str:
     return f"fx:{asset}"
 
 
-# code prefix -> (side, floored). `fx` and the house's accounts may stand on either side of zero.
+# code prefix -> (side, floored). `fx`, a vendor that bills later and the house's accounts may stand on either side of zero.
 _KINDS: dict[str, tuple[Side, bool]] = {
     "agent": (Side.CREDIT, True),
     "wallet": (Side.DEBIT, True),
+    "vendor": (Side.DEBIT, False),
     "fx": (Side.CREDIT, False),
     "house": (Side.DEBIT, False),
     "suspense": (Side.DEBIT, False),

@@ -13,9 +13,11 @@ from gateway.core.records import (
     ApiKey,
     Attempt,
     Evidence,
+    Meter,
     Payment,
     Resource,
     Task,
+    VendorEvent,
 )
 
 
@@ -63,21 +65,50 @@ class AccountLimits:
     calls_per_vendor: int
     unpaid_deliveries: int
     unpaid_window_ms: int
+    metered_per_vendor: int = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """Claim, hold, terms and the sealed credential in one commit (P3). The payment arrives as PRESENTED."""
+    """Claim, hold, terms and the sealed credential in one commit (P3).
+
+    The payment arrives as PRESENTED; with a meter (the first period of a thing that an account vendor charges us for)
+    as PREPARED: nothing is owed before the vendor says that the thing exists. The meter takes its period from the payment.
+    """
 
     payment: Payment
     attempt: Attempt
     limits: AccountLimits
     at_ms: int
+    meter: Meter | None = None
+    challenge_id: str | None = None  # of a challenge that may be answered once only
+    prescribed: bool = False  # the seller chose the name that the authorization has on chain
+
+
+@dataclass(frozen=True, slots=True)
+class MeterStart:
+    """What a vendor's answer to a create says of the thing's charges: it exists.
+
+    Rates are decimal texts that `tariff.rate_of` takes. `since_ms` (business time) is None while it is not charged yet,
+    and is never taken to be before the order; the caller does not believe one that is yet to come. `accepted` is False
+    for one that is dearer than was quoted: its hold goes back at once, it is to be ended, and the house bears what it
+    costs until then.
+    """
+
+    hourly: str
+    monthly: str | None
+    kind: str
+    since_ms: int | None
+    accepted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
-    """What the vendor answered to a presented credential, with what it created."""
+    """What the vendor answered to a presented credential, with what it created.
+
+    `metered` counts for a thing with a meter: DELIVERED without it starts at what was quoted, from the order on; REFUSED
+    with it means that something exists which the agent does not get, and which is to be ended at the house's cost.
+    """
 
     payment_id: str
     delivery: Delivery
@@ -87,6 +118,7 @@ class RecordOutcome:
     resource: Resource | None
     at_ms: int
     note: str = ""
+    metered: MeterStart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,13 +254,14 @@ class ApprovePrice:
 
 @dataclass(frozen=True, slots=True)
 class UpdateResource:
-    """A newer look at a vendor's resource."""
+    """A newer look at a vendor's resource. What it does not tell (None, an empty plan) stays as it was."""
 
     vendor: str
     ref: str
-    state: str
+    state: str | None
     expires_at_ms: int | None
     at_ms: int
+    plan: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +293,107 @@ class Remember:
     answer: Answer
 
 
+@dataclass(frozen=True, slots=True)
+class OpenPeriod:
+    """Hold the next billing period of a meter. Refused with `insufficient_balance` when the account cannot cover it."""
+
+    payment: Payment
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BillPeriod:
+    """A held period is over by the business clock: settle it, and those before it, by the vendor's stated rule."""
+
+    payment_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunMeter:
+    """The thing is charged from `since_ms` (business time) on (`running`), or no longer: started, stopped, going."""
+
+    meter_id: str
+    running: bool
+    since_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkEnding:
+    """The thing's destruction is wanted, by its agent or because it cannot be paid for. Repeated until confirmed."""
+
+    meter_id: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndMeter:
+    """Its destruction is confirmed: settle what it cost until `ended_at_ms` (business time), give back what is beyond."""
+
+    meter_id: str
+    ended_at_ms: int
+    how: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarnMeter:
+    """The account's balance will not cover this thing for long: `unfunded` once the next period was refused."""
+
+    meter_id: str
+    unfunded: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveBalance:
+    """What a vendor says is left on the operator's account there, below zero where it is owed.
+
+    More than the books can explain is a deposit, less is a task.
+    """
+
+    vendor: str
+    balance_base: int
+    noise_base: int  # differences up to this are how the vendor rounds
+    drift_base: int  # a shortfall against the books beyond this is a task
+    task_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordProof:
+    """A wallet proves its identity to a vendor: it costs nothing and grants control, so it is kept like money (P3, P13)."""
+
+    wallet: bytes
+    vendor: str
+    route: str
+    account_id: str
+    key_id: str
+    request_id: str
+    challenge_id: str
+    realm: str
+    chain_id: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeEvent:
+    """A vendor's signed event has come. One that was taken before is no news, handled or not (P13)."""
+
+    event: VendorEvent
+
+
+@dataclass(frozen=True, slots=True)
+class CloseEvent:
+    """The vendor was asked about what an event tells of, or need not be: it is done with."""
+
+    vendor: str
+    event_id: str
+    at_ms: int
+
+
 Command = (
     OpenAccount
     | CreditAccount
@@ -284,6 +418,16 @@ Command = (
     | RecordResource
     | MoveCursor
     | Remember
+    | OpenPeriod
+    | BillPeriod
+    | RunMeter
+    | MarkEnding
+    | EndMeter
+    | WarnMeter
+    | ObserveBalance
+    | RecordProof
+    | TakeEvent
+    | CloseEvent
 )
 
 

@@ -16,6 +16,16 @@ from gateway.core.decide_close import (
     decide_resolution,
     decide_settled,
 )
+from gateway.core.decide_deposit import decide_balance
+from gateway.core.decide_event import decide_close_event, decide_event
+from gateway.core.decide_meter import (
+    decide_bill,
+    decide_end,
+    decide_ending,
+    decide_period,
+    decide_run,
+    decide_warning,
+)
 from gateway.core.decide_operator import (
     decide_account,
     decide_answered,
@@ -33,6 +43,7 @@ from gateway.core.decide_operator import (
     decide_revoke,
     decide_task,
 )
+from gateway.core.decide_proof import decide_proof
 from gateway.core.decide_purchase import decide_purchase
 from gateway.core.decide_treasury import decide_float, decide_outflow
 
@@ -60,6 +71,16 @@ _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
     c.RecordResource: decide_new_resource,
     c.MoveCursor: decide_cursor,
     c.Remember: decide_remember,
+    c.OpenPeriod: decide_period,
+    c.BillPeriod: decide_bill,
+    c.RunMeter: decide_run,
+    c.MarkEnding: decide_ending,
+    c.EndMeter: decide_end,
+    c.WarnMeter: decide_warning,
+    c.ObserveBalance: decide_balance,
+    c.RecordProof: decide_proof,
+    c.TakeEvent: decide_event,
+    c.CloseEvent: decide_close_event,
 }
 
 

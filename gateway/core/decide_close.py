@@ -1,7 +1,7 @@
 """How a hold ends: the vendor's answer and the chain's proof move the axes, and the table says what follows.
 
 Must not know what proves a settlement: evidence arrives judged.  Theory: every path to the end of a hold goes through
-`_follow`, so capture, void and refund each have one writer, and a hold closes exactly once (P6, P13).
+`follow`, so capture, void and refund each have one writer, and a hold closes exactly once (P6, P13).
 """
 
 from dataclasses import replace
@@ -18,6 +18,7 @@ from gateway.core.commands import (
     ResolveDispute,
     Result,
 )
+from gateway.core.meter_book import metered_resource, start_meter
 from gateway.core.payment import (
     DELIVERY_MOVES,
     TRANSFER_MOVES,
@@ -29,7 +30,9 @@ from gateway.core.payment import (
     Transfer,
     settle_dispute,
 )
-from gateway.core.records import BudgetUse, Evidence, Freeze, Payment, Task
+from gateway.core.records import BudgetUse, Evidence, Freeze, Payment, Resource, Task
+
+NO_CHAIN = "a billing period is settled by its vendor's rule, not by a chain"
 
 
 def decide_outcome(book: Book, command: RecordOutcome) -> Result:
@@ -41,9 +44,11 @@ def decide_outcome(book: Book, command: RecordOutcome) -> Result:
     if payment is None:
         return Refused("not_found", "there is no such payment")
     known = None if command.resource is None else book.resource(command.resource.vendor, command.resource.ref)
-    if known is not None and known.account_id != payment.account_id:
-        command = _without_anothers(book, payment, known.ref, command)
+    if known is not None and _is_anothers(book, payment, known):
+        command = _without_anothers(book, payment, known, command)
     found = command.resource if known is None else None
+    if payment.period is not None:
+        found = metered_resource(payment.period.meter_id, command.resource, known)
     moved = command.delivery in DELIVERY_MOVES[payment.axes.delivery]
     answers = command.answer is not None and (
         moved or (payment.axes.delivery is command.delivery and not book.has_answer(payment.id))
@@ -60,6 +65,8 @@ def decide_outcome(book: Book, command: RecordOutcome) -> Result:
             fault=command.fault,
             vendor_status=command.vendor_status,
         )
+        if payment.period is not None:
+            payment = start_meter(book, payment, command)
     if answers and command.answer is not None:
         book.rows.answers[payment.id] = command.answer
     book.put_payment(payment)
@@ -71,7 +78,7 @@ def decide_outcome(book: Book, command: RecordOutcome) -> Result:
         "note": command.note,
     }
     book.journal(command.at_ms, "payment.outcome", payment.id, content)
-    return Done(_follow(book, payment, command.at_ms))
+    return Done(follow(book, payment, command.at_ms))
 
 
 def decide_settled(book: Book, command: RecordSettled) -> Result:
@@ -83,6 +90,8 @@ def decide_settled(book: Book, command: RecordSettled) -> Result:
     payment = book.payment(command.payment_id)
     if payment is None:
         return Refused("not_found", "there is no such payment")
+    if payment.period is not None:
+        return Refused("evidence_mismatch", NO_CHAIN)
     evidence = replace(command.evidence, payment_id=payment.id)
     known = book.has_evidence(evidence)
     if known and payment.axes.transfer is Transfer.SETTLED:
@@ -91,8 +100,8 @@ def decide_settled(book: Book, command: RecordSettled) -> Result:
         return Refused(
             "evidence_mismatch", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
         )
-    if not 0 < evidence.value_base <= payment.terms.value_base:
-        return Refused("evidence_mismatch", "the collected value is not within what was promised")
+    if not 0 < evidence.value_base <= payment.terms.value_base or evidence.fee_base > _highest_fee(payment):
+        return Refused("evidence_mismatch", "the collected value or the fee is not within what was promised")
     payment = replace(
         payment,
         axes=payment.axes.transferred(Transfer.SETTLED),
@@ -103,8 +112,9 @@ def decide_settled(book: Book, command: RecordSettled) -> Result:
     book.put_evidence(evidence)
     book.put_payment(payment)
     _post_exposure(book, payment, evidence.value_base)
+    _book_fee(book, payment, evidence.fee_base)
     book.journal(command.at_ms, "payment.settled", payment.id, evidence_content(evidence))
-    return Done(_follow(book, payment, command.at_ms))
+    return Done(follow(book, payment, command.at_ms))
 
 
 def decide_dead(book: Book, command: RecordDead) -> Result:
@@ -115,9 +125,13 @@ def decide_dead(book: Book, command: RecordDead) -> Result:
     payment = book.payment(command.payment_id)
     if payment is None:
         return Refused("not_found", "there is no such payment")
+    if payment.period is not None:
+        return Refused("evidence_mismatch", NO_CHAIN)
     if payment.axes.transfer is Transfer.DEAD:
         return Done(payment, changed=False)
     evidence = replace(command.evidence, payment_id=payment.id)
+    if evidence.fee_base > _highest_fee(payment):
+        return Refused("evidence_mismatch", "the fee is above what was promised")
     if Transfer.DEAD not in TRANSFER_MOVES[payment.axes.transfer] or book.has_evidence(evidence):
         return Refused(
             "evidence_mismatch", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
@@ -126,7 +140,11 @@ def decide_dead(book: Book, command: RecordDead) -> Result:
     book.put_evidence(evidence)
     book.put_payment(payment)
     book.journal(command.at_ms, "payment.dead", payment.id, evidence_content(evidence))
-    return Done(_follow(book, payment, command.at_ms))
+    closed = follow(book, payment, command.at_ms)
+    if evidence.fee_base:
+        _book_fee(book, closed, evidence.fee_base)  # after the exposure is free again, which covered it
+        book.journal(command.at_ms, "payment.fee", payment.id, evidence_content(evidence))
+    return Done(closed)
 
 
 def decide_deadline(book: Book, command: PassDeadline) -> Result:
@@ -164,20 +182,29 @@ def evidence_content(evidence: Evidence) -> dict[str, object]:
         "tx_hash": None if evidence.tx_hash is None else "0x" + evidence.tx_hash.hex(),
         "log_index": evidence.log_index,
         "value_base": evidence.value_base,
+        "fee_base": evidence.fee_base,
         "witnesses": list(evidence.witnesses),
     }
 
 
-def _without_anothers(book: Book, payment: Payment, ref: str, command: RecordOutcome) -> RecordOutcome:
+def _is_anothers(book: Book, payment: Payment, known: Resource) -> bool:
+    """P9, and P13: one thing is one account's, and is charged by one meter."""
+    charged = payment.period is not None and known.meter_id not in (None, payment.period.meter_id)
+    return known.account_id != payment.account_id or (charged and known.meter_id in book.meters)
+
+
+def _without_anothers(book: Book, payment: Payment, known: Resource, command: RecordOutcome) -> RecordOutcome:
     """P9: a vendor that hands one account's thing to another has delivered nothing that we can pass on."""
-    detail = f"{payment.vendor} gave {payment.id} the resource {ref}, which another account bought"
+    whose = "another account" if known.account_id != payment.account_id else "another purchase of the account"
+    detail = f"{payment.vendor} gave {payment.id} the resource {known.ref}, which {whose} bought"
     # An id of its own: what is collected for the same payment may still become a dispute.
-    task_id, subject = f"task_{payment.id}_conflict", f"{payment.vendor}/{ref}"
+    task_id, subject = f"task_{payment.id}_conflict", f"{payment.vendor}/{known.ref}"
     book.put_task(Task(task_id, "resource_conflict", subject, detail, command.at_ms, payment.id))
-    return replace(command, delivery=Delivery.UNKNOWN, fault=Fault.NONE, answer=None, resource=None)
+    return replace(command, delivery=Delivery.UNKNOWN, fault=Fault.NONE, answer=None, resource=None, metered=None)
 
 
-def _follow(book: Book, payment: Payment, at_ms: int) -> Payment:
+def follow(book: Book, payment: Payment, at_ms: int) -> Payment:
+    """Do what the table asks for now; return the payment as it is then."""
     action = payment.axes.action
     if action is Action.CAPTURE:
         return _close(book, payment, Charge.CAPTURED, at_ms)
@@ -241,6 +268,11 @@ def _end_hold(book: Book, payment: Payment, charge: Charge) -> int:
     return 0
 
 
+def _highest_fee(payment: Payment) -> int:
+    terms = payment.authorization
+    return 0 if terms is None else terms.fee_base
+
+
 def _owed(payment: Payment) -> int:
     """Return the USD that the collected tokens cost, in proportion to the hold, never more than the hold."""
     value_base = payment.terms.value_base
@@ -250,6 +282,14 @@ def _owed(payment: Payment) -> int:
 def _post_exposure(book: Book, payment: Payment, value_base: int) -> None:
     """The wallet's side of a settlement does not wait for the agent's: the tokens are gone, whoever pays for them."""
     book.book(book.ledger.post(payment.exposure_transfer_id, value_base), payment.id)
+
+
+def _book_fee(book: Book, payment: Payment, fee_base: int) -> None:
+    """P7: what the wallet itself paid for the transaction, also for one that failed, is the house's."""
+    if fee_base:
+        asset = payment.terms.asset
+        fees, payer = book.account(chart.HOUSE_FEES, asset), book.account(payment.terms.source, asset)
+        book.book(book.ledger.move(fees, payer, fee_base), payment.id)
 
 
 def _release_budget(book: Book, payment: Payment, unspent_base: int, at_ms: int) -> None:

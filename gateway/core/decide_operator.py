@@ -168,7 +168,13 @@ def decide_resource(book: Book, command: c.UpdateResource) -> Result:
     known = book.resource(command.vendor, command.ref)
     if known is None or known.as_of_ms > command.at_ms:
         return Done(changed=False)
-    seen = replace(known, state=command.state, expires_at_ms=command.expires_at_ms, as_of_ms=command.at_ms)
+    seen = replace(
+        known,
+        state=known.state if command.state is None else command.state,
+        expires_at_ms=known.expires_at_ms if command.expires_at_ms is None else command.expires_at_ms,
+        plan=command.plan or known.plan,
+        as_of_ms=command.at_ms,
+    )
     book.rows.resources[command.vendor, command.ref] = seen
     if (seen.state, seen.expires_at_ms) != (known.state, known.expires_at_ms):
         content = {

@@ -10,38 +10,48 @@ from dataclasses import replace
 from gateway.core import chart
 from gateway.core.book import Book, Claim
 from gateway.core.commands import Attached, Done, Purchase, Refused, Result
+from gateway.core.meter import tariff_of
 from gateway.core.money import USD, format_amount
 from gateway.core.payment import Axes, Transfer
-from gateway.core.records import BudgetUse, Payment
+from gateway.core.records import (
+    AuthorizationTerms,
+    BudgetUse,
+    Meter,
+    MeterState,
+    Payment,
+    PeriodTerms,
+    TransferKind,
+)
 
 PLACED = Axes(transfer=Transfer.PRESENTED)
+PLACED_METERED = Axes(transfer=Transfer.PREPARED)
 
 
 def scopes(payment: Payment) -> tuple[str, ...]:
     """Return the freeze scopes that cover a payment."""
-    return (
-        f"vendor:{payment.vendor}",
-        f"account:{payment.account_id}",
-        f"wallet:0x{payment.terms.wallet.hex()}",
-        f"asset:{payment.terms.asset}",
-    )
+    common = (f"vendor:{payment.vendor}", f"account:{payment.account_id}", f"asset:{payment.terms.asset}")
+    return common if payment.authorization is None else (*common, payment.terms.source)
 
 
 def decide_purchase(book: Book, command: Purchase) -> Result:
     """Reserve the money for a purchase, or say why not, or name the purchase that it repeats.
 
-    Raises ValueError for a payment id in use or other axes than PLACED: a bug of the caller's, not an answer.
+    Raises ValueError for a payment id in use, other axes than PLACED, or a meter that is not the payment's: a bug of the
+    caller's, not an answer.
     """
     payment = command.payment
     earlier = _earlier(book, payment, command.at_ms)
     if earlier is not None:
         return earlier
-    if payment.axes != PLACED or payment.id in book.open_payments or payment.id in book.rows.payments:
+    placed = PLACED if command.meter is None else PLACED_METERED
+    if payment.axes != placed or payment.id in book.open_payments or payment.id in book.rows.payments:
         raise ValueError(
             f"payment {payment.id} is not a new one, or not presented: what it signed could not be followed"
         )
+    _check_meter(book, command)
     refusal = (
         _right_refusal(book, payment)
+        or _novelty_refusal(book, command)
         or _cap_refusal(book, command)
         or _renewal_refusal(book, payment)
         or _budget_refusal(book, payment)
@@ -50,6 +60,27 @@ def decide_purchase(book: Book, command: Purchase) -> Result:
     if refusal is not None:
         return refusal
     return Done(_place(book, command))
+
+
+def _check_meter(book: Book, command: Purchase) -> None:
+    payment, period, meter = command.payment, command.payment.period, command.meter
+    if period is None and meter is None:
+        return
+    if period is None or meter is None or meter.id in book.meters or meter.state is not MeterState.ORDERED:
+        raise ValueError(f"payment {payment.id}: a first period comes with a new meter, and nothing else does")
+    tariff_of(meter)
+    if period.seq != 1 or not fits(payment, meter):
+        raise ValueError(f"payment {payment.id} is not the first period of {meter.id}")
+
+
+def fits(payment: Payment, meter: Meter) -> bool:
+    """Say whether a payment is a period of this meter: same owner, vendor and key, and a dollar for a dollar."""
+    period = payment.period
+    if period is None:
+        return False
+    whose = (payment.account_id, payment.key_id, payment.vendor, period.vendor, period.meter_id)
+    same = whose == (meter.account_id, meter.key_id, meter.vendor, meter.vendor, meter.id)
+    return same and period.value_base == payment.hold_base and period.ends_at_ms > period.starts_at_ms
 
 
 def _earlier(book: Book, payment: Payment, at_ms: int) -> Result | None:
@@ -85,15 +116,30 @@ def _right_refusal(book: Book, payment: Payment) -> Refused | None:
     return None
 
 
+def _novelty_refusal(book: Book, command: Purchase) -> Refused | None:
+    """P13: a challenge is answered once, and a name on chain is one payment's, also where the seller chooses it."""
+    payment, challenge_id = command.payment, command.challenge_id
+    repeated = challenge_id is not None and book.has_challenge(payment.vendor, challenge_id)
+    terms = payment.authorization
+    taken = command.prescribed and terms is not None and book.has_authorization(terms.identity)
+    if repeated or taken:
+        return Refused("challenge_repeated", f"{payment.vendor} sent a challenge that was answered before")
+    return None
+
+
 def _cap_refusal(book: Book, command: Purchase) -> Refused | None:
     payment, limits = command.payment, command.limits
-    if book.open_count.get((payment.account_id, payment.vendor), 0) >= limits.open_payments_per_vendor:
+    place = (payment.account_id, payment.vendor)
+    if command.meter is not None and book.meter_count(*place) >= limits.metered_per_vendor:
+        detail = f"{limits.metered_per_vendor} things of yours run at {payment.vendor} already; end one first"
+        return Refused("too_many_open_payments", detail)
+    if command.meter is None and book.open_count.get(place, 0) >= limits.open_payments_per_vendor:
         detail = (
             f"{limits.open_payments_per_vendor} payments to {payment.vendor} are open already; wait for one to close"
         )
         return Refused("too_many_open_payments", detail)
     terms = payment.terms
-    exposed = book.exposure_base.get((payment.account_id, terms.wallet, terms.asset), 0)
+    exposed = book.exposure_base.get((payment.account_id, terms.source, terms.asset), 0)
     if exposed + payment.hold_base > limits.exposure_base:
         detail = f"this account's open payments may not exceed {format_amount(limits.exposure_base)} on one wallet"
         return Refused("exposure_capped", detail)
@@ -124,7 +170,9 @@ def _budget_refusal(book: Book, payment: Payment) -> Refused | None:
             continue
         left = budget.limit_base - book.budget_use(budget, payment.created_at_ms).used_base
         if payment.hold_base > left:
-            detail = f"the key's budget has {format_amount(left)} left in this window, {format_amount(payment.hold_base)} needed"
+            # Periods of what runs count and are not stopped, so a budget may be used beyond its limit.
+            rest = format_amount(max(0, left))
+            detail = f"the key's budget has {rest} left in this window, {format_amount(payment.hold_base)} needed"
             return Refused("budget_exhausted", detail)
     return None
 
@@ -137,36 +185,45 @@ def _fund_refusal(book: Book, payment: Payment) -> Refused | None:
             f"available {format_amount(available)}, needed {format_amount(payment.hold_base)}; top up and ask again"
         )
         return Refused("insufficient_balance", detail)
-    wallet = book.ledger.find(chart.wallet("0x" + payment.terms.wallet.hex()), payment.terms.asset)
-    if wallet is None or wallet.available_base < payment.terms.value_base:
+    if payment.authorization is None:
+        return None  # what the operator has at the vendor is the vendor's to refuse, and an alert
+    wallet = book.ledger.find(payment.terms.source, payment.terms.asset)
+    if wallet is None or wallet.available_base < payment.terms.reserve_base:
         return Refused("wallet_exhausted", "the operator's wallet cannot cover this purchase now; ask again later")
     return None
 
 
 def _place(book: Book, command: Purchase) -> Payment:
-    from_agent = book.account(chart.agent(command.payment.account_id))
-    asset = command.payment.terms.asset
-    wallet = book.account(chart.wallet("0x" + command.payment.terms.wallet.hex()), asset)
-    fx_usd, fx_token = book.account(chart.fx(asset)), book.account(chart.fx(asset), asset)
-    payment_id = command.payment.id
-    hold = book.book(book.ledger.reserve(from_agent, fx_usd, command.payment.hold_base), payment_id)
-    exposure = book.book(book.ledger.reserve(fx_token, wallet, command.payment.terms.value_base), payment_id)
-    payment = replace(command.payment, hold_transfer_id=hold.id, exposure_transfer_id=exposure.id)
+    payment = reserve(book, command.payment)
+    if payment.idempotency_key is not None:
+        book.rows.claims[payment.account_id, payment.idempotency_key] = Claim(
+            payment.fingerprint, payment.id, command.at_ms
+        )
+    if payment.renews and payment.resource_ref is not None:
+        _mark_renewal(book, payment)
+    if command.challenge_id is not None:
+        book.rows.challenges[payment.vendor, command.challenge_id] = command.at_ms
+    book.put_payment(payment, new=True)
+    book.rows.attempts.append(command.attempt)
+    if command.meter is not None and payment.period is not None:
+        book.put_meter(replace(command.meter, seq=payment.period.seq, held_until_ms=payment.period.ends_at_ms))
+    book.journal(command.at_ms, "payment.held", payment.id, content_of(payment))
+    return payment
+
+
+def reserve(book: Book, payment: Payment) -> Payment:
+    """Set the agent's hold and the payer's exposure aside, and count it to the key's budgets; funds were checked."""
+    terms = payment.terms
+    from_agent, payer = book.account(chart.agent(payment.account_id)), book.account(terms.source, terms.asset)
+    fx_usd, fx_token = book.account(chart.fx(terms.asset)), book.account(chart.fx(terms.asset), terms.asset)
+    hold = book.book(book.ledger.reserve(from_agent, fx_usd, payment.hold_base), payment.id)
+    exposure = book.book(book.ledger.reserve(fx_token, payer, terms.reserve_base), payment.id)
     for budget in book.keys[payment.key_id].budgets:
         if budget.covers(payment.vendor, payment.route):
             use = book.budget_use(budget, payment.created_at_ms)
             used = use.used_base + payment.hold_base
             book.put_budget_use(BudgetUse(use.budget_id, use.window_started_at_ms, used))
-    if payment.idempotency_key is not None:
-        book.rows.claims[payment.account_id, payment.idempotency_key] = Claim(
-            payment.fingerprint, payment_id, command.at_ms
-        )
-    if payment.renews and payment.resource_ref is not None:
-        _mark_renewal(book, payment)
-    book.put_payment(payment, new=True)
-    book.rows.attempts.append(command.attempt)
-    book.journal(command.at_ms, "payment.held", payment_id, _content(payment))
-    return payment
+    return replace(payment, hold_transfer_id=hold.id, exposure_transfer_id=exposure.id)
 
 
 def _mark_renewal(book: Book, payment: Payment) -> None:
@@ -175,8 +232,8 @@ def _mark_renewal(book: Book, payment: Payment) -> None:
         book.rows.resources[resource.vendor, resource.ref] = replace(resource, open_renewal=payment.id)
 
 
-def _content(payment: Payment) -> dict[str, object]:
-    terms = payment.terms
+def content_of(payment: Payment) -> dict[str, object]:
+    """Return a new payment as the journal writes it."""
     return {
         "account_id": payment.account_id,
         "key_id": payment.key_id,
@@ -187,14 +244,35 @@ def _content(payment: Payment) -> dict[str, object]:
         "path": payment.path,
         "fingerprint": payment.fingerprint.hex(),
         "hold_base": payment.hold_base,
-        "asset": terms.asset,
-        "wallet": "0x" + terms.wallet.hex(),
-        "pay_to": "0x" + terms.pay_to.hex(),
-        "nonce": "0x" + terms.nonce.hex(),
-        "value_base": terms.value_base,
-        "valid_before_s": terms.valid_before_s,
-        "signed_at_block": terms.signed_at_block,
+        "asset": payment.terms.asset,
+        "value_base": payment.terms.value_base,
         "resource_ref": payment.resource_ref,
         "hold_transfer_id": payment.hold_transfer_id,
         "exposure_transfer_id": payment.exposure_transfer_id,
+        **_terms_content(payment.terms),
+    }
+
+
+def _terms_content(terms: AuthorizationTerms | PeriodTerms) -> dict[str, object]:
+    if isinstance(terms, PeriodTerms):
+        return {
+            "meter_id": terms.meter_id,
+            "period": terms.seq,
+            "starts_at_ms": terms.starts_at_ms,
+            "ends_at_ms": terms.ends_at_ms,
+        }
+    content: dict[str, object] = {
+        "wallet": "0x" + terms.wallet.hex(),
+        "pay_to": "0x" + terms.pay_to.hex(),
+        "nonce": "0x" + terms.nonce.hex(),
+        "valid_before_s": terms.valid_before_s,
+        "signed_at_block": terms.signed_at_block,
+    }
+    if terms.kind is TransferKind.EIP3009:
+        return content
+    return content | {
+        "transfer_kind": terms.kind.value,  # `kind` is the journal's own word for the row
+        "fee_base": terms.fee_base,
+        "splits": [["0x" + payee.hex(), value_base] for payee, value_base in terms.splits],
+        "tx_hash": None if terms.tx_hash is None else "0x" + terms.tx_hash.hex(),
     }

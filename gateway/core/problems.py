@@ -25,6 +25,8 @@ TYPES: dict[str, ProblemType] = {
     "key_missing": ProblemType(401, "No API key", "send the key as Bearer, X-Api-Key, or Basic in the base URL"),
     "key_unknown": ProblemType(401, "Unknown API key", "check the key; ask the account's owner for a new one"),
     "key_revoked": ProblemType(401, "The API key was revoked", "use another key of the account"),
+    "signature_invalid": ProblemType(401, "The signature is wrong", "sign the raw body with the secret that both know"),
+    "too_many_failures": ProblemType(429, "Too many failed attempts", "wait as long as Retry-After says"),
     "scope_missing": ProblemType(403, "The key may not do this", "use a key with the scope that the detail names"),
     # what is asked
     "not_found": ProblemType(404, "Not found", "check the id; only your own things exist for you"),
@@ -67,7 +69,16 @@ TYPES: dict[str, ProblemType] = {
         502, "A free route asked for money", "nothing was paid; the operator has been told"
     ),
     "foreign_402": ProblemType(502, "The vendor's 402 is not a payment challenge", "nothing was paid; read the detail"),
+    "payment_deferred": ProblemType(
+        503, "The vendor asks to wait before it is paid", "nothing was paid; ask again after Retry-After"
+    ),
+    "proof_refused": ProblemType(
+        502, "The vendor does not take our proof of identity", "nothing was charged; ask the operator"
+    ),
     "challenge_oversized": ProblemType(502, "The vendor's challenge is too large", "nothing was paid"),
+    "challenge_contradictory": ProblemType(
+        502, "The vendor's challenge contradicts itself", "nothing was paid; read the detail"
+    ),
     "challenge_malformed": ProblemType(502, "The vendor's challenge cannot be read", "nothing was paid"),
     "version_unknown": ProblemType(502, "The challenge's version is unknown", "nothing was paid"),
     "no_offer": ProblemType(502, "The challenge offers nothing", "nothing was paid"),
@@ -80,11 +91,26 @@ TYPES: dict[str, ProblemType] = {
     "unknown_network": ProblemType(502, "The offer names an unknown network", "nothing was paid"),
     "unsupported_scheme": ProblemType(502, "The offer's scheme is not served", "nothing was paid"),
     "unsupported_transfer": ProblemType(502, "The offer's transfer method is not served", "nothing was paid"),
+    "unsupported_payment_method": ProblemType(502, "The offer's payment method is not served", "nothing was paid"),
+    "unsupported_payment_intent": ProblemType(
+        502, "The offer is a session or a subscription", "nothing was paid; only single charges are"
+    ),
+    "rail_not_allowed": ProblemType(502, "The vendor may not be paid on this rail", "nothing was paid"),
+    "realm_not_allowed": ProblemType(
+        502, "The challenge is another server's", "nothing was paid; the detail names the realm"
+    ),
     "network_not_allowed": ProblemType(502, "The vendor may not be paid on this network", "nothing was paid"),
     "asset_not_allowed": ProblemType(502, "The vendor may not be paid in this asset", "nothing was paid"),
     "payee_is_ours": ProblemType(502, "The offer pays ourselves", "nothing was paid"),
     "payee_not_allowed": ProblemType(
         502, "The payee is not approved", "nothing was paid; a task is open for the operator"
+    ),
+    "challenge_repeated": ProblemType(
+        502, "The vendor sent a challenge again", "nothing was paid or signed; ask again"
+    ),
+    "challenge_expired": ProblemType(502, "The challenge has expired or is about to", "nothing was paid; ask again"),
+    "push_not_allowed": ProblemType(
+        502, "The vendor takes only payments that we send ourselves", "nothing was paid; ask the operator"
     ),
     "price_above_ceiling": ProblemType(
         502, "The price is above the route's ceiling", "nothing was paid; ask the operator"
@@ -105,12 +131,32 @@ TYPES: dict[str, ProblemType] = {
     # what the vendor did
     "vendor_unreachable": ProblemType(502, "The vendor cannot be reached", "nothing was charged; ask again later"),
     "vendor_timeout": ProblemType(504, "The vendor did not answer in time", "nothing was charged; ask again later"),
+    "vendor_busy": ProblemType(
+        429, "The vendor's rate limit is used up", "nothing was charged; ask again after Retry-After"
+    ),
+    "upstream_policy_denied": ProblemType(
+        403, "The vendor's policy refuses this", "nothing was done; read the detail and ask for something else"
+    ),
+    "vendor_login_failed": ProblemType(
+        503, "The vendor does not let the gateway log in", "nothing was charged; ask again after Retry-After"
+    ),
+    "vendor_refuses_us": ProblemType(
+        503, "The vendor refuses the gateway", "nothing was charged; the operator has been told"
+    ),
+    "vendor_account_full": ProblemType(
+        503, "The vendor lets the gateway have no more servers", "nothing was charged; destroy one, or ask again later"
+    ),
     "answer_withheld": ProblemType(502, "The vendor's answer is about another's thing", "nothing was charged"),
     "vendor_answer_oversized": ProblemType(502, "The vendor's answer is too large", "nothing was charged"),
     "paid_answer_oversized": ProblemType(
         502, "The paid answer is too large to keep", "it was delivered and is charged; ask for less at a time"
     ),
     "redirect_refused": ProblemType(502, "The vendor redirects to another origin", "nothing was charged"),
+    "vendor_account_empty": ProblemType(
+        503, "The vendor does not serve the gateway now", "nothing was charged; the operator was told; ask again later"
+    ),
+    "billing_rule_unset": ProblemType(503, "Creates are off at this vendor", "ask the operator; nothing was charged"),
+    "route_closed": ProblemType(403, "This route is closed here", "the detail says why, and what to use instead"),
     "vendor_refused_payment": ProblemType(
         502, "The vendor refused the payment", "the hold goes back when the authorization is dead; see the payment"
     ),

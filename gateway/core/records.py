@@ -5,13 +5,27 @@ was committed and what is in memory cannot drift apart half-way.
 """
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
+from gateway.core import chart
 from gateway.core.payment import Axes, Charge, Delivery, Fault
+
+
+class TransferKind(StrEnum):
+    """How money reaches the vendor, and so what proves that it did."""
+
+    EIP3009 = "eip3009"  # a token authorization with a nonce of ours, or one that the rail prescribes
+    TEMPO = "tempo"  # a Tempo transaction with an expiring nonce, known by its memo
+    ACCOUNT = "account"  # the vendor's own account with us: one billing period, settled by its rule or bill
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationTerms:
-    """What a wallet promised on chain for one purchase; (chain, token, wallet, nonce) is its identity (P4, P13)."""
+    """What a wallet promised on chain for one purchase; (chain, token, wallet, nonce) is its identity (P4, P13).
+
+    For `tempo` the nonce is the memo. `value_base` is what payees get together, `splits` who gets what of it besides
+    `pay_to`; `fee_base` is the most that the wallet itself may pay for the transaction, in the same token.
+    """
 
     chain_id: int
     token: bytes
@@ -22,11 +36,57 @@ class AuthorizationTerms:
     value_base: int
     valid_before_s: int
     signed_at_block: int
+    kind: TransferKind = TransferKind.EIP3009
+    fee_base: int = 0
+    splits: tuple[tuple[bytes, int], ...] = ()
+    tx_hash: bytes | None = None  # of the transaction, where it is known before it is sent
+
+    @property
+    def reserve_base(self) -> int:
+        """What the wallet must be able to lose for it (P7)."""
+        return self.value_base + self.fee_base
+
+    @property
+    def source(self) -> str:
+        """The ledger account that pays."""
+        return chart.wallet("0x" + self.wallet.hex())
 
     @property
     def identity(self) -> tuple[int, bytes, bytes, bytes]:
         """The authorization's identity on chain."""
         return self.chain_id, self.token, self.wallet, self.nonce
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodTerms:
+    """One billing period of a thing at a vendor that charges an account: at most `value_base` of `asset`."""
+
+    vendor: str
+    meter_id: str
+    seq: int
+    value_base: int
+    starts_at_ms: int
+    ends_at_ms: int
+
+    @property
+    def kind(self) -> TransferKind:
+        """Always `account`."""
+        return TransferKind.ACCOUNT
+
+    @property
+    def asset(self) -> str:
+        """What the vendor is paid in."""
+        return chart.vendor_asset(self.vendor)
+
+    @property
+    def reserve_base(self) -> int:
+        """What the operator's account there must be able to lose for it."""
+        return self.value_base
+
+    @property
+    def source(self) -> str:
+        """The ledger account that pays."""
+        return chart.vendor(self.vendor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +104,7 @@ class Payment:
     fingerprint: bytes
     idempotency_key: str | None
     represent: str
-    terms: AuthorizationTerms
+    terms: AuthorizationTerms | PeriodTerms
     hold_base: int
     created_at_ms: int
     delivery_deadline_ms: int
@@ -60,6 +120,16 @@ class Payment:
     answered: bool = False
     disputed: bool = False
     closed_at_ms: int | None = None
+
+    @property
+    def authorization(self) -> AuthorizationTerms | None:
+        """What a wallet promised on chain, None for a billing period."""
+        return self.terms if isinstance(self.terms, AuthorizationTerms) else None
+
+    @property
+    def period(self) -> PeriodTerms | None:
+        """The billing period that it pays, None for what is settled on chain."""
+        return self.terms if isinstance(self.terms, PeriodTerms) else None
 
     @property
     def reclaimable(self) -> bool:
@@ -97,7 +167,7 @@ class Answer:
 class Evidence:
     """A chain fact that closes a payment (or, without one, a task): what was seen, at which block, by whom (P14)."""
 
-    kind: str  # settled | canceled | unused | outflow
+    kind: str  # settled | canceled | unused | failed | outflow
     chain_id: int
     block_number: int
     block_hash: bytes
@@ -107,6 +177,7 @@ class Evidence:
     log_index: int | None = None
     payment_id: str | None = None
     value_base: int = 0
+    fee_base: int = 0  # what the wallet itself paid for the transaction, in the same token
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +195,58 @@ class Resource:
     expires_at_ms: int | None
     as_of_ms: int
     open_renewal: str | None = None
+    label: str = ""  # the agent's own name for it, where the vendor was told another
+    meter_id: str | None = None
+    plan: str = ""  # which of the vendor's plans it is, or was made of
+
+
+class MeterState(StrEnum):
+    """Where a metered thing is, as far as its charges go."""
+
+    ORDERED = "ordered"  # asked for; whether it exists is not known yet
+    RUNNING = "running"  # it exists, and is charged by its tariff
+    ENDING = "ending"  # its destruction is wanted, and not confirmed yet
+    ENDED = "ended"  # confirmed: nothing more is charged
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What one thing at an account vendor has cost so far, and up to when that is held.
+
+    `hourly` and `monthly` are exact decimal texts in USD; `token` is our mark in the vendor's own name for it, by which
+    a list finds it; `accrued` is the exact cost of stretches that are over, as "numerator/denominator", and
+    `accrued_until_ms` the end of the newest of them. `billed_base` is what its periods were settled at and what the
+    house bore, `lost_base` the house's part of it. Its times and its periods' are business time (DESIGN 5), never
+    compared with the wall clock of the journal.
+    """
+
+    id: str
+    vendor: str
+    account_id: str
+    key_id: str
+    kind: str
+    token: str
+    label: str
+    hourly: str
+    monthly: str | None
+    unit_s: int
+    rule: str
+    while_running: bool
+    created_at_ms: int
+    state: MeterState = MeterState.ORDERED
+    ref: str | None = None
+    running_since_ms: int | None = None
+    accrued: str = "0"
+    accrued_until_ms: int = 0
+    billed_base: int = 0
+    lost_base: int = 0
+    seq: int = 0  # of the newest period
+    held_until_ms: int = 0  # end of the newest period that could be held
+    billed_until_ms: int = 0  # end of the newest period that is settled
+    warned_at_ms: int | None = None
+    unfunded_at_ms: int | None = None
+    reason: str = ""  # why it is ending
+    ended_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +308,22 @@ class Task:
     payment_id: str | None = None
     closed_at_ms: int | None = None
     resolution: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VendorEvent:
+    """What an account vendor told us unasked: a reason to look at one of its things, never proof of anything.
+
+    `created_at_ms` is the vendor's own time (business time), `received_at_ms` ours.
+    """
+
+    vendor: str
+    event_id: str
+    kind: str  # as the vendor names it
+    ref: str
+    state: str  # our word for the state that it tells of
+    created_at_ms: int
+    received_at_ms: int
 
 
 EVERYTHING = ("all", "database")

@@ -6,7 +6,7 @@ no branch that names a vendor, and a route that is not declared does not exist.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -33,6 +33,59 @@ class Pricing(StrEnum):
     FREE = "free"  # never pay: a challenge here is refused
     PRICED = "priced"
     MAYBE = "maybe"  # a vendor known by configuration alone: pay if asked, within the ceiling
+    METERED = "metered"  # makes a thing that our account is charged for as long as it exists
+    LOCAL = "local"  # speaks of the whole account: the gateway answers it, in the vendor's own shape
+    CLOSED = "closed"  # declared by the document and refused here; `reason` says why
+
+
+class Retry(StrEnum):
+    """What may be done when the answer to a request is lost (the vendor's document, as data)."""
+
+    SAFE = "safe"  # repeat it: it changes nothing, or nothing more the second time
+    KEYED = "keyed"  # repeat it with the same idempotency key
+    FIND = "find"  # never repeat it blindly: look in a list for our mark first
+    NEVER = "never"
+
+
+class Place(StrEnum):
+    """Where a request names a thing."""
+
+    PATH = "path"
+    QUERY = "query"
+    BODY = "body"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A place that names things of one kind: a path or query parameter, or a body's member (one id or a list of them).
+
+    What an agent names there must be its own (P9); `optional` places may be absent.
+    """
+
+    place: Place
+    name: str
+    kind: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Where an answer shows things of one kind: a member (or "" for the document itself), one or a list of them."""
+
+    member: str
+    kind: str
+    id: str = "id"
+    paged: bool = False  # a page of a longer list: all pages are read, filtered and cut anew
+
+
+class Priority(IntEnum):
+    """What goes first where a vendor's rate limit makes requests wait, the most urgent first."""
+
+    RENEW = 0  # a server is lost without it
+    DESTROY = 1  # money runs until it is done
+    CREATE = 2
+    CALL = 3
+    POLL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +116,18 @@ class Route:
     renews: bool = False
     secret: bool = False  # its answers hold secrets: buffered, no-store
     safe: bool = False  # may be sent again by the client when a kept-alive connection was dead
+    refs: tuple[Ref, ...] = ()  # what a request names, on an account or a wallet that all agents share
+    listings: tuple[Listing, ...] = ()  # what an answer shows of it
+    retry: Retry = Retry.NEVER
+    priority: Priority = Priority.CALL
+    scope: str = "calls"  # of the vendor's rate limits (gateway/core/rates.py)
+    ends: bool = False  # destroys what its path names
+    split: bool = False  # a bulk route: the module takes it apart, and each part is a call of its own
+    opens: bool = False  # needs no key of the agent: it is how the vendor's own scripts log in
+    public: bool = False  # the vendor answers it without credentials
+    proof: bool = False  # costs nothing, and may ask who we are (MPP's zero-amount proof)
+    raw: bool = False  # its request's body is no document but bytes, which may pass unread (a file)
+    reason: str = ""  # why a closed route is closed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from gateway.core.book import Book, PriceView, Rows
 from gateway.core.ledger import Account
 from gateway.core.money import USD
 from gateway.core.payment import Charge
-from gateway.core.records import AgentAccount, ApiKey, BudgetUse, Freeze, Payment
+from gateway.core.records import AgentAccount, ApiKey, BudgetUse, Freeze, Meter, MeterState, Payment, VendorEvent
 from gateway.core.unanswered import Unanswered
 
 
@@ -34,10 +34,15 @@ class View:
     freezes: dict[str, Freeze] = field(default_factory=dict)
     budget_uses: dict[str, BudgetUse] = field(default_factory=dict)
     open_payments: dict[str, Payment] = field(default_factory=dict)
+    open_periods: dict[str, dict[int, Payment]] = field(default_factory=dict)  # of these, by meter and number
     unanswered: Unanswered = field(default_factory=Unanswered)
     payees: set[tuple[str, int, bytes]] = field(default_factory=set)
     prices: dict[tuple[str, str], PriceView] = field(default_factory=dict)
     cursors: dict[int, tuple[int, bytes, int]] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+    meters_of: dict[str, dict[str, Meter]] = field(default_factory=dict)
+    vendor_balances: dict[str, tuple[int, int]] = field(default_factory=dict)
+    events: dict[str, dict[str, VendorEvent]] = field(default_factory=dict)  # pending, by vendor and id
     journal_seq: int = 0
     journal_head: bytes = bytes(32)
 
@@ -46,8 +51,14 @@ class View:
         self.keys_by_digest, self.keys_by_id = dict(book.keys_by_digest), dict(book.keys)
         self.agent_accounts, self.freezes = dict(book.agent_accounts), dict(book.freezes)
         self.budget_uses, self.open_payments = dict(book.budget_uses), dict(book.open_payments)
+        self.open_periods = {meter_id: dict(held) for meter_id, held in book.open_periods.items()}
         self.unanswered, self.payees = book.unanswered.copy(), set(book.payees)
         self.prices, self.cursors = dict(book.prices), dict(book.cursors)
+        self.vendor_balances = dict(book.vendor_balances)
+        for meter in book.meters.values():
+            self._meter(meter)
+        for event in book.pending_events.values():
+            self._event(event)
         self.journal_seq, self.journal_head = book.chain.seq, book.chain.head
         for account in book.ledger.accounts():
             self._balance(*_totals(account))
@@ -72,15 +83,59 @@ class View:
         self.payees.update((vendor, chain_id, pay_to) for vendor, chain_id, pay_to, _ in rows.payees)
         self.prices.update(rows.prices)
         self.cursors.update(rows.cursors)
+        self.vendor_balances.update(rows.vendor_balances)
+        for meter in rows.meters.values():
+            self._meter(meter)
+        for event in rows.events.values():
+            self._event(event)
+        for vendor, event_id in rows.closed_events:
+            self._close_event(vendor, event_id)
         if rows.journal:
             self.journal_seq, self.journal_head = rows.journal[-1].seq, rows.journal[-1].digest
+
+    def periods(self, meter_id: str) -> list[Payment]:
+        """Return a meter's periods that are not settled yet, oldest first."""
+        held = self.open_periods.get(meter_id, {})
+        return [held[seq] for seq in sorted(held)]
+
+    def _meter(self, meter: Meter) -> None:
+        own = self.meters_of.setdefault(meter.account_id, {})
+        if meter.state is not MeterState.ENDED:
+            self.meters[meter.id] = own[meter.id] = meter
+            return
+        self.meters.pop(meter.id, None)
+        own.pop(meter.id, None)
+        if not own:
+            del self.meters_of[meter.account_id]
+
+    def _event(self, event: VendorEvent) -> None:
+        self.events.setdefault(event.vendor, {})[event.event_id] = event
+
+    def _close_event(self, vendor: str, event_id: str) -> None:
+        pending = self.events[vendor]
+        del pending[event_id]
+        if not pending:
+            del self.events[vendor]
 
     def _payment(self, payment: Payment) -> None:
         if payment.axes.charge is Charge.HELD:
             self.open_payments[payment.id] = payment
         else:
             self.open_payments.pop(payment.id, None)
+        self._period(payment)
         self.unanswered.put(payment)
+
+    def _period(self, payment: Payment) -> None:
+        period = payment.period
+        if period is None:
+            return
+        held = self.open_periods.setdefault(period.meter_id, {})
+        if payment.axes.charge is Charge.HELD:
+            held[period.seq] = payment
+        else:
+            held.pop(period.seq, None)
+        if not held:
+            del self.open_periods[period.meter_id]
 
     def _balance(self, code: str, asset: str, balance: Balance) -> None:
         kind, _, name = code.partition(":")

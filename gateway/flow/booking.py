@@ -1,23 +1,23 @@
-"""What the tracker saw, judged by `contracts.proof` and put into the book: settled, dead, an outflow, or a question.
+"""What the tracker saw, judged by `contracts` and put into the book: settled, dead, an outflow, or a question.
 
-Must not know which blocks were read or when.  Theory (P5, P13): a collection that was seen is booked whatever the book
-said before: as the end of its payment if it proves that, as an outflow if it contradicts what was proven; only what
-proves nothing yet stays open, and asks a human.
+Must not know which blocks were read or when, nor how a kind of payment is collected.  Theory (P5, P13): a collection that
+was seen is booked whatever the book said before: as the end of its payment if it proves that, as an outflow if it
+contradicts what was proven; only what proves nothing yet stays open, and asks a human.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
 from contracts.codec import Address, to_hex
-from contracts.eip3009 import Authorization
-from contracts.logs import Log, decode_transfer
-from contracts.proof import Mismatch, prove_cancelled, prove_settlement, prove_unused
+from contracts.logs import Log
+from contracts.proof import Mismatch, prove_cancelled
 from contracts.tokens import Token
 from gateway.core.commands import Done, OpenTask, RecordDead, RecordOutflow, RecordSettled, Refused, Result
 from gateway.core.ids import make_id
 from gateway.core.payment import Transfer
-from gateway.core.records import Evidence, Payment, Task
+from gateway.core.records import AuthorizationTerms, Evidence, Payment, Task
+from gateway.flow.collection import Failed, Standing, way_of
 from gateway.ports import Block, Chain, ChainDisagreement, Clock, Entropy, Store
 
 UNRESOLVED_RETRY_S = 60.0
@@ -36,49 +36,53 @@ class Booker:
         self._store, self._chain, self._clock, self._entropy = store, chain, clock, entropy
         self.unresolved: dict[str, int] = {}
 
-    async def used(self, token: Token, payment: Payment, found: Log) -> None:
-        """Book an AuthorizationUsed log of a payment's authorization."""
+    async def collected(self, token: Token, payment: Payment, terms: AuthorizationTerms, found: Log) -> None:
+        """Book a log that says that a payment was collected."""
         if payment.axes.transfer is not Transfer.PRESENTED:
-            await self.outflow(token, Address(payment.terms.wallet), found, payment)
+            await self.outflow(token, Address(terms.wallet), found, payment)
             return
         receipt = await self._chain.receipt(found.tx_hash)
         if receipt is None:
             await self.leave(payment, "settlement_without_receipt", f"{to_hex(found.tx_hash)} has a log and no receipt")
             return
-        proof = prove_settlement(authorization_of(token, payment), found, receipt.logs, receipt.status)
+        proof = way_of(token).prove(token, terms, found, receipt)
         if isinstance(proof, Mismatch):
             await self.leave(payment, "settlement_mismatch", f"{to_hex(found.tx_hash)}: {proof.code}: {proof.message}")
             return
-        block, value_base = receipt.block, proof.authorization.value_base
-        evidence = self._evidence("settled", block, found, payment_id=payment.id, value_base=value_base)
+        evidence = self._evidence("settled", receipt.block, found.tx_hash, found.log_index)
+        evidence = replace(evidence, payment_id=payment.id, value_base=proof.value_base, fee_base=proof.fee_base)
         result = await self._store.post(RecordSettled(payment.id, evidence, self._clock.now_ms()))
         if isinstance(result, Refused):  # decided otherwise meanwhile
-            await self.outflow(token, Address(payment.terms.wallet), found, payment)
+            await self.outflow(token, Address(terms.wallet), found, payment)
             return
-        log.info("payment.settled", payment_id=payment.id, tx=to_hex(found.tx_hash), block=block.number)
+        log.info("payment.settled", payment_id=payment.id, tx=to_hex(found.tx_hash), block=receipt.block.number)
 
-    async def canceled(self, token: Token, payment: Payment, found: Log) -> None:
+    async def canceled(self, token: Token, payment: Payment, terms: AuthorizationTerms, found: Log) -> None:
         """Book an AuthorizationCanceled log of a payment's authorization."""
-        terms = payment.terms
         if not prove_cancelled(token.address, Address(terms.wallet), terms.nonce, found):
             return
         receipt = await self._chain.receipt(found.tx_hash)
         block = Block(found.block_number, found.block_hash, 0) if receipt is None else receipt.block
-        await self._dead(payment, "canceled", block, found)
+        await self._dead(payment, self._evidence("canceled", block, found.tx_hash, found.log_index))
 
-    async def unused(self, payment: Payment, final: Block, *, used: bool) -> bool:
-        """Book that an authorization can never be collected (P6), if its state at a final block proves that."""
-        if not prove_unused(final.time_s, payment.terms.valid_before_s, used):
-            return False
-        await self._dead(payment, "unused", final, None)
-        return True
+    async def failed(self, payment: Payment, failed: Failed) -> None:
+        """Book that a payment's own transaction failed: it paid nobody but the network, and is never taken again (P7)."""
+        evidence = self._evidence("failed", failed.block, failed.tx_hash)
+        await self._dead(payment, replace(evidence, fee_base=failed.fee_base))
+
+    async def unused(
+        self, token: Token, payment: Payment, terms: AuthorizationTerms, final: Block, standing: Standing
+    ) -> None:
+        """Book that an authorization can never be collected (P6), if how it stands at a final block proves that."""
+        if way_of(token).dead(final, terms, standing):
+            await self._dead(payment, self._evidence("unused", final))
 
     async def outflow(self, token: Token, wallet: Address, found: Log, payment: Payment | None = None) -> None:
         """Book a collection that no open payment explains. The log that closed `payment` is one no longer new."""
         receipt = await self._chain.receipt(found.tx_hash)
-        value_base = 0 if receipt is None else _moved(token, wallet, receipt.logs, found)
+        value_base = way_of(token).moved(token, wallet, found, () if receipt is None else receipt.logs)
         block = Block(found.block_number, found.block_hash, 0) if receipt is None else receipt.block
-        evidence = self._evidence("outflow", block, found, value_base=value_base)
+        evidence = replace(self._evidence("outflow", block, found.tx_hash, found.log_index), value_base=value_base)
         payment_id = None if payment is None else payment.id
         command = RecordOutflow(
             wallet, token.asset_id, evidence, self._id("task"), self._clock.now_ms(), payment_id=payment_id
@@ -92,21 +96,25 @@ class Booker:
         self.unresolved[payment.id] = self._clock.now_ms() + int(UNRESOLVED_RETRY_S * 1000)
         await self._ask(kind, payment.id, detail, payment.id)
 
+    async def leave_used(self, payment: Payment) -> None:
+        """Leave a payment that the chain calls used while no log has shown how."""
+        await self.leave(payment, "used_without_log", "the chain says used or canceled, and no log has shown which yet")
+
     async def disagreement(self, problem: ChainDisagreement) -> None:
         """P14: endpoints that contradict each other are an alert, one for each kind of question."""
         await self._ask("chain_disagreement", f"{self._chain.chain_id} {problem.question}", str(problem), None)
 
-    async def _dead(self, payment: Payment, kind: str, block: Block, found: Log | None) -> None:
-        evidence = self._evidence(kind, block, found, payment_id=payment.id)
+    async def _dead(self, payment: Payment, evidence: Evidence) -> None:
+        evidence = replace(evidence, payment_id=payment.id)
         result = await self._store.post(RecordDead(payment.id, evidence, self._clock.now_ms()))
         if isinstance(result, Refused):
-            await self._ask(result.code, payment.id, result.detail, payment.id)
+            await self.leave(payment, result.code, result.detail)
             return
         if _is_news(result):
-            log.info("payment.dead", payment_id=payment.id, because=kind, block=block.number)
+            log.info("payment.dead", payment_id=payment.id, because=evidence.kind, block=evidence.block_number)
 
     def _evidence(
-        self, kind: str, block: Block, found: Log | None, *, payment_id: str | None = None, value_base: int = 0
+        self, kind: str, block: Block, tx_hash: bytes | None = None, log_index: int | None = None
     ) -> Evidence:
         return Evidence(
             kind=kind,
@@ -115,10 +123,8 @@ class Booker:
             block_hash=block.hash,
             block_time_s=block.time_s,
             witnesses=self._chain.witnesses,
-            tx_hash=None if found is None else found.tx_hash,
-            log_index=None if found is None else found.log_index,
-            payment_id=payment_id,
-            value_base=value_base,
+            tx_hash=tx_hash,
+            log_index=log_index,
         )
 
     async def _ask(self, kind: str, subject: str, detail: str, payment_id: str | None) -> None:
@@ -134,26 +140,3 @@ class Booker:
 
 def _is_news(result: Result) -> bool:
     return isinstance(result, Done) and result.changed
-
-
-def authorization_of(token: Token, payment: Payment) -> Authorization:
-    """Return the authorization that a payment's terms describe."""
-    terms = payment.terms
-    return Authorization(
-        token=token,
-        authorizer=Address(terms.wallet),
-        pay_to=Address(terms.pay_to),
-        value_base=terms.value_base,
-        valid_after=0,
-        valid_before=terms.valid_before_s,
-        nonce=terms.nonce,
-    )
-
-
-def _moved(token: Token, wallet: Address, logs: Sequence[Log], used: Log) -> int:
-    """Return what the Transfer right after an AuthorizationUsed log took from the wallet; 0 if it is not one."""
-    following = next((entry for entry in logs if entry.log_index == used.log_index + 1), None)
-    transfer = None if following is None else decode_transfer(following)
-    if following is None or transfer is None or following.address != token.address or transfer.sender != wallet:
-        return 0
-    return transfer.value_base

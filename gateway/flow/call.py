@@ -5,11 +5,14 @@ the same call can be recognised by comparing bytes.
 """
 
 from collections.abc import AsyncIterable, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Protocol
 
+from gateway.account_ports import AccountVendor
 from gateway.core.records import ApiKey
-from gateway.core.routes import Match
+from gateway.core.routes import Match, Route
+from gateway.core.strict_json import dump_json
 from gateway.http.port import BodyStream
 from gateway.ports import Vendor
 
@@ -17,8 +20,25 @@ CHOOSING = frozenset({"accept", "accept-language"})
 ANYTHING = "*/*"  # an Accept that says no more than none at all
 
 
+class Served(Protocol):
+    """What every vendor behind the proxy has, however it is paid."""
+
+    name: str
+    origin: str
+    routes: tuple[Route, ...]
+    response_headers: frozenset[str]
+
+    def match(self, method: str, raw_path: str) -> Match | None:
+        """Return the declared route that a request matches."""
+        ...
+
+    def scrub(self, target: str) -> str:
+        """Return the target without secrets, for records and logs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Call:
+class AnyCall:
     """One request of an agent to a vendor's route.
 
     `target` is path and query as the agent wrote them after `/proxy/{vendor}`; `headers` are those that may reach the
@@ -28,16 +48,17 @@ class Call:
 
     key: ApiKey
     request_id: str
-    vendor: Vendor
+    vendor: Served
     match: Match
     method: str
-    target: str
+    target: str = field(repr=False)
     headers: tuple[tuple[str, str], ...]
-    body: bytes
+    body: bytes = field(repr=False)
     stream: AsyncIterable[bytes] | None = None
     idempotency_key: str | None = None
     max_charge_base: int | None = None
     quote_only: bool = False
+    part: int = 0  # of a bulk call, from 1: two equal parts are two purchases
 
     @property
     def account_id(self) -> str:
@@ -53,7 +74,29 @@ class Call:
         for part in (self.vendor.name.encode(), self.method.encode(), self.target.encode(), said, self.body):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
+        if self.part:
+            digest.update(b"part %d" % self.part)
         return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Call(AnyCall):
+    """A call to a vendor that asks for its money with a 402."""
+
+    vendor: Vendor
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCall(AnyCall):
+    """A call to a vendor that knows us by an account which all agents share.
+
+    `email` is the address under which the agent logged in, "" where it came with its API key. `token` is set on a route
+    that `opens`: a fresh token for this vendor alone, to be handed out in the answer.
+    """
+
+    vendor: AccountVendor
+    email: str = field(default="", repr=False)
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +115,8 @@ class Reply:
     charge_base: int | None = None
     replayed: bool = False
     delivered: Callable[[], Awaitable[None]] | None = None
+
+    @classmethod
+    def of_json(cls, status: int, document: object, headers: tuple[tuple[str, str], ...] = ()) -> "Reply":
+        """Return a reply of our own making."""
+        return cls(status, (("Content-Type", "application/json"), *headers), dump_json(document))

@@ -1,7 +1,8 @@
 """Wallets' token balances at final blocks, so that the book follows what came in and notices what is missing.
 
 Must not know what a difference means: the book decides.  Theory: a balance may be compared with the book only when every
-settlement up to its block is booked; a collection that was seen and is not proven yet explains a shortage that is none.
+settlement up to its block is booked; a collection that was seen and is not proven yet explains a shortage that is none,
+and so does the fee of a transaction that failed.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from contracts.tokens import Token
 from gateway.core.commands import ObserveFloat
 from gateway.core.ids import make_id
 from gateway.core.payment import Transfer
-from gateway.core.records import Evidence, Payment
+from gateway.core.records import Evidence
 from gateway.flow.booking import Booker
+from gateway.flow.collection import Promise, way_of
 from gateway.ports import Block, Chain, Clock, Entropy, Store
 
 FLOAT_EVERY_S = 15.0
@@ -60,7 +62,7 @@ class Floats:
 
     async def _look_at(self, watched: Watched, final: Block) -> None:
         waiting = self._presented(watched)
-        if any(payment.id in self._booker.unresolved for payment in waiting):
+        if self._unresolved(waiting):
             log.warning("float.not_looked_at", wallet=to_hex(watched.wallet), asset=watched.token.asset_id)
             return
         balance_base = await self._chain.token_balance(watched.token, watched.wallet, final)
@@ -81,25 +83,32 @@ class Floats:
         asset = watched.token.asset_id
         await self._store.post(ObserveFloat(watched.wallet, asset, balance_base, evidence, task_id, now_ms))
 
-    async def _unproven(self, watched: Watched, waiting: Sequence[Payment], final: Block) -> bool:
-        """Leave the first payment that the chain calls used although everything up to there is booked.
+    async def _unproven(self, watched: Watched, waiting: Sequence[Promise], final: Block) -> bool:
+        """Say whether a payment may explain the difference although everything up to there is booked.
 
-        Its log was lost, or an earlier run of ours left it: only the state remembers.
+        A collection whose log was lost, or left by an earlier run of ours: only the state remembers, and it is left. A
+        transaction that failed shows in no log that is followed: it is booked with its fee, which then explains itself.
         """
-        for payment in waiting:
-            if await self._chain.authorization_used(watched.token, watched.wallet, payment.terms.nonce, final):
-                await self._booker.leave(
-                    payment, "used_without_log", "the chain says used or canceled, and no log has shown which yet"
-                )
-                return True
-        return False
+        token = watched.token
+        for payment, terms in waiting:
+            standing = await way_of(token).standing(self._chain, token, terms, final)
+            if standing.failed is not None:
+                await self._booker.failed(payment, standing.failed)
+            elif standing.used:
+                await self._booker.leave_used(payment)
+        return self._unresolved(waiting)
 
-    def _presented(self, watched: Watched) -> list[Payment]:
+    def _unresolved(self, waiting: Sequence[Promise]) -> bool:
+        return any(payment.id in self._booker.unresolved for payment, _ in waiting)
+
+    def _presented(self, watched: Watched) -> list[Promise]:
         place = (watched.token.chain_id, watched.token.address, watched.wallet)
         return [
-            p
+            (p, terms)
             for p in self._store.view.open_payments.values()
-            if p.axes.transfer is Transfer.PRESENTED and p.terms.identity[:3] == place
+            if (terms := p.authorization) is not None
+            and p.axes.transfer is Transfer.PRESENTED
+            and terms.identity[:3] == place
         ]
 
     def _booked(self, watched: Watched) -> int:

@@ -5,8 +5,9 @@ refusal, so an outcome that nobody saw stays unknown and the hold stays with it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import structlog
 
@@ -18,19 +19,24 @@ from gateway.core.records import Answer, Payment, Resource
 from gateway.core.routes import Match
 from gateway.core.times import utc_text
 from gateway.flow.pack import Headers, pack, unpack
-from gateway.flow.promise import seal_context
+from gateway.flow.promise import seal_context, split_raw
+from gateway.flow.pushing import Pusher
+from gateway.flow.sharing import update_of, with_plan
 from gateway.http.egress import Origin
 from gateway.http.headers import agent_location, response_headers
 from gateway.http.port import NotSent, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
-from gateway.ports import Clock, Created, Reading, Store, Vendor
-from gateway.rails.x402.receipt import read_receipt
+from gateway.ports import Broadcaster, Clock, Created, Reading, Store, Vendor
+from gateway.rails.receipts import read_any_receipt
 from wallets.sealing import Sealer
 from wallets.secret import Secret
 
 CONNECT_ATTEMPTS = 3
 CONNECT_PAUSE_S = 0.3
+PAYMENT_REQUIRED = 402
+MPP_HEADERS = ("Authorization", "Payment-Authorization")
 PAID_ANSWER_MAX_BYTES = 16 * 1024 * 1024  # kept, sealed, for whoever asks again
 PAID_ANSWER_READ_BYTES = 1024 * 1024 * 1024  # read to see that it arrived whole
+NO_BROADCASTERS: Mapping[int, Broadcaster] = MappingProxyType({})
 
 log = structlog.get_logger()
 
@@ -47,7 +53,7 @@ class Surrogates:
 class Outcome:
     """A presented credential's committed outcome, and the vendor's answer if there was one.
 
-    `oversized`: it was delivered whole, and is larger than what can be kept.
+    `oversized`: it was delivered whole, and is larger than what can be kept. `problem`: what the agent is told instead.
     """
 
     payment: Payment
@@ -55,18 +61,38 @@ class Outcome:
     headers: Headers
     body: bytes
     oversized: bool = False
+    problem: Problem | None = None
 
 
 class Presenter:
     """Sends stored requests and commits outcomes."""
 
-    def __init__(self, store: Store, upstream: Upstream, sealer: Sealer, surrogates: Surrogates, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        upstream: Upstream,
+        sealer: Sealer,
+        surrogates: Surrogates,
+        clock: Clock,
+        broadcasters: Mapping[int, Broadcaster] = NO_BROADCASTERS,
+    ) -> None:
         self._store, self._upstream, self._sealer = store, upstream, sealer
-        self._surrogates, self._clock = surrogates, clock
+        self._surrogates, self._clock, self._pusher = surrogates, clock, Pusher(broadcasters, clock)
         self._never_left: set[str] = set()  # presented in vain: no byte was sent
 
-    async def present(self, vendor: Vendor, match: Match, payment: Payment, request: UpstreamRequest) -> Outcome:
-        """Show the credential and commit what came of it. Never raises for what the vendor or the network did."""
+    def can_send(self, chain_id: int) -> bool:
+        """Say whether a transaction of this chain could be sent by ourselves."""
+        return self._pusher.can_send(chain_id)
+
+    async def present(
+        self, vendor: Vendor, match: Match, payment: Payment, request: UpstreamRequest, raw: bytes | None = None
+    ) -> Outcome:
+        """Show the credential and commit what came of it. Never raises for what the vendor or the network did.
+
+        `raw` is a transaction that must be on chain before its hash is shown.
+        """
+        if raw is not None and not await self._pusher.land(payment, raw):
+            return await self._commit(payment, None, _unknown(), "not_on_chain")
         try:
             answer, oversized = await _whole(await self._send(vendor, request))
         except NotSent as error:
@@ -78,10 +104,15 @@ class Presenter:
             return await self._commit(payment, None, _unknown(), error.code)
         self._never_left.discard(payment.id)
         reading = vendor.read(match, answer, self.surrogate_for(vendor))
+        reading = with_plan(vendor, match, request.body if isinstance(request.body, bytes) else b"", reading)
+        note = ""
+        if answer.status == PAYMENT_REQUIRED and _is_mpp(request):
+            # P5: sellers ask again also when they were paid and could not see it, so this refuses nothing.
+            reading, note = replace(reading, delivery=Delivery.UNKNOWN, fault=Fault.NONE), "asked_again"
         if oversized:
             outcome = await self._commit(payment, answer, reading, "oversized", vendor, keep=False)
             return replace(outcome, oversized=outcome.payment.axes.delivery is Delivery.DELIVERED)
-        return await self._commit(payment, answer, reading, "", vendor)
+        return await self._commit(payment, answer, reading, note, vendor)
 
     async def represent(self, vendor: Vendor, payment: Payment) -> Outcome | None:
         """Show the stored credential again where the route allows it; None where it does not.
@@ -95,10 +126,11 @@ class Presenter:
         if attempt is None or match is None:
             return None
         opened = self._sealer.open(attempt.sealed_request, seal_context("attempt", payment.id))
-        method, target, headers, body = unpack(opened)
+        method, target, packed_headers, body = unpack(opened)
+        headers, raw = split_raw(packed_headers)
         request = UpstreamRequest(method, target, headers, body)
         log.info("payment.represented", payment_id=payment.id, vendor=vendor.name, route=payment.route)
-        return await self.present(vendor, match, payment, request)
+        return await self.present(vendor, match, payment, request, raw)
 
     async def _send(self, vendor: Vendor, request: UpstreamRequest) -> UpstreamResponse:
         for attempt in range(1, CONNECT_ATTEMPTS):
@@ -147,6 +179,7 @@ class Presenter:
         if reading.state is not None and payment.resource_ref is not None:
             ref, expires_at_ms = payment.resource_ref, reading.expires_at_ms
             seen.append(UpdateResource(payment.vendor, ref, reading.state, expires_at_ms, now_ms))
+        seen += [update_of(payment.vendor, each, now_ms) for each in reading.seen]
         if seen:
             result, *_ = await asyncio.gather(self._store.post(command), *(self._store.post(look) for look in seen))
         else:
@@ -162,6 +195,9 @@ class Presenter:
             surrogate_digest = self._surrogates.digest(surrogate)
             context = seal_context("resource", f"{vendor}/{created.ref}")
             sealed = self._sealer.seal(created.secret.reveal().encode(), context)
+        expires_at_ms = created.expires_at_ms
+        if expires_at_ms is None and created.lasts_s is not None:
+            expires_at_ms = now_ms + created.lasts_s * 1000
         return Resource(
             vendor=vendor,
             ref=created.ref,
@@ -171,18 +207,10 @@ class Presenter:
             state=created.state,
             surrogate_digest=surrogate_digest,
             sealed_secret=sealed,
-            expires_at_ms=created.expires_at_ms,
+            expires_at_ms=expires_at_ms,
             as_of_ms=now_ms,
+            plan=created.plan,
         )
-
-    def open_answer(self, answer: Answer) -> tuple[Headers, bytes]:
-        """Return a stored answer's headers and body."""
-        return self.open_packed(answer.sealed, seal_context("answer", answer.payment_id))
-
-    def open_packed(self, sealed: bytes, context: bytes) -> tuple[Headers, bytes]:
-        """Return headers and body that were packed and sealed in another context."""
-        _, _, headers, body = unpack(self._sealer.open(sealed, context))
-        return headers, body
 
     def surrogate_for(self, vendor: Vendor) -> Callable[[str], str]:
         """Return the function that turns this vendor's tokens into surrogates."""
@@ -212,7 +240,7 @@ def agent_headers(vendor: Vendor, target: str, answer: UpstreamResponse) -> Head
 
 def _receipt_note(answer: UpstreamResponse) -> str:
     """What the vendor's own receipt says, for the journal: a hint to look at, never evidence (P14)."""
-    hint = read_receipt(answer.headers)
+    hint = read_any_receipt(answer.headers)
     if hint is None or hint.transaction is None:
         return ""
     return f"the vendor's receipt names {to_hex(hint.transaction)}"
@@ -238,6 +266,11 @@ async def _whole(answer: UpstreamResponse) -> tuple[UpstreamResponse, bool]:
     return replace(answer, body=b"".join(parts), rest=None), oversized
 
 
+def _is_mpp(request: UpstreamRequest) -> bool:
+    """Say whether a request carries a credential of MPP."""
+    return any(name in MPP_HEADERS and value.startswith("Payment ") for name, value in request.headers)
+
+
 def _unknown() -> Reading:
     return Reading(Delivery.UNKNOWN, Fault.NONE, b"")
 
@@ -249,9 +282,10 @@ def refusal_of(payment: Payment) -> Problem:
         "delivery": payment.axes.delivery.value,
         "transfer": payment.axes.transfer.value,
         "charge": payment.axes.charge.value,
-        "collectable_until": utc_text(payment.terms.valid_before_s * 1000),
         "vendor_status": payment.vendor_status,
     }
+    if payment.authorization is not None:
+        extra["collectable_until"] = utc_text(payment.authorization.valid_before_s * 1000)
     if payment.disputed and payment.closed_at_ms is None:
         detail = f"{payment.vendor} collected and did not deliver; the operator decides whether the hold goes back"
         return Problem("dispute_held", detail, extra=extra)

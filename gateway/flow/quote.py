@@ -1,13 +1,17 @@
 """Does the challenge ask for what we expected to pay? Our own price, the operator's terms, and the rail's choice.
 
 Must not know wallets' keys or balances.  Theory (P8): an offer is accepted only if configuration, price list and ceiling
-each allow it on their own; what a human could allow becomes a task, what nobody may allow is refused.
+each allow it on their own; what a human could allow becomes a task, what nobody may allow is refused. Our own price is
+exact until it is rounded up once, and each of its components is held against what was approved for it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
 
 from contracts.codec import Address, checksum
 from contracts.tokens import Token
+from gateway.core.book import PriceView
 from gateway.core.ids import make_id
 from gateway.core.money import RATE_ONE_PPM, format_amount, to_usd
 from gateway.core.problems import Problem
@@ -16,10 +20,11 @@ from gateway.core.routes import Pricing
 from gateway.core.view import View
 from gateway.flow.call import Call
 from gateway.ports import Clock, Entropy, PricedItem, Vendor
-from gateway.rails.offer import Challenge, Offer
+from gateway.rails.asked import Asked
+from gateway.rails.choose import AcceptableTerms, choose
+from gateway.rails.offer import AnyOffer, MppOffer
 from gateway.rails.problems import OfferRefused
 from gateway.rails.problems import Problem as RailProblem
-from gateway.rails.x402.choose import AcceptableTerms, choose
 
 _ASK_OPERATOR = {
     RailProblem.PAYEE_NOT_ALLOWED: "payee_unknown",
@@ -32,7 +37,7 @@ _ASK_OPERATOR = {
 class Quote:
     """An accepted offer with what it costs the account in USD base units."""
 
-    offer: Offer
+    offer: AnyOffer
     token: Token
     hold_base: int
     item: PricedItem | None
@@ -46,30 +51,42 @@ class Refusal(Exception):  # noqa: N818 - carries the task that a refusal opens
         self.problem, self.task = problem, task
 
 
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What we expect to be asked, and how far from it an offer may lie either way."""
+
+    base: int | None = None
+    drift_base: int = 0
+
+
 class Quoter:
     """Judges challenges against the committed view and the vendor's terms."""
 
     def __init__(self, view: View, own_addresses: frozenset[Address], clock: Clock, entropy: Entropy) -> None:
         self._view, self._own, self._clock, self._entropy = view, own_addresses, clock, entropy
 
-    def judge(self, call: Call, challenge: Challenge, resource: Resource | None) -> Quote:
+    def judge(self, call: Call, asked: Asked, resource: Resource | None) -> Quote:
         """Return the quote to hold money for, or raise Refusal."""
         route, vendor = call.match.route, call.vendor
         if route.pricing is Pricing.FREE:
             detail = f"{vendor.name}/{route.name} is free by its document, yet asked for a payment"
             raise self._refuse("unexpected_challenge", detail, "unexpected_challenge", f"{vendor.name}/{route.name}")
         item = vendor.item(call.match, call.body, resource)
-        expected_base, drift_base = self._expected(vendor, item, challenge)
+        expected = self._expected(vendor, item, asked)
         approved = {pay_to for name, _, pay_to in self._view.payees if name == vendor.name}
         terms = AcceptableTerms(
             assets=frozenset(token.key for token in vendor.terms.tokens),
             payees=frozenset(Address(p) for p in vendor.terms.payees | approved),
             own_addresses=self._own,
             ceiling_base=_in_tokens(route.ceiling_base, vendor),
-            expected_base=expected_base,
-            drift_base=drift_base,
+            now_ms=self._clock.now_ms(),
+            rails=vendor.terms.rails,
+            expected_base=expected.base,
+            drift_base=expected.drift_base,
+            realms=vendor.terms.realms,
+            allow_push=vendor.terms.allow_push,
         )
-        offer = self._choose(challenge, terms, vendor, item)
+        offer = self._choose(asked, terms, vendor, item)
         token = next(t for t in vendor.terms.tokens if t.key == (offer.chain_id, offer.asset))
         rate_ppm = vendor.terms.rate_ppm.get(token.asset_id, RATE_ONE_PPM)
         hold_base = to_usd(offer.amount_base, rate_ppm)
@@ -78,55 +95,83 @@ class Quoter:
             raise self._refuse("price_above_ceiling", detail, None, vendor.name)
         return Quote(offer, token, hold_base, item)
 
-    def _choose(self, challenge: Challenge, terms: AcceptableTerms, vendor: Vendor, item: PricedItem | None) -> Offer:
-        """Return the cheapest offer that the terms allow and whose payee is approved on the offer's own chain."""
-        elsewhere: Offer | None = None
+    def _choose(self, asked: Asked, terms: AcceptableTerms, vendor: Vendor, item: PricedItem | None) -> AnyOffer:
+        """Return the cheapest offer that the terms allow and whose payees are approved on the offer's own chain."""
+        elsewhere: tuple[int, Address] | None = None
         while True:
             try:
-                offer = choose(challenge, terms)
+                offer = choose(asked, terms)
             except OfferRefused as refused:
                 if elsewhere is None:
                     raise self._offer_refusal(vendor, item, refused) from refused
-                subject = f"{vendor.name}/{elsewhere.chain_id}/{checksum(elsewhere.pay_to)}"
-                detail = f"{checksum(elsewhere.pay_to)} is approved on another chain, not on {elsewhere.chain_id}"
+                chain_id, payee = elsewhere
+                detail = f"{checksum(payee)} is approved on another chain, not on {chain_id}"
+                subject = f"{vendor.name}/{chain_id}/{checksum(payee)}"
                 raise self._refuse("payee_not_allowed", detail, "payee_unknown", subject) from refused
-            approved = (vendor.name, offer.chain_id, bytes(offer.pay_to)) in self._view.payees
-            if approved or offer.pay_to in vendor.terms.payees:
+            stranger = self._stranger(offer, vendor)
+            if stranger is None:
                 return offer
-            elsewhere = elsewhere or offer
-            challenge = replace(challenge, offers=tuple(each for each in challenge.offers if each is not offer))
+            elsewhere = elsewhere or (offer.chain_id, stranger)
+            asked = asked.without(offer)
 
-    def _expected(self, vendor: Vendor, item: PricedItem | None, challenge: Challenge) -> tuple[int | None, int]:
+    def _stranger(self, offer: AnyOffer, vendor: Vendor) -> Address | None:
+        """Return the first of an offer's payees that nobody approved on its chain."""
+        splits = offer.splits if isinstance(offer, MppOffer) else ()
+        for pay_to in (offer.pay_to, *(split.pay_to for split in splits)):
+            approved = (vendor.name, offer.chain_id, bytes(pay_to)) in self._view.payees
+            if not approved and pay_to not in vendor.terms.payees:
+                return pay_to
+        return None
+
+    def _expected(self, vendor: Vendor, item: PricedItem | None, asked: Asked) -> _Expected:
+        """Return our own price. Raises Refusal where a component has no approved price, or has drifted from it."""
         if item is None:
-            return None, 0
-        view = self._view.prices.get((vendor.name, item.item))
-        if view is None or view.approved_base is None:
-            asked = min((offer.amount_base for offer in challenge.offers), default=0)
+            return _Expected()
+        exact = drift = Fraction(0)
+        for name, quantity in item.parts:
+            each_base, drift_base = self._component(vendor, item, name, asked)
+            exact += each_base * quantity
+            drift += drift_base * quantity
+        # The slack is how vendors round what is no whole number, so nothing that could be a price is left out by it.
+        return _Expected(max(item.floor_base, ceil(exact)), floor(drift) + item.slack_base)
+
+    def _component(self, vendor: Vendor, item: PricedItem, name: str, asked: Asked) -> tuple[int, Fraction]:
+        """Return what one of an item costs now, and how far off that may be."""
+        view = self._view.prices.get((vendor.name, name), PriceView())
+        approved_base, observed_base = view.approved_base, view.observed_base
+        if approved_base is None:
+            raise self._unapproved(vendor, item, name, observed_base, asked)
+        drift = Fraction(approved_base * vendor.terms.max_drift_ppm, RATE_ONE_PPM)
+        if observed_base is None or not is_fresh(view, vendor.terms.terms_ttl_s, self._clock.now_ms()):
+            return approved_base, drift
+        if abs(observed_base - approved_base) > drift:  # the catalogue was raised together with the challenge
             detail = (
-                f"no price of {item.item} at {vendor.name} was ever approved; "
-                f"{format_amount(asked)} was asked for {item.quantity}"
+                f"{vendor.name} now states {format_amount(observed_base)} for {name}, "
+                f"approved was {format_amount(approved_base)}"
             )
-            raise self._refuse("price_unknown", detail, "price_unknown", f"{vendor.name}/{item.item}")
-        approved = view.approved_base * item.quantity
-        drift = approved * vendor.terms.max_drift_ppm // RATE_ONE_PPM
-        fresh_ms = self._clock.now_ms() - vendor.terms.terms_ttl_s * 1000
-        if view.observed_base is None or view.observed_at_ms is None or view.observed_at_ms < fresh_ms:
-            return approved, drift
-        observed = view.observed_base * item.quantity
-        if abs(observed - approved) > drift:  # the catalogue was raised together with the challenge
-            detail = (
-                f"{vendor.name} now states {format_amount(observed)} for {item.item}, "
-                f"approved was {format_amount(approved)}"
-            )
-            code = "price_above_quote" if observed > approved else "price_below_quote"
-            raise self._refuse(code, detail, "price_changed", f"{vendor.name}/{item.item}")
-        return observed, 0
+            code = "price_above_quote" if observed_base > approved_base else "price_below_quote"
+            raise self._refuse(code, detail, "price_changed", f"{vendor.name}/{name}")
+        return observed_base, Fraction(0)
+
+    def _unapproved(
+        self, vendor: Vendor, item: PricedItem, name: str, observed_base: int | None, asked: Asked
+    ) -> Refusal:
+        asked_base = min((offer.amount_base for offer in asked.offers), default=0)
+        stated = "" if observed_base is None else f"; its catalogue states {format_amount(observed_base)}"
+        quantities = ", ".join(f"{quantity} {part}" for part, quantity in item.parts)
+        detail = (
+            f"no price of {name} at {vendor.name} was ever approved; "
+            f"{format_amount(asked_base)} was asked for {quantities}{stated}"
+        )
+        return self._refuse("price_unknown", detail, "price_unknown", f"{vendor.name}/{name}")
 
     def _offer_refusal(self, vendor: Vendor, item: PricedItem | None, refused: OfferRefused) -> Refusal:
         task_kind = _ASK_OPERATOR.get(refused.code)
-        subject = vendor.name if item is None else f"{vendor.name}/{item.item}"
+        # Of several items nobody knows which has changed: the vendor's catalogue tells that, and opens a task for each.
+        subject = vendor.name if item is None or len(item.parts) > 1 else f"{vendor.name}/{item.name}"
         if refused.code is RailProblem.PAYEE_NOT_ALLOWED and refused.offer is not None:
-            subject = f"{vendor.name}/{refused.offer.chain_id}/{checksum(refused.offer.pay_to)}"
+            payee = refused.payee or refused.offer.pay_to  # perhaps a split's
+            subject = f"{vendor.name}/{refused.offer.chain_id}/{checksum(payee)}"
         problem = self._refuse(refused.code.value, refused.message, task_kind, subject)
         problem.problem.field = refused.field or None
         return problem
@@ -137,6 +182,29 @@ class Quoter:
             now_ms = self._clock.now_ms()
             task = Task(make_id("task", now_ms, self._entropy.bytes(10)), task_kind, subject, detail, now_ms)
         return Refusal(Problem(code, detail), task)
+
+
+def is_fresh(view: PriceView | None, terms_ttl_s: int, now_ms: int) -> bool:
+    """Say whether the vendor's own statement of a price is young enough to be expected."""
+    return view is not None and view.observed_at_ms is not None and view.observed_at_ms >= now_ms - terms_ttl_s * 1000
+
+
+def item_document(item: PricedItem | None) -> dict[str, object] | None:
+    """Return what a call buys as an agent reads it: `item` and `quantity`, or `parts` of several, and a least charge.
+
+    A quantity that is no whole number is text, "1/60", so that nobody reads it as a float.
+    """
+    if item is None:
+        return None
+    parts: list[dict[str, object]] = [{"item": name, "quantity": _shown(quantity)} for name, quantity in item.parts]
+    document: dict[str, object] = dict(parts[0]) if len(parts) == 1 else {"item": item.name, "parts": parts}
+    if item.floor_base:
+        document["least"] = format_amount(item.floor_base)
+    return document
+
+
+def _shown(quantity: Fraction) -> int | str:
+    return quantity.numerator if quantity.denominator == 1 else str(quantity)
 
 
 def _in_tokens(usd_base: int, vendor: Vendor) -> int:

@@ -15,9 +15,10 @@ from gateway.core.commands import MarkAnswered, RecordOutcome
 from gateway.core.decide_purchase import scopes
 from gateway.core.payment import Delivery, Fault, Transfer
 from gateway.core.records import EVERYTHING, Payment
+from gateway.flow.answers import Answers
+from gateway.flow.finding import Finder
 from gateway.flow.heads import Heads
 from gateway.flow.present import Presenter
-from gateway.flow.spend import Spend
 from gateway.ports import Clock, Store, Vendor
 
 PAUSES_S = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -34,14 +35,15 @@ class Recovery:
         self,
         *,
         store: Store,
-        spend: Spend,
+        answers: Answers,
         presenter: Presenter,
         vendors: Mapping[str, Vendor],
         heads: Heads,
         clock: Clock,
+        finder: Finder | None = None,
     ) -> None:
-        self._store, self._spend, self._presenter = store, spend, presenter
-        self._vendors, self._heads, self._clock = vendors, heads, clock
+        self._store, self._answers, self._presenter = store, answers, presenter
+        self._vendors, self._heads, self._clock, self._finder = vendors, heads, clock, finder
         self._tries: dict[str, int] = {}
         self._due_ms: dict[str, int] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -79,9 +81,10 @@ class Recovery:
 
     def _lost(self, payment: Payment) -> bool:
         return (
-            payment.axes.delivery in (Delivery.NONE, Delivery.UNKNOWN)
+            payment.authorization is not None
+            and payment.axes.delivery in (Delivery.NONE, Delivery.UNKNOWN)
             and payment.axes.transfer in (Transfer.PRESENTED, Transfer.SETTLED)
-            and payment.id not in self._spend.presenting
+            and payment.id not in self._answers.presenting
             and not payment.disputed
         )
 
@@ -94,9 +97,10 @@ class Recovery:
             return True
         if any(scope in self._store.view.freezes for scope in (*EVERYTHING, *scopes(payment))):
             return False
-        head = self._heads.get(payment.terms.chain_id)
+        terms = payment.authorization
+        head = None if terms is None else self._heads.get(terms.chain_id)
         chain_s = 0 if head is None else head.time_s
-        return max(chain_s, self._clock.now_ms() // 1000) < payment.terms.valid_before_s
+        return terms is not None and max(chain_s, self._clock.now_ms() // 1000) < terms.valid_before_s
 
     async def _recover(self, payment_id: str) -> None:
         payment = self._store.view.open_payments.get(payment_id)
@@ -111,6 +115,8 @@ class Recovery:
             if current is None or not self._lost(current) or not self._may_present(current):
                 return
             outcome = await self._presenter.represent(vendor, current)
+            if outcome is None and self._finder is not None:
+                await self._finder.find(vendor, current)
         if outcome is not None and outcome.payment.axes.delivery is Delivery.DELIVERED:
             log.info("payment.found", payment_id=payment_id, vendor=vendor.name, tries=self._tries.get(payment_id))
 

@@ -1,8 +1,8 @@
 """Following every open authorization to its end: what a final block proves closes the payment, nothing else does.
 
-Must not know endpoints, vendors or SQL.  Theory (P5, P6, P14): collected is an AuthorizationUsed log with its own
-Transfer in a final block; dead is a cancellation there, or an unused state at a final block past `validBefore`; a state
-that says used without a log that shows the transfer is neither, and stays open.
+Must not know endpoints, vendors or SQL.  Theory (P5, P6, P14): collected is a log with its own Transfers in a final
+block; dead is a cancellation or a failed transaction there, or nothing at a final block past `validBefore`; a state that
+says used without a log that shows the transfer is neither, and stays open.
 """
 
 import asyncio
@@ -12,19 +12,18 @@ from functools import partial
 from typing import TypeVar
 
 from contracts.codec import Address
-from contracts.logs import Log, decode_authorization_canceled, decode_authorization_used
+from contracts.logs import Log
 from contracts.tokens import Token, TokenKey, find_token
 from gateway.core.commands import MoveCursor, PassDeadline
 from gateway.core.payment import Action, Transfer
 from gateway.core.records import AuthorizationTerms, Payment
 from gateway.flow.booking import Booker
+from gateway.flow.collection import Promise, nameless, pages, way_of
 from gateway.flow.floats import FLOAT_EVERY_S, Floats, Watched
 from gateway.flow.heads import Heads
 from gateway.ports import Block, Chain, ChainDisagreement, ChainUnavailable, Clock, Entropy, Store
 
 PARALLEL_QUESTIONS = 8
-# What endpoints serve in one or a few requests, also those that halve a range ten times over; and what a crash repeats.
-PAGE_BLOCKS = 2_000
 
 Identity = tuple[int, bytes, bytes, bytes]
 T = TypeVar("T")
@@ -45,8 +44,9 @@ class Sightings:
     by_identity: dict[Identity, Sighting] = field(default_factory=dict)
 
     def of(self, payment: Payment) -> Sighting | None:
-        """Return what was seen of a payment's authorization."""
-        return self.by_identity.get(payment.terms.identity)
+        """Return what was seen of a payment's authorization; nothing where it has none."""
+        terms = payment.authorization
+        return None if terms is None else self.by_identity.get(terms.identity)
 
 
 class Tracker:
@@ -110,11 +110,13 @@ class Tracker:
 
     # what to look for
 
-    def _open(self) -> list[Payment]:
+    def _open(self) -> list[Promise]:
         return [
-            p
+            (p, terms)
             for p in self._store.view.open_payments.values()
-            if p.terms.chain_id == self._chain.chain_id and p.axes.transfer is Transfer.PRESENTED
+            if (terms := p.authorization) is not None
+            and terms.chain_id == self._chain.chain_id
+            and p.axes.transfer is Transfer.PRESENTED
         ]
 
     def _followed(self) -> list[tuple[Token, list[bytes]]]:
@@ -123,106 +125,97 @@ class Tracker:
         wallets: dict[TokenKey, dict[bytes, None]] = {key: {} for key in tokens}
         for watched in self._watched:
             wallets[watched.token.key][watched.wallet] = None
-        for payment in self._open():
-            token = self._token_of(payment.terms)
+        for _, terms in self._open():
+            token = self._token_of(terms)
             tokens.setdefault(token.key, token)
-            wallets.setdefault(token.key, {})[payment.terms.wallet] = None
+            wallets.setdefault(token.key, {})[terms.wallet] = None
         return [(token, list(wallets[key])) for key, token in tokens.items()]
 
     def _token_of(self, terms: AuthorizationTerms) -> Token:
         configured = (w.token for w in self._watched)
         key = (terms.chain_id, Address(terms.token))
-        return next((t for t in configured if t.key == key), None) or find_token(*key) or _nameless(key)
+        return next((t for t in configured if t.key == key), None) or find_token(*key) or nameless(key, terms.kind)
 
     def _start(self, cursor: tuple[int, bytes, int] | None, final: Block) -> int:
         """Everything after the cursor; without one, everything since the first signature that is still open."""
         if cursor is not None:
             return cursor[0] + 1
-        return min([final.number, *(p.terms.signed_at_block for p in self._open())])
+        return min([final.number, *(terms.signed_at_block for _, terms in self._open())])
 
     # reading
 
     async def _catch_up(self, start: int, final: Block) -> None:
         """Book page by page, each with its cursor, so that an outage of any length is caught up with, once."""
-        while start <= final.number:
-            end = min(start + PAGE_BLOCKS - 1, final.number)
+        for first, end in pages(start, final.number):
             last = final if end == final.number else await self._chain.block(end)
             for token, wallets in self._followed():
-                logs = await self._chain.authorization_logs(token, wallets, start, end)
-                await self._each(partial(self._book_log, token), logs)
+                logs = await self._chain.payment_logs(token, wallets, first, end)
+                await self._each(partial(self._book_log, token), way_of(token).facts(logs))
             if end == final.number:
                 await self._each(partial(self._judge, final), self._due(final))
             now_ms = self._clock.now_ms()
             await self._store.post(MoveCursor(self._chain.chain_id, end, last.hash, last.time_s, now_ms))
-            start = end + 1
 
     async def _book_log(self, token: Token, found: Log) -> None:
-        used, canceled = decode_authorization_used(found), decode_authorization_canceled(found)
-        event = used or canceled
-        if event is None:
+        sign = way_of(token).read(found)
+        if sign is None:
             return
-        payment = await self._payment((token.chain_id, token.address, event.authorizer, event.nonce))
-        if payment is None:
-            if used is not None:
-                await self._booker.outflow(token, used.authorizer, found)
-        elif used is not None:
-            await self._booker.used(token, payment, found)
+        payment = await self._payment((token.chain_id, token.address, sign.wallet, sign.nonce))
+        terms = None if payment is None else payment.authorization
+        if payment is None or terms is None:
+            if sign.collected:
+                await self._booker.outflow(token, sign.wallet, found)
+        elif sign.collected:
+            await self._booker.collected(token, payment, terms, found)
         else:
-            await self._booker.canceled(token, payment, found)
+            await self._booker.canceled(token, payment, terms, found)
 
     async def _payment(self, identity: Identity) -> Payment | None:
-        for payment in self._store.view.open_payments.values():
-            if payment.terms.identity == identity:
+        for payment, terms in self._open():
+            if terms.identity == identity:
                 return payment
         return await self._store.payment_of(identity)
 
     # what time proves
 
-    def _due(self, final: Block) -> list[Payment]:
+    def _due(self, final: Block) -> list[Promise]:
         """Return what has expired, and what was left unresolved long enough ago."""
-        payments, now_ms = self._open(), self._clock.now_ms()
+        promises, now_ms = self._open(), self._clock.now_ms()
         unresolved = self._booker.unresolved
-        for gone in unresolved.keys() - {p.id for p in payments}:
+        for gone in unresolved.keys() - {p.id for p, _ in promises}:
             del unresolved[gone]
         return [
-            p
-            for p in payments
-            if (now_ms >= unresolved[p.id] if p.id in unresolved else final.time_s >= p.terms.valid_before_s)
+            (p, terms)
+            for p, terms in promises
+            if (now_ms >= unresolved[p.id] if p.id in unresolved else final.time_s >= terms.valid_before_s)
         ]
 
-    async def _judge(self, final: Block, payment: Payment) -> None:
-        """P6: unused at a final block past `validBefore` is dead. Used without a log in range: look wider, then ask."""
+    async def _judge(self, final: Block, promise: Promise) -> None:
+        """P6: nothing of it at a final block past `validBefore` is dead. Used without a log in range: look wider, then ask."""
+        payment, terms = promise
         now = self._store.view.open_payments.get(payment.id)
         if now is None or now.axes.transfer is not Transfer.PRESENTED:
             return
-        token, terms = self._token_of(payment.terms), payment.terms
-        used = await self._chain.authorization_used(token, terms.wallet, terms.nonce, final)
-        if await self._booker.unused(payment, final, used=used) or not used:
-            return
-        found = await self._find(token, terms, final)
-        if found is not None:
-            await self._book_log(token, found)
-            return
-        await self._booker.leave(
-            payment, "used_without_log", "the chain says used or canceled, and no log has shown which yet"
-        )
-
-    async def _find(self, token: Token, terms: AuthorizationTerms, final: Block) -> Log | None:
-        """Look for an authorization's log in every block since it was signed."""
-        for start in range(terms.signed_at_block, final.number + 1, PAGE_BLOCKS):
-            end = min(start + PAGE_BLOCKS - 1, final.number)
-            for found in await self._chain.authorization_logs(token, [terms.wallet], start, end):
-                event = decode_authorization_used(found) or decode_authorization_canceled(found)
-                if event is not None and event.nonce == terms.nonce:
-                    return found
-        return None
+        token = self._token_of(terms)
+        standing = await way_of(token).standing(self._chain, token, terms, final)
+        if standing.failed is not None:
+            await self._booker.failed(payment, standing.failed)
+        elif standing.found is not None:
+            await self._book_log(token, standing.found)
+        elif standing.used:
+            await self._booker.leave_used(payment)
+        else:
+            await self._booker.unused(token, payment, terms, final, standing)
 
     async def _pass_deadlines(self) -> None:
         now_ms = self._clock.now_ms()
         waiting = [
             p
             for p in self._store.view.open_payments.values()
-            if p.axes.action is Action.AWAIT_DELIVERY and now_ms >= p.delivery_deadline_ms and not p.disputed
+            if p.authorization is not None
+            and p.axes.action is Action.AWAIT_DELIVERY
+            and now_ms >= p.delivery_deadline_ms
+            and not p.disputed
         ]
         await self._each(self._store.post, [PassDeadline(p.id, now_ms) for p in waiting])
 
@@ -232,9 +225,9 @@ class Tracker:
         seen: dict[Identity, Sighting] = {}
         for token, wallets in self._followed() if self._open() else ():
             for found in await self._chain.sightings(token, wallets, final.number + 1):
-                used = decode_authorization_used(found)
-                if used is not None:
-                    identity = (token.chain_id, token.address, used.authorizer, used.nonce)
+                sign = way_of(token).read(found)
+                if sign is not None and sign.collected:
+                    identity = (token.chain_id, token.address, sign.wallet, sign.nonce)
                     seen[identity] = Sighting(found.tx_hash, found.block_number)
         others = {i: s for i, s in self._sightings.by_identity.items() if i[0] != self._chain.chain_id}
         self._sightings.by_identity = others | seen
@@ -256,8 +249,3 @@ def _gravity(failure: BaseException) -> int:
     """A chain that does not answer is the usual case; one that contradicts itself is an alert; the rest is worse."""
     kinds = (ChainDisagreement, ChainUnavailable)
     return next((rank for rank, kind in enumerate(kinds, 1) if isinstance(failure, kind)), 0)
-
-
-def _nameless(key: TokenKey) -> Token:
-    """Return a token that the configuration no longer names: good for reading its logs, never for signing."""
-    return Token(*key, symbol="unknown", name="unknown", version="0", decimals=6)

@@ -4,9 +4,7 @@ Must not know HTTP servers, chains or SQL.  Theory: a purchase is one commit tha
 everything before it is free to fail while everything after it is free to be repeated.
 """
 
-import asyncio
 import json
-from collections.abc import Coroutine
 from dataclasses import replace
 
 import structlog
@@ -14,53 +12,41 @@ import structlog
 from gateway.core.commands import (
     Attached,
     Done,
-    MarkAnswered,
     OpenTask,
     Purchase,
     RecordResource,
     Refused,
-    Remember,
-    Result,
     UpdateResource,
 )
 from gateway.core.money import format_amount
-from gateway.core.payment import Charge, Delivery, Fault
 from gateway.core.problems import Problem
-from gateway.core.records import Answer, Payment, Resource
+from gateway.core.records import Resource
 from gateway.core.routes import Ownership, Pricing
+from gateway.flow.answers import SUCCESS_CLASS, Answers
+from gateway.flow.asking import ask_vendor
 from gateway.flow.call import Call, Reply
-from gateway.flow.pack import pack
-from gateway.flow.present import Outcome, Presenter, agent_headers, refusal_of
-from gateway.flow.promise import Promise, Promiser, seal_context
-from gateway.flow.quote import Quote, Quoter, Refusal
+from gateway.flow.house import House
+from gateway.flow.meaning import asks_who, classify_at
+from gateway.flow.present import PAYMENT_REQUIRED, Outcome, Presenter, agent_headers
+from gateway.flow.promise import Promise, Promiser, purchase_key
+from gateway.flow.prove import Prover
+from gateway.flow.quote import Quote, Quoter, Refusal, item_document
+from gateway.flow.sharing import Sharing, with_plan
 from gateway.flow.slots import Slots, SlottedStream
-from gateway.http.port import (
-    BodyStream,
-    NotSent,
-    RedirectRefused,
-    Upstream,
-    UpstreamError,
-    UpstreamRequest,
-    UpstreamResponse,
-)
-from gateway.ports import Clock, Entropy, Reading, Store
-from gateway.rails.offer import Challenge
-from gateway.rails.problems import ChallengeError
-from gateway.rails.x402.challenge import parse_challenge
-from wallets.sealing import Sealer
-from wallets.watermark import Watermark
+from gateway.http.port import BodyStream, Upstream, UpstreamRequest, UpstreamResponse
+from gateway.ports import Clock, Reading, Store
+from gateway.rails.asked import Asked
+from gateway.rails.offer import MppOffer
 
-PAYMENT_REQUIRED = 402
-SUCCESS_CLASS = 2
 BUFFER_BYTES = 1024 * 1024
-MARK_AFTER_S = 0.05
 SAFE_METHODS = frozenset({"GET", "HEAD"})  # their free answers are not kept under an Idempotency-Key
+LONGEST_WAIT_S = 3600
 
 log = structlog.get_logger()
 
 
 class Spend:
-    """The use case. One object serves every call; what is in flight lives in tasks that no disconnect cancels."""
+    """The use case. One object serves every call."""
 
     def __init__(
         self,
@@ -70,24 +56,19 @@ class Spend:
         quoter: Quoter,
         promiser: Promiser,
         presenter: Presenter,
-        watermark: Watermark,
-        sealer: Sealer,
+        prover: Prover,
+        answers: Answers,
         clock: Clock,
-        entropy: Entropy,
     ) -> None:
-        self._store, self._upstream, self._sealer = store, upstream, sealer
-        self._quoter, self._promiser, self._presenter = quoter, promiser, presenter
-        self._watermark, self._clock, self._entropy = watermark, clock, entropy
-        self._presenting: dict[str, asyncio.Task[Outcome | Attached | Refused]] = {}
-        self._background: set[asyncio.Task[None]] = set()
-        self._slots = Slots()
-        self._answered: set[str] = set()  # told, and not yet marked so in the store
-        self._marking: set[str] = set()  # of these, on their way there
-        self._mark_due = False
+        self._store, self._upstream, self._answers = store, upstream, answers
+        self._quoter, self._promiser, self._presenter, self._prover = quoter, promiser, presenter, prover
+        self._clock, self._slots = clock, Slots()
+        self._sharing = Sharing(store, clock)
+        self._house = House(store=store, upstream=upstream, prover=prover, clock=clock)
 
     async def run(self, call: Call) -> Reply:
         """Serve one call. Raises Problem; then nothing was charged unless the problem names a payment."""
-        earlier = await self._earlier(call)
+        earlier = await self._answers.earlier(call)
         if earlier is not None:
             return earlier
         slot = self._slots.take(call.account_id, call.vendor.name, call.vendor.terms.limits.calls_per_vendor)
@@ -101,48 +82,35 @@ class Spend:
         return reply if rest is None else replace(reply, rest=SlottedStream(rest, slot))
 
     async def _ask_and_buy(self, call: Call) -> Reply:
-        resource, request = await self._admit(call)
+        fenced_off = await self._sharing.admit(call)
+        if fenced_off is not None:
+            return fenced_off
+        payment_id = self._promiser.new_id()
+        resource, request = await self._admit(call, payment_id)
         if call.quote_only and call.match.route.pricing is Pricing.FREE:
-            return _quote_reply(call, None)
-        answer = await self._ask(call, request)
+            return self._quote_reply(call, None)
+        answer = await ask_vendor(self._upstream, call, request)
         if answer.status != PAYMENT_REQUIRED:
             return await self._pass_on(call, answer)
-        challenge = await self._challenge(call, answer)
-        quote = await self._judge(call, challenge, resource)
+        asked = await self._asked(call, answer)
+        if asks_who(call.match.route, asked):
+            _require_no_wait(call, asked)
+            return await self._pass_on(call, await self._prover.answer(call, asked, request))
+        quote = await self._judge(call, asked, resource)
         if call.quote_only:
-            return _quote_reply(call, quote)
+            return self._quote_reply(call, quote)
         if call.max_charge_base is not None and quote.hold_base > call.max_charge_base:
             detail = f"it costs {format_amount(quote.hold_base)}, X-Max-Charge is {format_amount(call.max_charge_base)}"
             raise Problem("price_above_max_charge", detail, "X-Max-Charge")
+        _require_no_wait(call, asked)
+        self._require_way(quote)
         resource_ref = None if resource is None else resource.ref
-        promise = self._promiser.make(call, quote, challenge, request, resource_ref)
-        return await self._buy(call, promise)
+        promise = self._promiser.make(call, quote, asked, request, resource_ref, payment_id)
+        return await self._answers.buy(promise.payment.id, self._present(call, promise))
 
     # admit
 
-    async def _earlier(self, call: Call) -> Reply | None:
-        """An identical call that was not fully answered, or the same Idempotency-Key, stands for this one."""
-        free = call.match.route.pricing is Pricing.FREE
-        if call.quote_only or call.stream is not None or (free and call.method in SAFE_METHODS):
-            return None
-        if call.idempotency_key is not None:
-            claimed = await self._store.claimed(call.account_id, call.idempotency_key)
-            if claimed is not None and claimed.fingerprint != call.fingerprint:
-                raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
-            if claimed is not None and claimed.answer is not None:
-                return self._kept(call, claimed.answer)
-            if claimed is not None and claimed.payment_id is not None:
-                payment = await self._store.payment(claimed.payment_id)
-                if payment is None or not payment.reclaimable:
-                    return await self._join(claimed.payment_id)
-        if free:
-            return None
-        waiting = self._store.view.unanswered.find(
-            call.account_id, call.fingerprint, call.idempotency_key, self._clock.now_ms()
-        )
-        return None if waiting is None or waiting in self._answered else await self._join(waiting)
-
-    async def _admit(self, call: Call) -> tuple[Resource | None, UpstreamRequest]:
+    async def _admit(self, call: Call, payment_id: str) -> tuple[Resource | None, UpstreamRequest]:
         route, vendor = call.match.route, call.vendor
         if call.quote_only and route.pricing is Pricing.MAYBE and call.method not in SAFE_METHODS:
             detail = (
@@ -156,10 +124,14 @@ class Spend:
             resource, target = await self._owned(call)
         body = call.stream if call.stream is not None else call.body
         kept = call.idempotency_key is not None and call.method not in SAFE_METHODS
+        headers = call.headers
+        if "mpp" in vendor.terms.rails and call.method not in SAFE_METHODS:
+            # Sent twice by the rail's design: a vendor that works on the unpaid request can tell that it is the same.
+            headers = (*headers, ("Idempotency-Key", purchase_key(payment_id)))
         return resource, UpstreamRequest(
             call.method,
             target,
-            call.headers,
+            headers,
             body,
             BUFFER_BYTES,
             may_resend=route.safe and call.stream is None,
@@ -181,22 +153,12 @@ class Spend:
 
     # the vendor's first answer
 
-    async def _ask(self, call: Call, request: UpstreamRequest) -> UpstreamResponse:
-        try:
-            return await self._upstream.send(call.vendor.origin, request)
-        except NotSent as error:
-            raise Problem("vendor_unreachable", f"{call.vendor.name}: {error.message}") from error
-        except RedirectRefused as error:
-            raise Problem("redirect_refused", f"{call.vendor.name}: {error.message}") from error
-        except UpstreamError as error:
-            raise Problem("vendor_timeout", f"{call.vendor.name}: {error.message}") from error
-
     async def _pass_on(self, call: Call, answer: UpstreamResponse) -> Reply:
         """Not a challenge: no money moves."""
         if call.quote_only and answer.status // 100 == SUCCESS_CLASS:
             if answer.rest is not None:
                 await answer.rest.close()
-            return _quote_reply(call, None)
+            return self._quote_reply(call, None)
         headers = agent_headers(call.vendor, call.target, answer)
         if call.match.route.pricing is Pricing.MAYBE:
             reply = Reply(answer.status, headers, answer.body, answer.rest)
@@ -205,11 +167,11 @@ class Spend:
             raise Problem("vendor_answer_oversized", f"{call.vendor.name} answered more than {BUFFER_BYTES} bytes")
         else:
             make = self._presenter.surrogate_for(call.vendor)
-            reading = call.vendor.read(call.match, answer, make)
-            reply = Reply(answer.status, headers, reading.body)
+            reading = with_plan(call.vendor, call.match, call.body, call.vendor.read(call.match, answer, make))
             await self._note(call, reading)
-        if call.idempotency_key is not None and call.method not in SAFE_METHODS:
-            await self._remember(call, reply)
+            await self._sharing.take(call, reading)
+            reply = Reply(answer.status, *await self._sharing.shown(call, answer.status, headers, reading))
+        await self._answers.remember(call, reply)
         return reply
 
     async def _note(self, call: Call, reading: Reading) -> None:
@@ -224,40 +186,26 @@ class Spend:
         ref = call.match.ref
         if ref is not None and reading.state is not None:
             seen = UpdateResource(call.vendor.name, ref, reading.state, reading.expires_at_ms, now_ms)
-            self._later(self._post_quietly(seen))
-
-    async def _remember(self, call: Call, reply: Reply) -> None:
-        """Keep a good answer to an unpriced request under its key; a failure may be tried again."""
-        if reply.rest is not None or reply.status // 100 != SUCCESS_CLASS:
-            return
-        context = seal_context("kept", f"{call.account_id}/{call.idempotency_key}")
-        sealed = self._sealer.seal(pack("", "", reply.headers, reply.body), context)
-        answer = Answer("", reply.status, sealed, self._clock.now_ms())
-        await self._store.post(Remember(call.account_id, call.idempotency_key or "", call.fingerprint, answer))
-
-    def _kept(self, call: Call, answer: Answer) -> Reply:
-        context = seal_context("kept", f"{call.account_id}/{call.idempotency_key}")
-        headers, body = self._presenter.open_packed(answer.sealed, context)
-        return Reply(answer.status, headers, body, replayed=True)
+            self._answers.later(self._post_quietly(seen))
 
     # challenge, quote
 
-    async def _challenge(self, call: Call, answer: UpstreamResponse) -> Challenge:
+    async def _asked(self, call: Call, answer: UpstreamResponse) -> Asked:
+        """Return what a 402 asks for, if it means that: the default is not to pay (P8)."""
         if answer.rest is not None:
             await answer.rest.close()
         if call.stream is not None:
             raise Problem("body_not_replayable", f"{call.vendor.name} asks for a payment for a body too large to keep")
-        try:
-            challenge = parse_challenge(answer.status, answer.headers, answer.body)
-        except ChallengeError as error:
-            raise Problem(error.code.value, error.message, error.field or None) from error
-        if challenge is None:
-            raise Problem("foreign_402", f"{call.vendor.name} answered 402 without a challenge that we can pay")
-        return challenge
+        said = answer.status, answer.headers, answer.body
+        found = classify_at(call.vendor, call.match.route, self._store.view, said, self._clock.now_ms())
+        if found.asked is None:
+            raise found.refusal()
+        return found.asked
 
-    async def _judge(self, call: Call, challenge: Challenge, resource: Resource | None) -> Quote:
+    async def _judge(self, call: Call, asked: Asked, resource: Resource | None) -> Quote:
+        resource = await self._house.ready(call, resource)
         try:
-            return self._quoter.judge(call, challenge, resource)
+            return self._quoter.judge(call, asked, resource)
         except Refusal as refusal:
             if refusal.task is not None:
                 await self._store.post(OpenTask(refusal.task))
@@ -266,161 +214,49 @@ class Spend:
 
     # hold, present
 
-    async def _buy(self, call: Call, promise: Promise) -> Reply:
-        """Hold and present in a task that no disconnect cancels: money that is held is also spent.
-
-        The task stands before the commit, so whoever sees the payment sees that it is under way: an identical call
-        would else be told that nobody knows the outcome, and recovery would present it a second time.
-        """
-        payment_id = promise.payment.id
-        presenting = asyncio.create_task(self._present(call, promise), name=f"present {payment_id}")
-        self._presenting[payment_id] = presenting
-        presenting.add_done_callback(lambda _: self._presenting.pop(payment_id, None))
-        done = await asyncio.shield(presenting)
-        if isinstance(done, Refused):
-            raise Problem(done.code, done.detail)
-        if isinstance(done, Attached):
-            return await self._join(done.payment_id)
-        return self._reply(done)
+    def _require_way(self, quote: Quote) -> None:
+        offer = quote.offer
+        if isinstance(offer, MppOffer) and offer.push_only and not self._presenter.can_send(offer.chain_id):
+            raise Problem("push_not_allowed", f"transactions of chain {offer.chain_id} cannot be sent from here")
 
     async def _present(self, call: Call, promise: Promise) -> Outcome | Attached | Refused:
-        placed = await self._hold(call, promise)
+        limits = call.vendor.terms.limits
+        purchase = Purchase(
+            promise.payment,
+            promise.attempt,
+            limits,
+            self._clock.now_ms(),
+            challenge_id=promise.challenge_id,
+            prescribed=promise.prescribed,
+        )
+        placed = await self._answers.hold(purchase)
         if isinstance(placed, Attached | Refused):
             return placed
-        return await self._presenter.present(call.vendor, call.match, placed, promise.request)
-
-    async def _hold(self, call: Call, promise: Promise) -> Payment | Attached | Refused:
-        limits = call.vendor.terms.limits
-        purchase = Purchase(promise.payment, promise.attempt, limits, self._clock.now_ms())
-        # Marks go first in the queue: the store, too, must know that an equal purchase is answered.
-        *_, result = await self._post_all(*self._take_marks(), purchase)
-        if not isinstance(result, Done):
-            return result
-        view = self._store.view
-        # P12: the signer's own record of how far the book had come, before any signature of it leaves.
-        self._watermark.record(view.journal_seq, view.journal_head)
-        return result.payment if result.payment is not None else promise.payment
-
-    async def _join(self, payment_id: str) -> Reply:
-        """Answer from a purchase that was made already, waiting for it if it is under way."""
-        presenting = self._presenting.get(payment_id)
-        if presenting is not None:
-            done = await asyncio.shield(presenting)
-            if isinstance(done, Outcome):  # as it always is: what another call can name was held
-                return self._reply(done, replayed=True)
-        payment = await self._store.payment(payment_id)
-        stored = await self._store.answer(payment_id)
-        if payment is None or stored is None:
-            raise refusal_of(payment) if payment is not None else Problem("not_found", "there is no such payment")
-        headers, body = self._presenter.open_answer(stored)
-        return self._finish(Outcome(payment, stored.status, headers, body), replayed=True)
-
-    def _reply(self, outcome: Outcome, *, replayed: bool = False) -> Reply:
-        axes = outcome.payment.axes
-        passed_on = axes.delivery is Delivery.DELIVERED or (
-            axes.delivery is Delivery.REFUSED and outcome.payment.fault is Fault.AGENT
-        )
-        if outcome.oversized:
-            self._told(outcome.payment.id)
-            detail = f"{outcome.payment.vendor} delivered more than can be kept; the call is charged"
-            raise Problem("paid_answer_oversized", detail, extra={"payment_id": outcome.payment.id})
-        if not passed_on or outcome.status is None:
-            raise refusal_of(outcome.payment)
-        return self._finish(outcome, replayed=replayed)
-
-    def _finish(self, outcome: Outcome, *, replayed: bool) -> Reply:
-        payment_id = outcome.payment.id
-
-        async def delivered() -> None:
-            self._told(payment_id)
-
-        return Reply(
-            outcome.status or 0,
-            outcome.headers,
-            outcome.body,
-            payment_id=payment_id,
-            charge_base=_charge(outcome.payment),
-            replayed=replayed,
-            delivered=delivered,
-        )
-
-    # behind the answer
-
-    @property
-    def presenting(self) -> frozenset[str]:
-        """Payments whose credential is being presented now; nobody else may present them."""
-        return frozenset(self._presenting)
-
-    def _told(self, payment_id: str) -> None:
-        """The agent has its answer: from this moment on the same request is a new purchase.
-
-        The mark rides with the next hold's commit, or goes alone after a moment: it is worth no fsync of its own.
-        """
-        self._answered.add(payment_id)
-        if not self._mark_due:
-            self._mark_due = True
-            self._later(self._mark_soon())
-
-    async def _mark_soon(self) -> None:
-        await self._clock.sleep(MARK_AFTER_S)
-        self._mark_due = False
-        await self._mark()
-
-    def _take_marks(self) -> list[MarkAnswered]:
-        taken, now_ms = sorted(self._answered - self._marking), self._clock.now_ms()
-        self._marking.update(taken)
-        return [MarkAnswered(payment_id, now_ms) for payment_id in taken]
-
-    async def _mark(self) -> None:
-        await self._post_all(*self._take_marks())
-
-    async def _post_all(self, *commands: MarkAnswered | Purchase) -> list[Result]:
-        """Post in this order, wait once; what was marked is then known to the view."""
-        if len(commands) == 1:
-            results = [await self._store.post(commands[0])]
-        else:
-            results = await asyncio.gather(*(self._store.post(command) for command in commands))
-        marked = {command.payment_id for command in commands if isinstance(command, MarkAnswered)}
-        self._answered -= marked
-        self._marking -= marked
-        return results
+        return await self._presenter.present(call.vendor, call.match, placed, promise.request, promise.raw)
 
     async def _post_quietly(self, command: UpdateResource) -> None:
         result = await self._store.post(command)
         if not isinstance(result, Done):
             log.warning("command.refused", command=type(command).__name__)
 
-    def _later(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def drain(self, timeout_s: float) -> None:
-        """Wait for what is being presented and recorded, at most that long; the rest is found again at the next start."""
-        await self._mark()
-        pending = {*self._presenting.values(), *self._background}
-        if pending:
-            await asyncio.wait(pending, timeout=timeout_s)
-
-
-def _charge(payment: Payment) -> int:
-    """Return what is held or was taken for a payment, refused or not: a refusal may be collected until it is dead."""
-    if payment.axes.charge is Charge.HELD:
-        return payment.hold_base
-    return payment.captured_base
+    def _quote_reply(self, call: Call, quote: Quote | None) -> Reply:
+        price_base = 0 if quote is None else quote.hold_base
+        document: dict[str, object] = {
+            "vendor": call.vendor.name,
+            "route": call.match.route.name,
+            "price": format_amount(price_base),
+            "collectable_for_s": 0,
+            "item": None,
+        }
+        if quote is not None:
+            document["collectable_for_s"] = self._promiser.collectable_for_s(call, quote.offer)
+            document["item"] = item_document(quote.item)
+        return Reply(200, (("Content-Type", "application/json"),), json.dumps(document).encode())
 
 
-def _quote_reply(call: Call, quote: Quote | None) -> Reply:
-    price_base = 0 if quote is None else quote.hold_base
-    document: dict[str, object] = {
-        "vendor": call.vendor.name,
-        "route": call.match.route.name,
-        "price": format_amount(price_base),
-        "collectable_for_s": 0,
-        "item": None,
-    }
-    if quote is not None:
-        document["collectable_for_s"] = call.match.route.window.clamp(quote.offer.max_timeout_s)
-        if quote.item is not None:
-            document["item"] = {"item": quote.item.item, "quantity": quote.item.quantity}
-    return Reply(200, (("Content-Type", "application/json"),), json.dumps(document).encode())
+def _require_no_wait(call: Call, asked: Asked) -> None:
+    """A vendor may name the time before which it is not to be paid; it is passed on, and nobody waits here."""
+    if asked.retry_after_s:
+        wait_s = min(asked.retry_after_s, LONGEST_WAIT_S)
+        detail = f"{call.vendor.name} asks not to be paid before {wait_s} s from now"
+        raise Problem("payment_deferred", detail, extra={"retry_after_s": wait_s})

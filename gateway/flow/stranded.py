@@ -14,7 +14,8 @@ from gateway.core.view import View
 def stranded(view: View, chain_ids: Collection[int], vendor_names: Collection[str]) -> list[str]:
     """Say what must be configured again before the gateway may start, with the payments that wait for it; or nothing."""
     payments = view.open_payments.values()
-    chains = Counter(p.terms.chain_id for p in payments if p.terms.chain_id not in chain_ids)
+    terms = (p.authorization for p in payments)
+    chains = Counter(t.chain_id for t in terms if t is not None and t.chain_id not in chain_ids)
     vendors = Counter(p.vendor for p in payments if p.vendor not in vendor_names)
     missing = [(count, f"chain {chain_id}") for chain_id, count in sorted(chains.items())]
     missing += [(count, f"vendor {name}") for name, count in sorted(vendors.items())]

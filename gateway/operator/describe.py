@@ -10,7 +10,7 @@ from typing import Any
 
 from contracts.codec import Address, checksum, to_hex
 from gateway.core.money import format_amount
-from gateway.core.records import ApiKey, Budget, Payment, Resource, Task
+from gateway.core.records import ApiKey, AuthorizationTerms, Budget, Meter, Payment, PeriodTerms, Resource, Task
 from gateway.core.times import utc_text
 
 _BLOBS = frozenset({"block_hash", "tx_hash"})
@@ -28,7 +28,6 @@ def address(raw: bytes) -> str:
 
 def payment(p: Payment) -> dict[str, Any]:
     """Return a payment with its three axes; `value` and `settled` are in the token, the rest in USD."""
-    t = p.terms
     return {
         "id": p.id,
         "account": p.account_id,
@@ -48,17 +47,58 @@ def payment(p: Payment) -> dict[str, Any]:
         "answered": p.answered,
         "hold": format_amount(p.hold_base),
         "captured": format_amount(p.captured_base),
-        "value": format_amount(t.value_base),
+        "kind": p.terms.kind.value,
+        "value": format_amount(p.terms.value_base),
         "settled": format_amount(p.settled_base),
-        "asset": t.asset,
-        "chain_id": t.chain_id,
-        "wallet": address(t.wallet),
-        "pay_to": address(t.pay_to),
-        "nonce": to_hex(t.nonce),
-        "valid_before": when(t.valid_before_s * 1000),
+        "asset": p.terms.asset,
+        **_terms(p.terms),
         "delivery_deadline": when(p.delivery_deadline_ms),
         "created_at": when(p.created_at_ms),
         "closed_at": when(p.closed_at_ms),
+    }
+
+
+def _terms(terms: AuthorizationTerms | PeriodTerms) -> dict[str, Any]:
+    if isinstance(terms, PeriodTerms):
+        period = {"meter": terms.meter_id, "period": terms.seq}
+        return {**period, "starts_at": when(terms.starts_at_ms), "ends_at": when(terms.ends_at_ms)}
+    return {
+        "chain_id": terms.chain_id,
+        "wallet": address(terms.wallet),
+        "pay_to": address(terms.pay_to),
+        "splits": [{"pay_to": address(payee), "value": format_amount(value)} for payee, value in terms.splits],
+        "highest_fee": format_amount(terms.fee_base),
+        "nonce": to_hex(terms.nonce),
+        "tx_hash": None if terms.tx_hash is None else to_hex(terms.tx_hash),
+        "valid_before": when(terms.valid_before_s * 1000),
+    }
+
+
+def meter(m: Meter) -> dict[str, Any]:
+    """Return what is charged by time: `hourly` and `monthly` exactly as agreed, `lost` the house's part of `billed`."""
+    return {
+        "id": m.id,
+        "account": m.account_id,
+        "key": m.key_id,
+        "vendor": m.vendor,
+        "ref": m.ref,
+        "kind": m.kind,
+        "name": m.label,
+        "mark": m.token,
+        "state": m.state.value,
+        "charged": m.running_since_ms is not None,
+        "hourly": m.hourly,
+        "monthly": m.monthly,
+        "rule": m.rule,
+        "held_until": when(m.held_until_ms or None),
+        "billed_until": when(m.billed_until_ms or None),
+        "billed": format_amount(m.billed_base),
+        "lost": format_amount(m.lost_base),
+        "warned_at": when(m.warned_at_ms),
+        "unfunded_at": when(m.unfunded_at_ms),
+        "reason": m.reason,
+        "created_at": when(m.created_at_ms),
+        "ended_at": when(m.ended_at_ms),
     }
 
 
@@ -66,11 +106,13 @@ def evidence(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of evidence."""
     shown = {name: to_hex(value) if name in _BLOBS and value is not None else value for name, value in row.items()}
     shown.pop("value_base")
+    shown.pop("fee_base")
     shown.pop("block_time_s")
     return {
         **shown,
         "block_time": when(row["block_time_s"] * 1000),
         "value": format_amount(row["value_base"]),
+        "fee": format_amount(row["fee_base"]),
         "witnesses": json.loads(row["witnesses"]),
     }
 

@@ -66,7 +66,7 @@ async def whole_payment(services: Services, payment: Payment) -> dict[str, Any]:
     return {
         **describe.payment(payment),
         "tx_hash": next((row["tx_hash"] for row in evidence if row["tx_hash"] is not None), None),
-        "token": to_hex(payment.terms.token),
+        "token": None if payment.authorization is None else to_hex(payment.authorization.token),
         "evidence": evidence,
         "attempts": [describe.attempt(row) for row in await store.query(queries.ATTEMPTS_OF_PAYMENT, of_payment)],
         "transfers": [describe.transfer(row) for row in await store.query(queries.TRANSFERS_OF_PAYMENT, of_payment)],

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.flow.call import Served
 from gateway.operator.params import Params
-from gateway.ports import Clock, Entropy, Store, Vendor
+from gateway.ports import Clock, Entropy, Store
 
 
 def _nothing() -> None:
@@ -20,6 +21,7 @@ def _nothing() -> None:
 class Services:
     """`routes` is every configured vendor's route names; `own_addresses` may never become payees.
 
+    `account_vendors` are the names of those that know us by an account.
     `payees_changed` is called after an approval is durable: the server puts the list before its signers.
     `accept_database` tells the signers' mark that a quarantine was lifted by force; None where no server runs.
     """
@@ -31,9 +33,10 @@ class Services:
     own_addresses: frozenset[bytes]
     payees_changed: Callable[[], None] = _nothing
     accept_database: Callable[[], None] | None = None
+    account_vendors: frozenset[str] = frozenset()
 
 
-def routes_of(vendors: Iterable[Vendor]) -> Mapping[str, frozenset[str]]:
+def routes_of(vendors: Iterable[Served]) -> Mapping[str, frozenset[str]]:
     """Return the route names of each vendor, as Services takes them."""
     return {vendor.name: frozenset(route.name for route in vendor.routes) for vendor in vendors}
 

@@ -1,4 +1,4 @@
-"""The two records that a rail makes out of a 402: a challenge, and the offers in it.
+"""The records that a rail makes out of a 402: a challenge, and the offers in it; of x402 and of MPP.
 
 They know nothing of policy, wallets or prices. Theory: everything the wire said is checked once, when it is parsed;
 from then on an offer is bytes and integers, and what must be echoed is kept as the text to echo, so that no shared
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from contracts.codec import Address
     from gateway.rails.problems import Problem
 
-__all__ = ["Challenge", "Offer", "RejectedEntry", "Source"]
+__all__ = ["AnyOffer", "Challenge", "MppChallenge", "MppOffer", "Offer", "Rail", "RejectedEntry", "Source", "Split"]
 
+Rail = Literal["x402", "mpp"]
 Source = Literal["header", "legacy_header", "body"]
 
 
@@ -47,13 +48,77 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """A part of an MPP charge that goes to somebody else than the offer's payee; the charge's amount includes it."""
+
+    pay_to: Address
+    amount_base: int
+    memo: bytes | None
+    wire_pay_to: str
+
+
+@dataclass(frozen=True, slots=True)
+class MppOffer:
+    """One MPP challenge of intent `charge`; named like `Offer` where it means the same.
+
+    `amount_base` includes the splits; 0 asks for a proof of identity, and then `asset` and `pay_to` may be the zero
+    address. `modes` are the ways of collecting that the server takes, none named meaning any. `expires_at_ms` is None
+    only where the caller allowed it; `max_timeout_s` is what is left until then, advisory. `header` is the request's
+    header for the credential. `memo` is 32 bytes that an older seller prescribes. `echo` are the challenge's own
+    texts, (name, value), which the credential repeats; `request_b64`, `digest` and `opaque` are among them. Other
+    texts are the server's words: bounded, free of control characters, '' where it said nothing.
+    """
+
+    rail: Literal["mpp"]
+    method: Literal["tempo", "evm"]
+    intent: Literal["charge"]
+    chain_id: int
+    asset: Address
+    pay_to: Address
+    amount_base: int
+    splits: tuple[Split, ...]
+    fee_payer: bool
+    modes: tuple[str, ...]
+    expires_at_ms: int | None
+    max_timeout_s: int
+    realm: str
+    challenge_id: str
+    request_b64: str
+    digest: str | None
+    opaque: str | None
+    header: Literal["Authorization", "Payment-Authorization"]
+    memo: bytes | None
+    description: str
+    external_id: str
+    wire_network: str
+    wire_pay_to: str
+    echo: tuple[tuple[str, str], ...]
+    raw_index: int
+    resource: str = ""
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether it asks who we are, and for no money."""
+        return self.amount_base == 0
+
+    @property
+    def push_only(self) -> bool:
+        """Whether the server wants us to send the transaction, and takes its hash alone."""
+        return self.modes == ("push",)
+
+
+AnyOffer = Offer | MppOffer
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """An entry of `accepts` that we do not understand: its place, and why."""
+    """An entry of `accepts`, or an MPP challenge, that we do not understand: its place, and why."""
 
     raw_index: int
     code: Problem
     why: str
     field: str
+    rail: Rail = "x402"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +138,17 @@ class Challenge:
     resource: str
     resource_json: str | None
     extensions: tuple[tuple[str, str], ...]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MppChallenge:
+    """The MPP challenges of one 402, sorted: `offers` cost money, `proofs` ask for identity, the rest is `rejected`.
+
+    `digest` is the SHA-256 of the field values that were parsed.
+    """
+
+    offers: tuple[MppOffer, ...]
+    proofs: tuple[MppOffer, ...]
+    rejected: tuple[RejectedEntry, ...]
     digest: bytes

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.rails.offer import Offer
+    from contracts.codec import Address
+    from gateway.rails.offer import AnyOffer
 
 __all__ = ["ChallengeError", "OfferRefused", "Problem", "RailError"]
 
@@ -33,11 +34,17 @@ class Problem(StrEnum):
     UNKNOWN_NETWORK = "unknown_network"
     UNSUPPORTED_SCHEME = "unsupported_scheme"
     UNSUPPORTED_TRANSFER = "unsupported_transfer"
+    UNSUPPORTED_PAYMENT_METHOD = "unsupported_payment_method"
+    UNSUPPORTED_PAYMENT_INTENT = "unsupported_payment_intent"
     # One entry that can be read, and that policy refuses.
+    RAIL_NOT_ALLOWED = "rail_not_allowed"
+    REALM_NOT_ALLOWED = "realm_not_allowed"
     NETWORK_NOT_ALLOWED = "network_not_allowed"
     ASSET_NOT_ALLOWED = "asset_not_allowed"
     PAYEE_IS_OURS = "payee_is_ours"
     PAYEE_NOT_ALLOWED = "payee_not_allowed"
+    CHALLENGE_EXPIRED = "challenge_expired"
+    PUSH_NOT_ALLOWED = "push_not_allowed"
     PRICE_ABOVE_CEILING = "price_above_ceiling"
     PRICE_ABOVE_QUOTE = "price_above_quote"
     PRICE_BELOW_QUOTE = "price_below_quote"
@@ -60,8 +67,20 @@ class ChallengeError(RailError):
 
 
 class OfferRefused(RailError):  # noqa: N818 - a decision, not a fault
-    """No offer may be paid. `offer` is the one that came nearest, None when none could be read."""
+    """No offer may be paid. `offer` is the one that came nearest, None when none could be read.
 
-    def __init__(self, code: Problem, message: str, field: str = "", offer: Offer | None = None) -> None:
+    `payee` is whom it would pay and who is not approved, of an MPP offer perhaps a split's.
+    """
+
+    def __init__(
+        self,
+        code: Problem,
+        message: str,
+        field: str = "",
+        offer: AnyOffer | None = None,
+        *,
+        payee: Address | None = None,
+    ) -> None:
         super().__init__(code, message, field)
         self.offer = offer
+        self.payee = payee

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from contracts.codec import ZERO_ADDRESS, ContractError
+from contracts.networks import Network
 from gateway.core.money import format_amount, to_usd
 from gateway.settings.lines import KeyPath
-from gateway.settings.model import ChainConfig, Settings, VendorConfig, WalletConfig
+from gateway.settings.model import ChainConfig, Settings, VendorConfig, VendorKind, WalletConfig
 
 Finding = tuple[KeyPath, str, str]
 
@@ -22,6 +23,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _wallets(settings)
     for vendor in settings.vendors.values():
         yield from _vendor(settings, vendor)
+    yield from _between_vendors(settings)
 
 
 def _chains(settings: Settings) -> Iterator[Finding]:
@@ -65,6 +67,9 @@ def _tokens(settings: Settings) -> Iterator[Finding]:
         seen[token.asset_id] = each.name
         if each.enabled and token.chain_id not in networks:
             yield place, f"is on chain {token.chain_id}, which no [chains] table describes", "add the chain"
+        name = Network(token.chain_id).v1_name
+        if token.standard == "tip20" and name is not None:
+            yield place, f"is a tip20 token, and chain {token.chain_id} ({name}) has none", "write a chain like Tempo's"
 
 
 def _wallets(settings: Settings) -> Iterator[Finding]:
@@ -75,6 +80,22 @@ def _wallets(settings: Settings) -> Iterator[Finding]:
             yield (*place, "address"), f"wallets.{seen[wallet.address]} has it too", "describe each wallet once"
         seen[wallet.address] = wallet.name
         yield from _token_names(settings, place, wallet.tokens)
+        yield from _fees(settings, wallet)
+
+
+def _fees(settings: Settings, wallet: WalletConfig) -> Iterator[Finding]:
+    """On a chain like Tempo's the wallet itself pays the network: what the chain may ask for, the guard must let pass."""
+    place = ("wallets", wallet.name)
+    known = [settings.tokens[name] for name in wallet.tokens if name in settings.tokens]
+    used = {token.on_chain for token in known if token.is_tip20}
+    for chain in (each for each in settings.chains.values() if each.chain_id in used):
+        if chain.highest_fee_base > wallet.max_fee_base:
+            fee = format_amount(chain.highest_fee_base)
+            what = f"is below the {fee} that gas and max_fee_gwei of chains.{chain.name} come to"
+            yield (*place, "max_fee"), what, "raise it, or lower those"
+        if chain.payment_valid_for_s > wallet.max_window_s:
+            what = f"is below the {chain.payment_valid_for_s} s for which a payment on chains.{chain.name} is valid"
+            yield (*place, "max_window_s"), what, "raise it"
 
 
 def _token_names(settings: Settings, place: KeyPath, names: tuple[str, ...]) -> Iterator[Finding]:
@@ -96,6 +117,8 @@ def _vendor(settings: Settings, vendor: VendorConfig) -> Iterator[Finding]:
     here = {settings.server.host, "127.0.0.1", "localhost", "[::1]", "::1"}
     if settings.server.port and vendor.base_url.port == settings.server.port and vendor.base_url.host in here:
         yield (*place, "base_url"), "is our own host and port", "write the vendor's own address"
+    if vendor.wallet is None:
+        return
     wallet = settings.wallets.get(vendor.wallet)
     if wallet is None:
         known = ", ".join(settings.wallets) or "none"
@@ -108,7 +131,38 @@ def _vendor(settings: Settings, vendor: VendorConfig) -> Iterator[Finding]:
                 f"wallets.{wallet.name} may not pay with it",
                 "add it to the wallet's tokens",
             )
+    yield from _rails(settings, vendor)
     yield from _reach(settings, vendor, wallet)
+
+
+def _rails(settings: Settings, vendor: VendorConfig) -> Iterator[Finding]:
+    """A token that the vendor's rails cannot move is a purchase that fails after the agent was quoted."""
+    for number, name in enumerate(vendor.tokens):
+        token = settings.tokens.get(name)
+        if token is None:
+            continue
+        place = ("vendors", vendor.name, "tokens", str(number))
+        if token.is_tip20 and "mpp" not in vendor.kind.rails:
+            what = f"a tip20 token is paid by MPP alone, and kind {vendor.kind.value} speaks x402"
+            yield place, what, "write an EIP-3009 token such as base-usdc"
+        elif vendor.kind is VendorKind.DROPMPP and not token.is_tip20:
+            yield place, "kind dropmpp is paid on Tempo", "write a tip20 token such as tempo-pathusd"
+
+
+def _between_vendors(settings: Settings) -> Iterator[Finding]:
+    vendors = list(settings.vendors.values())
+    for number, vendor in enumerate(vendors):
+        place = ("vendors", vendor.name)
+        for other in vendors[:number]:
+            if other.base_url == vendor.base_url and other.egress != vendor.egress:
+                what = f"vendors.{other.name} has this base_url with other allow_…, max_connections or …_timeout_s"
+                yield (*place, "base_url"), what, "write the same ones: the two share their connections"
+        others = [other for other in vendors if other.base_url != vendor.base_url]
+        for at, realm in enumerate(vendor.realms):
+            host_of = next((other for other in others if realm.lower() in other.hosts), None)
+            if host_of is not None:  # what the one is shown would open the wallet's things at the other
+                what = f"is the host of vendors.{host_of.name}"
+                yield (*place, "realms", str(at)), what, "name only this vendor's own hosts"
 
 
 def _payees(settings: Settings, vendor: VendorConfig) -> Iterator[Finding]:

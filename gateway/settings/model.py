@@ -9,15 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from contracts.codec import Address
 from contracts.networks import Network
-from contracts.tokens import BASE_SEPOLIA_USDC, BASE_USDC, Token
+from contracts.tokens import (
+    BASE_SEPOLIA_USDC,
+    BASE_USDC,
+    MODERATO_PATHUSD,
+    TEMPO_PATHUSD,
+    TEMPO_USDCE,
+    TIP20_DECIMALS,
+    Token,
+    TokenStandard,
+)
 from gateway.chains.finality import Finality
 from gateway.core.commands import AccountLimits
 from gateway.core.money import DECIMALS
 from gateway.core.routes import Represent
+from gateway.core.tariff import Rule
 from gateway.http.egress import EgressRule, Origin, Timeouts
 from gateway.settings import readers as r
 from gateway.settings.table import BadValue, Key, Label, table, tables
@@ -32,7 +42,16 @@ ROUTE = re.compile(
     r"[a-z0-9_-]{1,64}|/[^\s]{1,255}", re.ASCII
 )  # a route of the module, or a path prefix of a generic vendor
 
-BUILT_IN_TOKENS: Mapping[str, Token] = {"base-usdc": BASE_USDC, "base-sepolia-usdc": BASE_SEPOLIA_USDC}
+TIP20_PREFIX = bytes.fromhex("20c0") + bytes(10)
+"""How the address of every token begins that Tempo itself keeps."""
+
+BUILT_IN_TOKENS: Mapping[str, Token] = {
+    "base-usdc": BASE_USDC,
+    "base-sepolia-usdc": BASE_SEPOLIA_USDC,
+    "tempo-pathusd": TEMPO_PATHUSD,
+    "tempo-usdce": TEMPO_USDCE,
+    "moderato-pathusd": MODERATO_PATHUSD,
+}
 
 
 class VendorKind(StrEnum):
@@ -40,6 +59,48 @@ class VendorKind(StrEnum):
 
     VPSAGENT = "vpsagent"
     X402 = "x402"  # any seller, known by configuration alone
+    MPP = "mpp"  # likewise, for sellers that speak MPP, or both
+    DROPMPP = "dropmpp"
+    CRYPTOVPS = "cryptovps"
+    LITEVPS = "litevps"
+    VRTX = "vrtx"
+
+    @property
+    def by_account(self) -> bool:
+        """Whether the vendor knows us by an account that all agents share, and is paid from it."""
+        return self in {VendorKind.CRYPTOVPS, VendorKind.LITEVPS, VendorKind.VRTX}
+
+    @property
+    def rails(self) -> tuple[Literal["x402", "mpp"], ...]:
+        """The rails that it is paid on, in the order that decides between equal prices; none for an account."""
+        return _RAILS.get(self, ())
+
+    @property
+    def stops(self) -> bool:
+        """Whether the vendor can stop a thing so that it is charged no more, without destroying it."""
+        return self is VendorKind.LITEVPS
+
+
+_RAILS: Mapping[VendorKind, tuple[Literal["x402", "mpp"], ...]] = {
+    VendorKind.VPSAGENT: ("x402",),
+    VendorKind.X402: ("x402",),
+    VendorKind.MPP: ("mpp", "x402"),
+    VendorKind.DROPMPP: ("mpp",),
+}
+
+
+class Standard(StrEnum):
+    """How a token is moved."""
+
+    EIP3009 = "eip3009"  # by a signed authorization, under the token's own EIP-712 domain
+    TIP20 = "tip20"  # by a transaction on Tempo, or on another chain that has its native tokens
+
+
+class WhenUnfunded(StrEnum):
+    """What becomes of a thing whose next period its agent cannot pay."""
+
+    DESTROY = "destroy"
+    SUSPEND = "suspend"  # stopped first, where the vendor can; destroyed after the grace
 
 
 class LogLevel(StrEnum):
@@ -104,8 +165,14 @@ class ChainConfig:
     poll_s: Annotated[float, Key(r.seconds(0.05, 3600), 2)]
     request_timeout_s: Annotated[float, Key(r.seconds(0.1, 300), 8)]
     allow_plain_http: Annotated[bool, Key(r.flag, False)]
+    gas: Annotated[int, Key(r.integer(50_000, 30_000_000), 1_000_000)]
+    max_fee_gwei: Annotated[int, Key(r.integer(1, 1_000_000), 40)]
+    priority_fee_gwei: Annotated[int, Key(r.integer(0, 1_000_000), 1)]
+    payment_valid_for_s: Annotated[int, Key(r.integer(5, 300), 25)]
 
     def __post_init__(self) -> None:
+        if self.priority_fee_gwei > self.max_fee_gwei:
+            raise BadValue("is above max_fee_gwei", "write at most that", "priority_fee_gwei")
         if self.evidence_quorum > len(self.rpc):
             raise BadValue(
                 f"asks for {self.evidence_quorum} witnesses, rpc names {len(self.rpc)}",
@@ -115,10 +182,32 @@ class ChainConfig:
         if not self.allow_plain_http and any(u.reveal().startswith("http://") for u in self.rpc):
             raise BadValue("plain http can be forged on the way", "write https://, or allow_plain_http = true", "rpc")
 
+    @property
+    def highest_fee_base(self) -> int:
+        """The most that one payment without splits may cost on a chain like Tempo's, in millionths of a dollar.
+
+        There a unit of the fee's price is 1e-18 USD: 1 gwei is a thousandth of a millionth for each gas.
+        """
+        return -(-self.gas * self.max_fee_gwei // 1000)
+
+
+def _absent(parts: Mapping[str, object], why: str) -> None:
+    """Raise BadValue at the first key that was given a value of its own."""
+    for key, value in parts.items():
+        if value:
+            raise BadValue(why, f"remove {key}", key)
+
+
+def _present(parts: Mapping[str, object], why: str) -> None:
+    """Raise BadValue naming every key that is missing."""
+    missing = [key for key, value in parts.items() if value is None]
+    if missing:
+        raise BadValue(why, f"write {', '.join(missing)}", missing[0] if len(missing) == 1 else None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenConfig:
-    """[tokens.<name>]: a token that may be paid with. Built-in names need no `address` and what follows it."""
+    """[tokens.<name>]: a token that may be paid with. Built-in names need no description."""
 
     name: Annotated[str, Label()]
     enabled: Annotated[bool, Key(r.flag, True)]
@@ -126,6 +215,7 @@ class TokenConfig:
     max_value_base: Annotated[int, Key(r.amount, "1000", name="max_value")]
     chain_id: Annotated[int | None, Key(r.integer(1, 2**63 - 1), None)]
     address: Annotated[Address | None, Key(r.address, None)]
+    standard: Annotated[Standard | None, Key(r.choice(Standard), None)]
     symbol: Annotated[str | None, Key(r.text, None)]
     domain_name: Annotated[str | None, Key(r.text, None)]
     domain_version: Annotated[str | None, Key(r.text, None)]
@@ -136,31 +226,49 @@ class TokenConfig:
             raise BadValue(
                 "the books count in millionths", f"only tokens with {DECIMALS} decimals can be paid with", "decimals"
             )
-        described = [self.chain_id, self.address, self.symbol, self.domain_name, self.domain_version]
+        place = {"chain_id": self.chain_id, "address": self.address, "symbol": self.symbol}
+        domain = {"domain_name": self.domain_name, "domain_version": self.domain_version}
         if self.name in BUILT_IN_TOKENS:
-            if any(part is not None for part in described):
-                raise BadValue("is built in", "remove chain_id, address, symbol, domain_name and domain_version")
-        elif any(part is None for part in described):
-            known = ", ".join(BUILT_IN_TOKENS)
-            raise BadValue(
-                f"is not built in ({known} are)", "write chain_id, address, symbol, domain_name and domain_version"
-            )
+            _absent({**place, "standard": self.standard, **domain}, "is built in")
+            return
+        known = ", ".join(BUILT_IN_TOKENS)
+        _present(place, f"is not built in ({known} are)")
+        if self.standard is Standard.TIP20:
+            _absent(domain, "a tip20 token has no signing domain")
+            if self.address is not None and not self.address.startswith(TIP20_PREFIX):
+                raise BadValue("is no address of a tip20 token", f"they begin with 0x{TIP20_PREFIX.hex()}", "address")
+        else:
+            _present(domain, 'is an EIP-3009 token, for standard is not "tip20"')
+
+    @property
+    def is_tip20(self) -> bool:
+        """Whether it moves by transactions alone, and fees are paid with it."""
+        known = BUILT_IN_TOKENS.get(self.name)
+        return self.standard is Standard.TIP20 if known is None else known.standard == "tip20"
+
+    @property
+    def on_chain(self) -> int | None:
+        """The id of its chain."""
+        known = BUILT_IN_TOKENS.get(self.name)
+        return self.chain_id if known is None else known.chain_id
 
     @property
     def token(self) -> Token:
-        """The token itself."""
+        """The token itself. Raises ContractError for a description that is no token's."""
         known = BUILT_IN_TOKENS.get(self.name)
         if known is not None:
             return known
-        if None in (self.chain_id, self.address, self.symbol, self.domain_name, self.domain_version):
+        if self.chain_id is None or self.address is None or self.symbol is None:
             raise AssertionError("checked when the table was read")
+        standard: TokenStandard = "tip20" if self.standard is Standard.TIP20 else "eip3009"
         return Token(
-            chain_id=self.chain_id or 0,
-            address=self.address or Address(b""),
-            symbol=self.symbol or "",
+            chain_id=self.chain_id,
+            address=self.address,
+            symbol=self.symbol,
             name=self.domain_name or "",
             version=self.domain_version or "",
-            decimals=self.decimals,
+            decimals=TIP20_DECIMALS if standard == "tip20" else self.decimals,
+            standard=standard,
         )
 
 
@@ -173,6 +281,27 @@ class WalletConfig:
     tokens: Annotated[tuple[str, ...], Key(r.several(r.text, at_least=1), example='["base-usdc"]')]
     max_value_base: Annotated[int, Key(r.amount, name="max_value", example='"100"')]
     max_window_s: Annotated[int, Key(r.integer(1, 7 * DAY_S), 2 * DAY_S)]
+    max_fee_base: Annotated[int, Key(r.amount, "0.2", name="max_fee")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountConfig:
+    """[vendors.<name>.account]: the operator's account there, how it bills, and what happens when an agent runs dry.
+
+    The credentials themselves are in the keystore (`gateway vendor credentials`), never in this file.
+    """
+
+    billing_rule: Annotated[Rule | None, Key(r.choice(Rule), None)]
+    period_s: Annotated[int, Key(r.integer(60, 31 * DAY_S), 3600)]
+    warn_periods: Annotated[int, Key(r.integer(1, 10_000), 24)]
+    when_unfunded: Annotated[WhenUnfunded, Key(r.choice(WhenUnfunded), "destroy")]
+    grace_s: Annotated[int, Key(r.integer(0, 31 * DAY_S), DAY_S)]
+    low_balance_base: Annotated[int, Key(r.amount_or_zero, "10", name="low_balance")]
+    noise_base: Annotated[int, Key(r.amount_or_zero, "0.0002", name="balance_noise")]
+    drift_base: Annotated[int, Key(r.amount_or_zero, "1", name="balance_drift")]
+    absent_after_s: Annotated[int, Key(r.integer(1, DAY_S), 600)]
+    poll_s: Annotated[float, Key(r.seconds(0.05, 60), 1)]
+    max_wait_s: Annotated[float, Key(r.seconds(0.1, 300), 30)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,8 +331,12 @@ class VendorConfig:
     name: Annotated[str, Label()]
     kind: Annotated[VendorKind, Key(r.choice(VendorKind), example='"x402"')]
     base_url: Annotated[Origin, Key(r.origin, example='"https://…"')]
-    wallet: Annotated[str, Key(r.text, example='"main"')]
-    tokens: Annotated[tuple[str, ...], Key(r.several(r.text, at_least=1), example='["base-usdc"]')]
+    wallet: Annotated[str | None, Key(r.text, None)]
+    tokens: Annotated[tuple[str, ...], Key(r.several(r.text), [])]
+    realms: Annotated[tuple[str, ...], Key(r.several(r.text), [])]
+    allow_push: Annotated[bool, Key(r.flag, False)]
+    legacy_proofs: Annotated[bool, Key(r.flag, False)]
+    account: Annotated[AccountConfig | None, Key(table(AccountConfig), None)]
     payees: Annotated[tuple[Address, ...], Key(r.several(r.address), [])]
     ceiling_base: Annotated[int, Key(r.amount, name="ceiling", example='"25"')]
     routes: Annotated[Mapping[str, RouteOverride], Key(tables(RouteOverride, labels=ROUTE), {})]
@@ -221,10 +354,61 @@ class VendorConfig:
     total_timeout_s: Annotated[float, Key(r.seconds(0.1, 7200), 120)]
 
     def __post_init__(self) -> None:
+        if self.kind.by_account:
+            self._check_account()
+        else:
+            self._check_paid()
         try:
             _ = self.egress
         except ValueError as error:
             raise BadValue(str(error), "see the vendor's base_url, allow_… and …_timeout_s") from None
+
+    def _check_account(self) -> None:
+        """Whatever is about a challenge means nothing where no challenge is ever paid."""
+        about_402 = {
+            "wallet": self.wallet,
+            "tokens": self.tokens,
+            "payees": self.payees,
+            "prices": self.prices,
+            "max_drift": self.max_drift_ppm,
+            "realms": self.realms,
+            "allow_push": self.allow_push,
+            "legacy_proofs": self.legacy_proofs,
+        }
+        _absent(about_402, f"a vendor of kind {self.kind.value} is paid from an account, never by a challenge")
+        account = self.account
+        if account is None:
+            return
+        if account.when_unfunded is WhenUnfunded.SUSPEND and not self.kind.stops:
+            raise BadValue(
+                f"at {self.kind.value} whatever exists is charged until it is destroyed",
+                'write when_unfunded = "destroy"',
+                "account",
+            )
+        if self.kind is VendorKind.LITEVPS and account.billing_rule not in (None, Rule.STARTED_UNITS):
+            raise BadValue(
+                "litevps charges by the minute while a server runs, and has no monthly price",
+                'remove billing_rule, or write "started_units"',
+                "account",
+            )
+
+    def _check_paid(self) -> None:
+        if self.account is not None:
+            what = f"a vendor of kind {self.kind.value} is paid from a wallet, not from an account"
+            raise BadValue(what, "remove the account table", "account")
+        for key, missing in (("wallet", self.wallet is None), ("tokens", not self.tokens)):
+            if missing:
+                what = f"missing: a vendor of kind {self.kind.value} is paid from a wallet"
+                raise BadValue(what, 'write wallet = "…" and tokens = ["…"]', key)
+        if "mpp" not in self.kind.rails:
+            about_mpp = {"realms": self.realms, "allow_push": self.allow_push, "legacy_proofs": self.legacy_proofs}
+            _absent(about_mpp, f"is about MPP, which a vendor of kind {self.kind.value} is never paid by")
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The vendor's own host in lower case, with and without its port."""
+        url = self.base_url
+        return frozenset({url.host.lower(), f"{url.host}:{url.port}".lower()})
 
     @property
     def egress(self) -> EgressRule:
@@ -242,6 +426,7 @@ class LimitsConfig:
     exposure_per_account_base: Annotated[int, Key(r.amount, "500", name="exposure_per_account")]
     open_payments_per_vendor: Annotated[int, Key(r.integer(1, 1_000_000), 20)]
     calls_per_vendor: Annotated[int, Key(r.integer(1, 4096), 16)]
+    metered_per_vendor: Annotated[int, Key(r.integer(1, 1_000_000), 10)]
     unpaid_deliveries: Annotated[int, Key(r.integer(1, 1_000_000), 5)]
     unpaid_window_s: Annotated[int, Key(r.integer(1, YEAR_S), 7 * DAY_S)]
 
@@ -252,6 +437,7 @@ class LimitsConfig:
             exposure_base=self.exposure_per_account_base,
             open_payments_per_vendor=self.open_payments_per_vendor,
             calls_per_vendor=self.calls_per_vendor,
+            metered_per_vendor=self.metered_per_vendor,
             unpaid_deliveries=self.unpaid_deliveries,
             unpaid_window_ms=self.unpaid_window_s * 1000,
         )

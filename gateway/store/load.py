@@ -30,6 +30,9 @@ OPEN_PAYMENTS = (
     "ORDER BY hold_transfer_id"
 )
 
+OPEN_METERS = f"SELECT {col.METER_COLUMNS} FROM meters WHERE state <> 'ended' ORDER BY id"  # noqa: S608
+PENDING_EVENTS = f"SELECT {col.EVENT_COLUMNS} FROM vendor_events WHERE handled_at_ms IS NULL"  # noqa: S608
+
 
 def load_book(db: sqlite3.Connection, book: Book) -> None:
     """Fill an empty book. Raises BookBroken if balances, reservations and journal do not agree."""
@@ -55,16 +58,30 @@ def load_book(db: sqlite3.Connection, book: Book) -> None:
         book.prices[row[0], row[1]] = PriceView(*row[2:5])
     for row in db.execute("SELECT * FROM cursors"):
         book.cursors[row[0]] = (row[1], row[2], row[3])
+    _load_vendor_accounts(db, book)
     for row in db.execute(OPEN_PAYMENTS):
         book.load_payment(col.payment_from(row))
     book.take_rows()
     _check_open(book)
 
 
+def _load_vendor_accounts(db: sqlite3.Connection, book: Book) -> None:
+    for row in db.execute(OPEN_METERS):
+        book.put_meter(col.meter_from(row))
+    for row in db.execute("SELECT vendor, balance_base, at_ms FROM vendor_balances"):
+        book.vendor_balances[row[0]] = (row[1], row[2])
+    for row in db.execute(PENDING_EVENTS):
+        event = col.event_from(row)
+        book.pending_events[event.vendor, event.event_id] = event
+
+
 def _check_open(book: Book) -> None:
     off = imbalance(book.ledger.accounts())
     if off:
         raise BookBroken(f"debits and credits differ: {off}")
+    for meter_id in book.open_periods:
+        if meter_id not in book.meters:
+            raise BookBroken(f"a period of {meter_id} is held, which has ended or never was")
     pending: dict[int, list[int]] = {}
     for payment in book.open_payments.values():
         for transfer_id in (payment.hold_transfer_id, payment.exposure_transfer_id):

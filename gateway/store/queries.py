@@ -37,6 +37,11 @@ RESOURCES_OF_ACCOUNT = (
     f"SELECT {col.RESOURCE_COLUMNS} FROM resources WHERE account_id = :account_id AND (vendor, ref) > (:vendor, :ref) "  # noqa: S608
     "ORDER BY vendor, ref LIMIT :limit"
 )
+METERS = (
+    f"SELECT {col.METER_COLUMNS} FROM meters WHERE (:open = 0 OR state <> 'ended') AND id < :before "  # noqa: S608
+    "AND (:account_id = '' OR account_id = :account_id) AND (:vendor = '' OR vendor = :vendor) "
+    "ORDER BY id DESC LIMIT :limit"
+)
 TASKS = (
     f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE (:open = 0 OR closed_at_ms IS NULL) AND id < :before "  # noqa: S608
     "ORDER BY id DESC LIMIT :limit"

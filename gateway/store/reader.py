@@ -13,12 +13,22 @@ from gateway.store import columns as col
 CLAIM = "SELECT fingerprint, payment_id, at_ms FROM claims WHERE account_id = ? AND idempotency_key = ?"
 PAYMENT = f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE id = ?"  # noqa: S608 - column names are ours
 RESOURCE = f"SELECT {col.RESOURCE_COLUMNS} FROM resources WHERE vendor = ? AND ref = ?"  # noqa: S608
+THINGS = f"SELECT {col.RESOURCE_COLUMNS} FROM resources WHERE account_id = ? AND vendor = ? ORDER BY ref"  # noqa: S608
+CHARGES = (
+    f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE account_id = ? AND vendor = ? AND charge = 'captured' "  # noqa: S608
+    "ORDER BY id DESC LIMIT ?"
+)
+HAS_EVENT = "SELECT 1 FROM vendor_events WHERE vendor = ? AND event_id = ?"
 OPEN_TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE kind = ? AND subject = ? AND closed_at_ms IS NULL"  # noqa: S608
 TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE id = ?"  # noqa: S608
-HAS_EVIDENCE = "SELECT 1 FROM evidence WHERE chain_id = ? AND tx_hash = ? AND log_index = ?"
+HAS_EVIDENCE = "SELECT 1 FROM evidence WHERE chain_id = ? AND tx_hash = ? AND log_index IS ?"
+HAS_CHALLENGE = "SELECT 1 FROM challenges WHERE vendor = ? AND challenge_id = ?"
+HAS_AUTHORIZATION = (
+    "SELECT 1 FROM authorizations WHERE chain_id = ? AND token = ? AND authorizer = ? AND nonce = ?"
+)
 UNPAID = (
     "SELECT COUNT(*) FROM payments WHERE account_id = ? AND closed_at_ms >= ? AND delivery = 'delivered' "
-    "AND transfer = 'dead'"
+    "AND transfer = 'dead' AND kind <> 'account'"
 )
 REFUNDED = (
     "SELECT COALESCE(SUM(hold_base), 0) FROM payments WHERE vendor = ? AND account_id = ? AND closed_at_ms >= ? "
@@ -68,9 +78,21 @@ class SqliteReader:
         ).fetchone()
         return None if row is None else (row[0], row[1])
 
-    def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int) -> bool:
-        """Say whether this log was booked."""
+    def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int | None) -> bool:
+        """Say whether this log was booked, or without an index this failed transaction."""
         return self._db.execute(HAS_EVIDENCE, (chain_id, tx_hash, log_index)).fetchone() is not None
+
+    def has_challenge(self, vendor: str, challenge_id: str) -> bool:
+        """Say whether a challenge of this vendor was answered before."""
+        return self._db.execute(HAS_CHALLENGE, (vendor, challenge_id)).fetchone() is not None
+
+    def has_authorization(self, identity: tuple[int, bytes, bytes, bytes]) -> bool:
+        """Say whether an authorization has this identity on chain."""
+        return self._db.execute(HAS_AUTHORIZATION, identity).fetchone() is not None
+
+    def has_event(self, vendor: str, event_id: str) -> bool:
+        """Say whether an event of this vendor was taken before."""
+        return self._db.execute(HAS_EVENT, (vendor, event_id)).fetchone() is not None
 
     def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
         """Count the account's payments that were delivered and died since then."""

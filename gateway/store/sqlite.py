@@ -25,7 +25,7 @@ from gateway.ports import ClaimedAnswer
 from gateway.store import columns as col
 from gateway.store.core import StoreBroken, StoreCore, connect
 from gateway.store.load import first_contradiction
-from gateway.store.reader import PAYMENT, RESOURCE
+from gateway.store.reader import CHARGES, PAYMENT, RESOURCE, THINGS
 
 GROUP_MAX = 1_024
 
@@ -143,6 +143,12 @@ class SqliteStore:
 
         return await self._reader.run(fetch, self._reader._conn)  # noqa: SLF001 - our own subclass's connection
 
+    async def _all(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        def fetch(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in db.execute(sql, parameters)]
+
+        return await self._reader.run(fetch, self._reader._conn)  # noqa: SLF001 - our own subclass's connection
+
     async def payment(self, payment_id: str) -> Payment | None:
         """Return a payment as committed."""
         held = self.view.open_payments.get(payment_id)
@@ -183,6 +189,14 @@ class SqliteStore:
         """Return a vendor's resource."""
         row = await self._one(RESOURCE, (vendor, ref))
         return None if row is None else col.resource_from(row)
+
+    async def things(self, account_id: str, vendor: str) -> tuple[Resource, ...]:
+        """Return everything that an account owns at a vendor, by ref."""
+        return tuple(map(col.resource_from, await self._all(THINGS, (account_id, vendor))))
+
+    async def charges(self, account_id: str, vendor: str, limit: int) -> tuple[Payment, ...]:
+        """Return an account's newest captured payments at a vendor, newest first."""
+        return tuple(map(col.payment_from, await self._all(CHARGES, (account_id, vendor, limit))))
 
     async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Sequence[Mapping[str, Any]]:
         """Run one of the named statements of gateway.store.queries on the reading connection."""

@@ -12,6 +12,9 @@ from gateway.core.book import Claim, Rows
 from gateway.store import columns as col
 
 _MARKS = ", ".join("?" * len(col.PAYMENT_COLUMNS.split(",")))
+_RESOURCE_MARKS = ", ".join("?" * len(col.RESOURCE_COLUMNS.split(",")))
+_METER_MARKS = ", ".join("?" * len(col.METER_COLUMNS.split(",")))
+_METER_CHANGE = ", ".join(f"{name} = excluded.{name}" for name in col.METER_COLUMNS.split(", ")[1:])
 
 INSERT_LEDGER_ACCOUNT = "INSERT INTO ledger_accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPDATE_LEDGER_ACCOUNT = (
@@ -32,9 +35,9 @@ PUT_CLAIM = "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)"
 PUT_ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 INSERT_EVIDENCE = (
     "INSERT INTO evidence (kind, chain_id, block_number, block_hash, block_time_s, tx_hash, log_index, payment_id, "
-    "value_base, witnesses) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "value_base, witnesses, fee_base) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-PUT_RESOURCE = f"INSERT OR REPLACE INTO resources ({col.RESOURCE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+PUT_RESOURCE = f"INSERT OR REPLACE INTO resources ({col.RESOURCE_COLUMNS}) VALUES ({_RESOURCE_MARKS})"  # noqa: S608
 PUT_TASK = (
     f"INSERT INTO tasks ({col.TASK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
     "ON CONFLICT (id) DO UPDATE SET detail = excluded.detail, closed_at_ms = excluded.closed_at_ms, "
@@ -49,6 +52,14 @@ PUT_FREEZE = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?)"
 DELETE_FREEZE = "DELETE FROM freezes WHERE scope = ?"
 INSERT_PAYEE = "INSERT INTO payees VALUES (?, ?, ?, ?)"
 PUT_PRICE = "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)"
+# Not OR REPLACE: a second meter with a vendor's token must fail, and never take the first one's row.
+PUT_METER = (
+    f"INSERT INTO meters ({col.METER_COLUMNS}) VALUES ({_METER_MARKS}) ON CONFLICT (id) DO UPDATE SET {_METER_CHANGE}"  # noqa: S608
+)
+PUT_VENDOR_BALANCE = "INSERT OR REPLACE INTO vendor_balances VALUES (?, ?, ?)"
+INSERT_CHALLENGE = "INSERT INTO challenges VALUES (?, ?, ?)"
+INSERT_EVENT = "INSERT INTO vendor_events VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
+CLOSE_EVENT = "UPDATE vendor_events SET handled_at_ms = ? WHERE vendor = ? AND event_id = ?"
 PUT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)"
 
 
@@ -123,7 +134,7 @@ def _payments(db: sqlite3.Connection, rows: Rows) -> None:
     new = [p for p in rows.payments.values() if p.id in rows.new_payments]
     if new:
         db.executemany(INSERT_PAYMENT, [col.payment_row(p) for p in new])
-        db.executemany(INSERT_AUTHORIZATION, [(*p.terms.identity, p.id) for p in new])
+        db.executemany(INSERT_AUTHORIZATION, [(*t.identity, p.id) for p in new if (t := p.authorization) is not None])
     if rows.attempts:
         attempts = [
             (a.payment_id, a.seq, a.value_base, a.valid_before_s, a.sealed_request, a.created_at_ms)
@@ -156,6 +167,7 @@ def _seen(db: sqlite3.Connection, rows: Rows) -> None:
                 e.payment_id,
                 e.value_base,
                 json.dumps(e.witnesses),
+                e.fee_base,
             )
             for e in rows.evidence
         ]
@@ -172,3 +184,14 @@ def _seen(db: sqlite3.Connection, rows: Rows) -> None:
         db.executemany(PUT_PRICE, prices)
     if rows.cursors:
         db.executemany(PUT_CURSOR, [(chain_id, *cursor) for chain_id, cursor in rows.cursors.items()])
+    if rows.meters:
+        db.executemany(PUT_METER, [col.meter_row(m) for m in rows.meters.values()])
+    if rows.vendor_balances:
+        balances = [(vendor, *seen) for vendor, seen in rows.vendor_balances.items()]
+        db.executemany(PUT_VENDOR_BALANCE, balances)
+    if rows.challenges:
+        db.executemany(INSERT_CHALLENGE, [(*place, at_ms) for place, at_ms in rows.challenges.items()])
+    if rows.events:
+        db.executemany(INSERT_EVENT, [col.event_row(event) for event in rows.events.values()])
+    if rows.closed_events:
+        db.executemany(CLOSE_EVENT, [(at_ms, *place) for place, at_ms in rows.closed_events.items()])

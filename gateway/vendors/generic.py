@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gateway.core.meaning import Meaning, meanings_of_rails
 from gateway.core.records import Resource
 from gateway.core.routes import Match, Pricing, Represent, Route, Window, match_route
 from gateway.http.port import UpstreamResponse
-from gateway.ports import PricedItem, Reading, VendorTerms
+from gateway.ports import PricedItem, Reading, Shared, VendorTerms
 from gateway.vendors.judge import judge_stranger
 from gateway.vendors.overrides import check_ceiling, check_window
 from gateway.vendors.query import Scrubber
@@ -83,6 +84,7 @@ class GenericVendor:
         self.origin = origin
         self.terms = terms
         self.response_headers = frozenset(header.lower() for header in response_headers)
+        self.shared: Shared | None = None
         self.routes = _routes(
             Route(
                 "any",
@@ -96,6 +98,11 @@ class GenericVendor:
             rules,
         )
         self._scrub = Scrubber(_SECRET_PARAMETERS)
+
+    @property
+    def speaks(self) -> frozenset[Meaning]:
+        """What its 402 can mean: challenges of the configured rails, and a question who we are where a route may ask it."""
+        return meanings_of_rails(self.terms.rails, proofs=any(route.proof for route in self.routes))
 
     def match(self, method: str, raw_path: str) -> Match | None:
         """Return the route of the longest rule that the path is below, or the route of everything."""

@@ -1,4 +1,4 @@
-"""Runs the demo: `python -m sandbox.demo [--only SCENE,…] [--keep]`, as `make demo` does.
+"""Runs the demo: `python -m sandbox.demo [--vendor NAME] [--only SCENE,…] [--keep]`, as `make demo` does.
 
 Exits 0 when every scene went as it must and the books balance to the last unit, 1 in any other case.
 """
@@ -11,10 +11,10 @@ import sys
 from sandbox.anvil import RpcError
 from sandbox.demo import books, interrupts
 from sandbox.demo.checks import DemoFailure
-from sandbox.demo.scenes import SCENES
+from sandbox.demo.scenes import SCENES, Scene
 from sandbox.demo.screen import Screen
 from sandbox.demo.stage import Stage
-from sandbox.demo.world import open_world
+from sandbox.demo.world import VENDORS, open_world
 
 # What the world may do to us. Anything else is a mistake of the demo: it ends with a traceback, and 1 as well.
 _BROKEN = (
@@ -29,15 +29,18 @@ _BROKEN = (
 
 def main() -> int:
     """Play the scenes and close the books; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description="The gateway at work, in two minutes.")
-    names = ", ".join(name for name, _, _ in SCENES)
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.demo", description="The gateway at work, in a few minutes."
+    )
+    names = ", ".join(scene.name for scene in SCENES)
+    parser.add_argument("--vendor", choices=VENDORS, help="play one vendor's scenes only")
     parser.add_argument("--only", type=_chosen, metavar="SCENES", help=f"play only these, by commas: {names}")
     parser.add_argument("--keep", action="store_true", help="keep the configuration, the database and the logs")
     options = parser.parse_args()
     interrupts.install()
     screen = Screen()
     try:
-        _play(screen, options.only, keep=options.keep)
+        _play(screen, _cast(options.only, options.vendor), keep=options.keep)
     except KeyboardInterrupt:
         screen.bad("interrupted; everything was stopped")
         return 1
@@ -51,15 +54,22 @@ def main() -> int:
     return 0
 
 
-def _play(screen: Screen, only: frozenset[str] | None, *, keep: bool) -> None:
-    screen.title("Starting chain, vendor and gateway")
-    with open_world(screen, keep=keep) as world:
+def _cast(only: frozenset[str] | None, vendor: str | None) -> list[Scene]:
+    return [
+        scene for scene in SCENES if (only is None or scene.name in only) and (vendor is None or scene.vendor == vendor)
+    ]
+
+
+def _play(screen: Screen, cast: list[Scene], *, keep: bool) -> None:
+    if not cast:
+        raise DemoFailure("the scenes", "at least one", "none of that vendor's is among those named")
+    screen.title("Starting chains, vendors and gateway")
+    with open_world(screen, frozenset(scene.vendor for scene in cast), keep=keep) as world:
         stage = Stage(world, screen)
         try:
-            for number, (name, title, scene) in enumerate(SCENES, 1):
-                if only is None or name in only:
-                    screen.title(f"{number}. {title}")
-                    scene(stage)
+            for number, scene in enumerate(cast, 1):
+                screen.title(f"{number}. {scene.title}")
+                scene.play(stage)
             screen.title("The books")
             books.close(world, screen)
         except _BROKEN:
@@ -68,7 +78,7 @@ def _play(screen: Screen, only: frozenset[str] | None, *, keep: bool) -> None:
 
 
 def _chosen(text: str) -> frozenset[str]:
-    chosen, known = frozenset(text.split(",")), {name for name, _, _ in SCENES}
+    chosen, known = frozenset(text.split(",")), {scene.name for scene in SCENES}
     if unknown := sorted(chosen - known):
         raise argparse.ArgumentTypeError(f"there is no scene {', '.join(unknown)}")
     if "renewal" in chosen and "rental" not in chosen:

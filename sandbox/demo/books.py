@@ -10,7 +10,7 @@ from typing import Any
 from sandbox.demo.checks import DemoFailure, expect
 from sandbox.demo.screen import Screen
 from sandbox.demo.units import units, usd
-from sandbox.demo.world import CREDIT_BASE, FUNDED_BASE, World
+from sandbox.demo.world import ACCOUNT_VENDORS, CREDIT_BASE, FUNDED_BASE, TEMPO_FUNDED_BASE, World
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"  # Transfer(address,address,uint256)
 
@@ -29,6 +29,19 @@ class Figures:
     captured: int
     settled: int
     funded: int
+    wallet_on_chain: int
+    vendor_received: int
+    gateway_wallet: int
+    captured_on_base: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TempoFigures:
+    """What is counted on Tempo, in base units of pathUSD, at one final block."""
+
+    funded: int
+    settled: int
+    fees: int
     wallet_on_chain: int
     vendor_received: int
     gateway_wallet: int
@@ -59,7 +72,17 @@ def sums(f: Figures) -> list[Sum]:
         Sum("all charges", f.captured, "spent", f.spent),
         Sum("wallet's funding - settled", f.funded - f.settled, "wallet's balance on chain", f.wallet_on_chain),
         Sum("wallet, as the gateway's books have it", f.gateway_wallet, "wallet's balance on chain", f.wallet_on_chain),
-        Sum("vendor's receipts on chain", f.vendor_received, "all charges", f.captured),
+        Sum("VpsAgent's receipts on chain", f.vendor_received, "its charges", f.captured_on_base),
+    ]
+
+
+def tempo_sums(f: TempoFigures) -> list[Sum]:
+    """Return every equation that must hold on Tempo."""
+    left = f.funded - f.settled - f.fees
+    return [
+        Sum("Tempo: funding - settled - network fees", left, "wallet's balance on chain", f.wallet_on_chain),
+        Sum("Tempo: wallet in the gateway's books", f.gateway_wallet, "wallet's balance on chain", f.wallet_on_chain),
+        Sum("Tempo: the reseller's receipts", f.vendor_received, "settled", f.settled),
     ]
 
 
@@ -78,14 +101,16 @@ def close(world: World, screen: Screen) -> None:
         statement_available=available,
         statement_held=held,
         captured=sum(units(p["captured"]) for p in payments),
-        settled=sum(units(p["authorization"]["settled"]) for p in payments),
+        settled=_settled(payments, "vpsagent"),
         funded=FUNDED_BASE,
         wallet_on_chain=world.chain.balance_of(world.wallet, block=block),
-        vendor_received=world.chain.balance_of(world.payee, block=block),  # a new chain: it had nothing before
-        gateway_wallet=_wallet_in_books(world),
+        vendor_received=_received(world, block),
+        gateway_wallet=_ledger(world, f"wallet:{world.wallet.lower()}", world.chain.chain_id),
+        captured_on_base=_captured(payments, "vpsagent"),
     )
+    found = [*sums(figures), *_on_tempo(world, payments), *_accounts(world, payments)]
     screen.plain(f"\n  Counted three times, at final block {block}:\n")
-    wrong = _show_sums(screen, sums(figures))
+    wrong = _show_sums(screen, found)
     if wrong:
         raise DemoFailure(
             "the books",
@@ -129,23 +154,66 @@ def _show_sums(screen: Screen, found: list[Sum]) -> list[Sum]:
     return [each for each in found if not each.agrees]
 
 
-def _wallet_in_books(world: World) -> int:
-    code = f"wallet:{world.wallet.lower()}"
-    found = [row for row in world.gateway.run("balances")["accounts"] if row["code"] == code]
-    expect(f"ledger accounts {code}", 1, len(found))
+def _received(world: World, block: int) -> int:
+    """What VpsAgent got; a new chain: it had nothing before."""
+    return world.chain.balance_of(world.payee, block=block) if world.payee else 0
+
+
+def _settled(payments: list[dict[str, Any]], vendor: str) -> int:
+    return sum(units(p["authorization"]["settled"]) for p in payments if p["vendor"] == vendor)
+
+
+def _captured(payments: list[dict[str, Any]], vendor: str) -> int:
+    return sum(units(p["captured"]) for p in payments if p["vendor"] == vendor)
+
+
+def _on_tempo(world: World, payments: list[dict[str, Any]]) -> list[Sum]:
+    if world.tempo is None:
+        return []
+    block = world.tempo.final()["number"]
+    return tempo_sums(
+        TempoFigures(
+            funded=TEMPO_FUNDED_BASE,
+            settled=_settled(payments, "dropmpp"),
+            fees=_ledger(world, "house:fees", world.tempo.chain_id),
+            wallet_on_chain=world.tempo.balance_of(world.wallet, block=block),
+            vendor_received=world.tempo_received(block),
+            gateway_wallet=_ledger(world, f"wallet:{world.wallet.lower()}", world.tempo.chain_id),
+        )
+    )
+
+
+def _accounts(world: World, payments: list[dict[str, Any]]) -> list[Sum]:
+    """What each account vendor has charged the operator is what its agents were charged."""
+    names = [name for name in ACCOUNT_VENDORS if name in world.further]
+    return [
+        Sum(
+            f"{name}: what it charged the operator", world.vendor(name).bill(), "its charges", _captured(payments, name)
+        )
+        for name in names
+    ]
+
+
+def _ledger(world: World, code: str, chain_id: int) -> int:
+    """Return what a ledger account has in the one token of a chain."""
+    rows = world.gateway.run("balances")["accounts"]
+    found = [row for row in rows if row["code"] == code and f"eip155:{chain_id}/" in row["asset"]]
+    expect(f"ledger accounts {code} on chain {chain_id}", 1, len(found))
     return units(found[0]["posted"])
 
 
 def _transactions(world: World, screen: Screen, payments: list[dict[str, Any]], block: int) -> None:
     """Each capture has its own transfer on chain, and each transfer its capture."""
+    if not world.payee:
+        return
     topics = [TRANSFER, _word(world.wallet), _word(world.payee)]
     asked = {"fromBlock": "0x0", "toBlock": hex(block), "address": world.chain.token_address, "topics": topics}
     on_chain = sorted((log["transactionHash"], int(log["data"], 16)) for log in world.chain.rpc("eth_getLogs", asked))
-    charged = [world.agent.payment(p["id"]) for p in payments if p["charge"] == "captured"]
+    charged = [world.agent.payment(p["id"]) for p in payments if (p["vendor"], p["charge"]) == ("vpsagent", "captured")]
     in_books = sorted((p["tx_hash"], units(p["captured"])) for p in charged)
     expect("transfers on chain from the wallet to the vendor", in_books, on_chain)
     screen.plain()
-    screen.good(f"{len(in_books)} charges and {len(on_chain)} transfers on chain, the same hashes and amounts")
+    screen.good(f"{len(in_books)} charges and {len(on_chain)} transfers on Base, the same hashes and amounts")
 
 
 def _journal(world: World, screen: Screen) -> None:

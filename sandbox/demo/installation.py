@@ -42,9 +42,11 @@ allow_plain_http = true
 
 [wallets.main]
 address = "{wallet}"
-tokens = ["base-usdc"]
+tokens = [{tokens}]
 max_value = "50"
+"""
 
+VPSAGENT = """
 [vendors.vpsagent]
 kind = "vpsagent"
 base_url = "{vendor_url}"
@@ -89,14 +91,15 @@ class Installation:
             raise DemoFailure("the gateway", "running", "not started")
         return self._process.pid
 
-    def run(self, *words: str) -> dict[str, Any]:
-        """Run a command of the gateway's and return its JSON; raise DemoFailure when it fails."""
+    def run(self, *words: str, secret: str | None = None) -> dict[str, Any]:
+        """Run a command of the gateway's and return its JSON; `secret` goes to its input. Raise DemoFailure when it fails."""
         self._tell(f"gateway {' '.join(words)}")
         with held_back():
             done = subprocess.run(
                 [*_command(self._config), "--json", *words],
                 cwd=ROOT,
                 env=_environment(),
+                input=secret,
                 capture_output=True,
                 text=True,
                 timeout=COMMAND_TIMEOUT_S,
@@ -106,10 +109,15 @@ class Installation:
             raise DemoFailure(f"gateway {' '.join(words)}", "exit code 0", f"{done.returncode}: {done.stderr.strip()}")
         return dict(json.loads(done.stdout))
 
-    def configure(self, **values: object) -> None:
-        """Add what `init` cannot know: the chain, the wallet and the vendor."""
+    def configure(self, *parts: str) -> None:
+        """Add what `init` cannot know: the chains, the wallet and the vendors."""
         with self._config.open("a", encoding="utf-8") as file:
-            file.write(CONFIG.format(port=self._port, **values))
+            file.write("\n".join(parts))
+
+    @property
+    def port(self) -> int:
+        """Where the server will listen."""
+        return self._port
 
     def start(self) -> None:
         """Start the server and return when it could pay; raise DemoFailure when it does not come up."""

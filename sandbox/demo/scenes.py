@@ -5,11 +5,14 @@ Must not know how anything was started.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from sandbox.demo.account_scenes import cryptovps, litevps, vrtx
 from sandbox.demo.checks import DemoFailure, expect
 from sandbox.demo.crash import crash
 from sandbox.demo.stage import Stage, await_active, axes, captured, closed, moved, rental_of, short
+from sandbox.demo.tempo_scene import dropmpp
 from sandbox.demo.units import usd
 from sandbox.demo.world import PRICES_BASE
 
@@ -120,10 +123,24 @@ def _is_vendors(stage: Stage, token: str) -> bool:
     return any(each["root_token"] == token for each in stage.world.staff.state()["rentals"].values())
 
 
-SCENES: Sequence[tuple[str, str, Callable[[Stage], None]]] = (
-    ("catalogue", "The catalogue, paid inline", catalogue),
-    ("rental", "A rental that comes up", rental),
-    ("never", "A rental whose box never comes up", never),
-    ("renewal", "A renewal", renewal),
-    ("crash", "kill -9 of the gateway in the middle of a purchase", crash),
+@dataclass(frozen=True)
+class Scene:
+    """One scene: its name, the vendor that it needs, its title, and what happens."""
+
+    name: str
+    vendor: str
+    title: str
+    play: Callable[[Stage], None]
+
+
+SCENES: Sequence[Scene] = (
+    Scene("catalogue", "vpsagent", "VpsAgent: the catalogue, paid inline with x402", catalogue),
+    Scene("rental", "vpsagent", "VpsAgent: a rental that comes up", rental),
+    Scene("never", "vpsagent", "VpsAgent: a rental whose box never comes up", never),
+    Scene("renewal", "vpsagent", "VpsAgent: a renewal", renewal),
+    Scene("crash", "vpsagent", "kill -9 of the gateway in the middle of a purchase", crash),
+    Scene("dropmpp", "dropmpp", "The DigitalOcean reseller: MPP on Tempo", dropmpp),
+    Scene("cryptovps", "cryptovps", "CryptoVPS: a shared account, by the hour", cryptovps),
+    Scene("litevps", "litevps", "LiteVPS: a shared account, by the minute", litevps),
+    Scene("vrtx", "vrtx", "VRTX Labs: a shared account, invoiced later", vrtx),
 )

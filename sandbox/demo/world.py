@@ -1,83 +1,140 @@
-"""The demo's world: a local Base, VpsAgent, and a gateway with one funded wallet and one account with credit.
+"""The demo's world: the chains, the chosen vendors, and a gateway with one funded wallet and one account with credit.
 
 Must not know what the agent does in it. Everything that it starts ends with it, however it ends.
 """
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sandbox.chain import LocalBase
 from sandbox.demo.agent import Agent, Staff
-from sandbox.demo.installation import Installation
+from sandbox.demo.installation import CONFIG, VPSAGENT, Installation
 from sandbox.demo.interrupts import held_back
 from sandbox.demo.screen import Screen
 from sandbox.demo.units import usd
+from sandbox.demo.vendors import (
+    FurtherVendor,
+    account_config,
+    credentials_of,
+    start_account_vendor,
+    start_dropmpp,
+    tempo_config,
+)
 from sandbox.process import SandboxProcess
+from sandbox.tempo.chain import LocalTempo
 
 VENDOR = "vpsagent"
+ACCOUNT_VENDORS = ("cryptovps", "litevps", "vrtx")
+VENDORS = (VENDOR, "dropmpp", *ACCOUNT_VENDORS)
 PRICES_BASE = {"catalog": 10_000, "server_small_1mo": 9_990_000, "sandbox_1h": 500_000, "sandbox_6h": 2_000_000}
 """What the operator approved: nothing else is ever paid for."""
 FUNDED_BASE = 100_000_000
-CREDIT_BASE = 40_000_000
+TEMPO_FUNDED_BASE = 10_000_000
+CREDIT_BASE = 50_000_000
 WINDOW_S = 40  # of the vendor's challenges: ample for a slow machine, as it is only ever waited out where it is cut
 _RELAYER = 10  # whose gas the vendor uses; the chain's accounts are free to take
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class World:
-    """What runs, and who is who."""
+    """What runs, and who is who. `payee` is VpsAgent's, "" where it takes no part."""
 
     chain: LocalBase
-    vendor: SandboxProcess
+    tempo: LocalTempo | None
+    further: Mapping[str, FurtherVendor]
     staff: Staff
     gateway: Installation
     agent: Agent
+    key: str
     account: str
     wallet: str
     payee: str
 
+    def vendor(self, name: str) -> FurtherVendor:
+        """Return one of the further vendors."""
+        return self.further[name]
+
+    def tempo_received(self, block: int | str = "latest") -> int:
+        """Return what the reseller has received on Tempo, in base units; a new chain: it had nothing before."""
+        if self.tempo is None:
+            return 0
+        return self.tempo.balance_of(self.further["dropmpp"].process.info["pay_to"], block=block)
+
 
 @contextmanager
-def open_world(screen: Screen, *, keep: bool) -> Iterator[World]:
+def open_world(screen: Screen, wanted: frozenset[str], *, keep: bool) -> Iterator[World]:
     """Start everything, yield it, stop everything and remove its files (unless `keep`)."""
     with ExitStack() as stack:
         with held_back():
             directory = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
             stack.callback(_leave, screen, directory, keep=keep)
-        with held_back():
-            chain = stack.enter_context(LocalBase.start(block_time_s=1))
+        starting = _Starting(stack, screen)
+        chain = starting.now(LocalBase.start, block_time_s=1)
         screen.step(f"chain    a local Base (chain id {chain.chain_id}, a block a second) at {chain.rpc_url}")
-        with held_back():
-            starting = stack.enter_context(ThreadPoolExecutor(1)).submit(_start_vendor, chain, directory)
-            stack.callback(_stop_vendor, starting)
+        tempo = starting.now(LocalTempo.start) if "dropmpp" in wanted else None
+        if tempo is not None:
+            screen.step(f"chain    a local Tempo (chain id {tempo.chain_id}) at {tempo.rpc_url}")
+        vpsagent = starting.soon(_start_vpsagent, chain, directory) if VENDOR in wanted else None
+        soon = {name: starting.soon(_start_further, name, tempo, directory) for name in VENDORS[1:] if name in wanted}
         gateway = Installation(directory, screen.progress)
         wallet = _install(gateway)
-        chain.mint(wallet, FUNDED_BASE)
-        screen.step(f"wallet   {wallet}, {usd(chain.balance_of(wallet))} USDC on chain")
-        screen.progress("VpsAgent starts")
-        vendor = starting.result()
-        payee = str(vendor.info["pay_to"])
-        screen.step(f"vendor   VpsAgent at {vendor.base_url}, is paid at {payee}")
-        account, key = _open_account(gateway, chain, vendor, wallet)
+        _fund(screen, chain, tempo, wallet)
+        screen.progress("the vendors start")
+        further = {name: future.result() for name, future in soon.items()}
+        for name, vendor in further.items():
+            screen.step(f"vendor   {name} at {vendor.process.base_url}")
+        payee = "" if vpsagent is None else str(vpsagent.result().info["pay_to"])
+        if vpsagent is not None:
+            screen.step(f"vendor   vpsagent at {vpsagent.result().base_url}, is paid at {payee}")
+        process = None if vpsagent is None else vpsagent.result()
+        _configure(gateway, chain, tempo, process, further, wallet)
+        account, key = _open_account(gateway)
         stack.callback(gateway.stop)
         gateway.start()
         screen.step(f"gateway  {gateway.base_url}, process {gateway.pid}, SQLite in {directory}")
         screen.step(f"account  {account} with {usd(CREDIT_BASE)} credit; the agent has its API key and nothing else")
         yield World(
             chain=chain,
-            vendor=vendor,
-            staff=Staff(vendor.admin_url),
+            tempo=tempo,
+            further=further,
+            staff=Staff(next(iter(further.values())).process.admin_url if process is None else process.admin_url),
             gateway=gateway,
             agent=Agent(gateway.base_url, key),
+            key=key,
             account=account,
             wallet=wallet,
             payee=payee,
         )
+
+
+class _Starting:
+    """Starts what must be stopped again, at once or beside the rest."""
+
+    def __init__(self, stack: ExitStack, screen: Screen) -> None:
+        self._stack, self._screen = stack, screen
+        self._pool = stack.enter_context(ThreadPoolExecutor(4))
+
+    def now(self, start: Callable[..., T], **options: object) -> T:
+        """Start a chain."""
+        with held_back():
+            running = start(**options)
+            self._stack.callback(running.stop)  # type: ignore[attr-defined]
+        return running
+
+    def soon(self, start: Callable[..., T], *arguments: object) -> "Future[T]":
+        """Start a vendor beside the rest."""
+        with held_back():
+            future = self._pool.submit(start, *arguments)
+            self._stack.callback(_stop, future)
+        return future
 
 
 def _install(gateway: Installation) -> str:
@@ -85,21 +142,48 @@ def _install(gateway: Installation) -> str:
     return str(gateway.run("wallet", "new")["address"])
 
 
-def _open_account(gateway: Installation, chain: LocalBase, vendor: SandboxProcess, wallet: str) -> tuple[str, str]:
-    gateway.configure(
-        chain_id=chain.chain_id,
-        rpc_url=chain.rpc_url,
-        wallet=wallet,
-        vendor_url=vendor.base_url,
-        payee=vendor.info["pay_to"],
-        prices="\n".join(f'{item} = "{usd(price_base)}"' for item, price_base in PRICES_BASE.items()),
-    )
+def _fund(screen: Screen, chain: LocalBase, tempo: LocalTempo | None, wallet: str) -> None:
+    chain.mint(wallet, FUNDED_BASE)
+    held = f"{usd(chain.balance_of(wallet))} USDC on Base"
+    if tempo is not None:
+        tempo.fund({wallet: TEMPO_FUNDED_BASE})
+        held += f", {usd(tempo.balance_of(wallet))} pathUSD on Tempo"
+    screen.step(f"wallet   {wallet}, {held}")
+
+
+def _configure(
+    gateway: Installation,
+    chain: LocalBase,
+    tempo: LocalTempo | None,
+    vpsagent: SandboxProcess | None,
+    further: Mapping[str, FurtherVendor],
+    wallet: str,
+) -> None:
+    tokens = '"base-usdc"' + (', "moderato-pathusd"' if tempo is not None else "")
+    parts = [
+        CONFIG.format(port=gateway.port, chain_id=chain.chain_id, rpc_url=chain.rpc_url, wallet=wallet, tokens=tokens)
+    ]
+    if vpsagent is not None:
+        prices = "\n".join(f'{item} = "{usd(price_base)}"' for item, price_base in PRICES_BASE.items())
+        parts.append(VPSAGENT.format(vendor_url=vpsagent.base_url, payee=vpsagent.info["pay_to"], prices=prices))
+    if tempo is not None:
+        parts.append(tempo_config(tempo, further["dropmpp"]))
+    parts += [account_config(further[name]) for name in ACCOUNT_VENDORS if name in further]
+    gateway.configure(*parts)
+    for name in ACCOUNT_VENDORS:
+        if name in further:
+            login, secret = credentials_of(name)
+            words = ("--login", login) if login else ()
+            gateway.run("vendor", "credentials", name, *words, secret=secret)
+
+
+def _open_account(gateway: Installation) -> tuple[str, str]:
     account = str(gateway.run("account", "open", "demo agent")["account"]["id"])
     gateway.run("account", "credit", account, usd(CREDIT_BASE), "--reference", "demo-1")
     return account, str(gateway.run("key", "new", account, "--name", "demo")["secret"])
 
 
-def _start_vendor(chain: LocalBase, directory: Path) -> SandboxProcess:
+def _start_vpsagent(chain: LocalBase, directory: Path) -> SandboxProcess:
     config = {
         "rpc_url": chain.rpc_url,
         "relayer_key": chain.dev_account(_RELAYER)[1],
@@ -110,9 +194,16 @@ def _start_vendor(chain: LocalBase, directory: Path) -> SandboxProcess:
     return SandboxProcess.start("sandbox.vpsagent", config, log_path=directory / "vendor.log")
 
 
-def _stop_vendor(starting: Future[SandboxProcess]) -> None:
+def _start_further(name: str, tempo: LocalTempo | None, directory: Path) -> FurtherVendor:
+    if tempo is not None and name == "dropmpp":
+        return start_dropmpp(tempo, directory)
+    return start_account_vendor(name, directory)
+
+
+def _stop(starting: "Future[SandboxProcess] | Future[FurtherVendor]") -> None:
     if starting.exception() is None:
-        starting.result().stop()
+        running = starting.result()
+        (running.process if isinstance(running, FurtherVendor) else running).stop()
 
 
 def _leave(screen: Screen, directory: Path, *, keep: bool) -> None:

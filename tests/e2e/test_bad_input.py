@@ -250,6 +250,24 @@ def _header(document: Any) -> dict[str, str]:
     return {"PAYMENT-REQUIRED": base64.b64encode(json.dumps(document).encode()).decode()}
 
 
+def _mpp(**changes: str) -> dict[str, str]:
+    request = {
+        "amount": "1000",
+        "currency": "0x20c0000000000000000000000000000000000000",
+        "recipient": STRANGER,
+        "methodDetails": {"chainId": 4217},
+    }
+    params = {
+        "id": "challenge-1",
+        "realm": "127.0.0.1",
+        "method": "tempo",
+        "intent": "charge",
+        "request": base64.urlsafe_b64encode(json.dumps(request).encode()).decode().rstrip("="),
+        "expires": "2099-01-01T00:00:00Z",
+    }
+    return {"WWW-Authenticate": "Payment " + ", ".join(f'{k}="{v}"' for k, v in (params | changes).items())}
+
+
 ODD: dict[str, tuple[Scripted, str]] = {
     "base64": (Scripted(headers={"PAYMENT-REQUIRED": "%%%not-base64%%%"}), "challenge_malformed"),
     "json": (Scripted(headers={"PAYMENT-REQUIRED": base64.b64encode(b"{").decode()}), "challenge_malformed"),
@@ -261,7 +279,9 @@ ODD: dict[str, tuple[Scripted, str]] = {
     "ceiling": (Scripted(headers=_header(_v2(amount="1000001"))), "price_above_ceiling"),
     "long": (Scripted(body=b'{"x402Version": 1, "accepts": []}' + b" " * 300_000), "challenge_oversized"),
     "foreign": (Scripted(body=b"pay by invoice"), "foreign_402"),
-    "mpp": (Scripted(headers={"WWW-Authenticate": 'Payment id="x", method="tempo"'}), "foreign_402"),
+    "mpp": (Scripted(headers=_mpp()), "rail_not_allowed"),
+    "session": (Scripted(headers=_mpp(intent="session")), "unsupported_payment_intent"),
+    "stripe": (Scripted(headers=_mpp(method="stripe")), "unsupported_payment_method"),
     "moved": (Scripted(status=302, headers={"Location": "https://elsewhere.example/"}), "redirect_refused"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,27 @@ if TYPE_CHECKING:
     from world import World
 
 TIMEOUT = aiohttp.ClientTimeout(total=90)
+ASKED_AGAIN = 60
 
 
 async def rent_at_once(agent: Agent, headers: Sequence[Mapping[str, str]]) -> list[tuple[int, Mapping[str, str], Any]]:
-    """Make one request for each entry, all at the same time; return status, headers and document of each."""
+    """Make one request for each entry, all at the same time; return status, headers and document of each.
+
+    Who has a key asks again when the vendor took longer than the gateway waits: on a busy machine a crowd can do that.
+    """
     url = agent.gateway.base_url + "/proxy/vpsagent/rent"
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
 
         async def rent(more: Mapping[str, str]) -> tuple[int, Mapping[str, str], Any]:
             sent = {"Authorization": f"Bearer {agent.key}", **more}
-            async with session.post(url, json={"sku": "sandbox_1h"}, headers=sent) as answer:
-                return answer.status, answer.headers.copy(), await answer.json(content_type=None)
+            for _ in range(ASKED_AGAIN if "Idempotency-Key" in more else 1):
+                async with session.post(url, json={"sku": "sandbox_1h"}, headers=sent) as answer:
+                    found = answer.status, answer.headers.copy(), await answer.json(content_type=None)
+                if found[2].get("code") != "outcome_unknown":
+                    break
+                await asyncio.sleep(1)
+            return found
 
         return await asyncio.gather(*(rent(more) for more in headers))
 
@@ -39,8 +49,8 @@ async def test_balance_for_fifty_makes_fifty_of_two_hundred(world: World) -> Non
     answers = await rent_at_once(agent, [{"Idempotency-Key": f"purchase-{number}"} for number in range(200)])
     bought = [headers["X-Payment-Id"] for status, headers, _ in answers if status == 200]
     refused = [document["code"] for status, _, document in answers if status != 200]
+    assert Counter(refused) == {"insufficient_balance": 150}
     assert (len(bought), len(set(bought))) == (50, 50)
-    assert refused == ["insufficient_balance"] * 150
     assert all(Decimal(headers["X-Balance-Available"]) >= 0 for _, headers, _ in answers)
     payments = await asyncio.to_thread(agent.payments)
     assert {payment["id"] for payment in payments} == set(bought)

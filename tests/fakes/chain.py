@@ -2,7 +2,8 @@
 
 Deterministic: hashes come from a seed and from what happened; block times come from the clock that it is given. Its logs
 and receipts are those that the token would emit, so proofs run on it unchanged. Transactions wait in a pool until the
-next block, and succeed or revert there as on chain: strict time window, one use of a nonce, balance.
+next block, and succeed or revert there as on chain: strict time window, one use of a nonce, balance. Tempo's are not even
+mined outside their window or a second time, and pay their fee when they fail.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -12,7 +13,15 @@ from typing import Literal, Protocol
 from contracts.codec import ZERO_ADDRESS, Address
 from contracts.eip3009 import Authorization
 from contracts.keccak import keccak256
-from contracts.logs import AUTHORIZATION_CANCELED, AUTHORIZATION_USED, TRANSFER, Log, topic_address
+from contracts.logs import (
+    AUTHORIZATION_CANCELED,
+    AUTHORIZATION_USED,
+    TRANSFER,
+    TRANSFER_WITH_MEMO,
+    Log,
+    topic_address,
+)
+from contracts.tempo import TEMPO_FEE_MANAGER, TempoCharge
 from contracts.tokens import Token
 from gateway.chains.finality import FinalMark
 from gateway.ports import Block, ChainDisagreement, ChainUnavailable, Receipt
@@ -59,27 +68,60 @@ class Mint:
     amount_base: int
 
 
-Action = Settle | Cancel | Mint
+@dataclass(frozen=True)
+class Charge:
+    """Take a Tempo charge, its fee from the wallet or its sponsor."""
+
+    charge: TempoCharge
+    fee_base: int
+    fee_payer: Address
+
+    @property
+    def token(self) -> Address:
+        """The token of payment and fee."""
+        return self.charge.token.address
+
+
+@dataclass(frozen=True)
+class Note:
+    """Move nothing out of somebody's account, with a memo: transferFromWithMemo needs no allowance for that."""
+
+    token: Address
+    sender: Address
+    recipient: Address
+    memo: bytes
+
+
+Action = Settle | Cancel | Mint | Charge | Note
 Event = tuple[Address, tuple[bytes, ...], bytes]
 
 
 class TokenRevertError(Exception):
-    """Inside a block: the transaction fails and leaves nothing behind."""
+    """Inside a block: the transaction fails and leaves nothing behind, but for a fee that its wallet pays in the token."""
+
+
+class NotTakenError(Exception):
+    """The transaction is none that a block may hold."""
 
 
 @dataclass
 class State:
-    """Balances and used nonces after a block."""
+    """Balances, used nonces and taken Tempo charges after a block."""
 
     balances: dict[Holder, int] = field(default_factory=dict)
     used: set[NonceKey] = field(default_factory=set)
+    taken: set[bytes] = field(default_factory=set)
 
     def copy(self) -> "State":
         """Return a state that changes on its own."""
-        return State(dict(self.balances), set(self.used))
+        return State(dict(self.balances), set(self.used), set(self.taken))
 
     def apply(self, action: Action, block_time_s: int) -> list[Event]:
-        """Change this state as the token would and return what it emits. Raises TokenRevertError."""
+        """Change this state as the token would and return what it emits. Raises TokenRevertError, NotTakenError."""
+        if isinstance(action, Charge):
+            return self._charge(action, block_time_s)
+        if isinstance(action, Note):
+            return self._noted(action.token, action.sender, action.recipient, 0, action.memo)
         if isinstance(action, Cancel):
             self._use((action.token, action.authorizer, action.nonce))
             topics = (AUTHORIZATION_CANCELED, topic_address(action.authorizer), action.nonce)
@@ -97,6 +139,33 @@ class State:
                 self._move(token, auth.authorizer, auth.pay_to, auth.value_base),
             ]
         return events
+
+    def fail(self, action: Action) -> list[Event]:
+        """Change this state by what a failed transaction costs its wallet, and return what that emits."""
+        if not isinstance(action, Charge):
+            return []
+        self.taken.add(action.charge.signing_hash)
+        return [self._move(action.token, action.fee_payer, TEMPO_FEE_MANAGER, action.fee_base)]
+
+    def _charge(self, action: Charge, block_time_s: int) -> list[Event]:
+        charge = action.charge
+        if block_time_s >= charge.valid_before or charge.signing_hash in self.taken:
+            raise NotTakenError("past its window, or a second time")
+        if self.balances.get((action.token, action.fee_payer), 0) < action.fee_base:
+            raise NotTakenError("cannot pay its fee")
+        self.taken.add(charge.signing_hash)
+        events: list[Event] = []
+        for transfer in charge.transfers:
+            if transfer.memo is None:
+                events.append(self._move(action.token, charge.wallet, transfer.to, transfer.value_base))
+            else:
+                events += self._noted(action.token, charge.wallet, transfer.to, transfer.value_base, transfer.memo)
+        return [*events, self._move(action.token, action.fee_payer, TEMPO_FEE_MANAGER, action.fee_base)]
+
+    def _noted(self, token: Address, sender: Address, recipient: Address, amount_base: int, memo: bytes) -> list[Event]:
+        moved = self._move(token, sender, recipient, amount_base)
+        _, (_, *parties), data = moved
+        return [moved, (token, (TRANSFER_WITH_MEMO, *parties, memo), data)]
 
     def _use(self, key: NonceKey) -> None:
         if key in self.used:
@@ -181,6 +250,22 @@ class ScriptedChain:
         """Put the cancellation of a nonce into the pool; return the transaction's hash."""
         return self._send(Cancel(token.address, authorizer, nonce))
 
+    def charge(
+        self,
+        charge: TempoCharge,
+        *,
+        fee_base: int = 1_000,
+        tx_hash: bytes | None = None,
+        sponsor: Address | None = None,
+    ) -> bytes:
+        """Put a Tempo charge into the pool, under its own hash if it has one; return that or the one that it got."""
+        action = Charge(charge, fee_base, sponsor or charge.wallet)
+        return self._send(action, tx_hash)
+
+    def note(self, token: Token, sender: Address, recipient: Address, memo: bytes) -> bytes:
+        """Put a stranger's transfer of nothing out of `sender`'s account, with this memo, into the pool."""
+        return self._send(Note(token.address, sender, recipient, memo))
+
     def mine(self, blocks: int = 1) -> Block:
         """Mine blocks now, the pool in the first of them; return the newest."""
         for _ in range(blocks):
@@ -238,24 +323,27 @@ class ScriptedChain:
         self._mark.require(block)
         return block
 
-    async def authorization_logs(
-        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
+    async def payment_logs(
+        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int, nonce: bytes | None = None
     ) -> tuple[Log, ...]:
-        """Return the authorization logs of these wallets in a range that must have been mined."""
-        await self._answer("authorization_logs")
+        """Return the logs of payments of these wallets in a range that must have been mined."""
+        await self._answer("payment_logs")
         if not wallets or from_block > to_block:
             return ()
         self._mined(to_block)
-        return self._logs(token, wallets, from_block, to_block)
+        found = self._logs(token, wallets, from_block, to_block)
+        return found if nonce is None else tuple(log for log in found if log.topics[-1] == nonce)
 
     async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
         """Return the same up to the newest block."""
         await self._answer("sightings")
         return self._logs(token, wallets, from_block, self.newest.number)
 
-    async def receipt(self, tx_hash: bytes) -> Receipt | None:
+    async def receipt(self, tx_hash: bytes, at: Block | None = None) -> Receipt | None:
         """Return the receipt of a mined transaction, or None."""
         await self._answer("receipt")
+        if at is not None:
+            self._at(at)
         receipts = (receipt for mined in self._chain for receipt in mined.receipts)
         return next((receipt for receipt in receipts if receipt.tx_hash == tx_hash), None)
 
@@ -271,9 +359,11 @@ class ScriptedChain:
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 
-    def _send(self, action: Action) -> bytes:
+    def _send(self, action: Action, tx_hash: bytes | None = None) -> bytes:
         self._sent += 1
-        tx_hash = keccak256(self._chain[0].block.hash + self._sent.to_bytes(8, "big") + repr(action).encode())
+        tx_hash = tx_hash or keccak256(
+            self._chain[0].block.hash + self._sent.to_bytes(8, "big") + repr(action).encode()
+        )
         self._pool.append((tx_hash, action))
         return tx_hash
 
@@ -323,14 +413,15 @@ class ScriptedChain:
         return mined.state
 
     def _logs(self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int) -> tuple[Log, ...]:
+        events = {"eip3009": (AUTHORIZATION_USED, AUTHORIZATION_CANCELED), "tip20": (TRANSFER_WITH_MEMO,)}[
+            token.standard
+        ]
         authorizers = {topic_address(Address(wallet)) for wallet in wallets}
         return tuple(
             log
             for mined in self._chain[max(0, from_block) : to_block + 1]
             for log in mined.logs
-            if log.address == token.address
-            and log.topics[0] in (AUTHORIZATION_USED, AUTHORIZATION_CANCELED)
-            and log.topics[1] in authorizers
+            if log.address == token.address and log.topics[0] in events and log.topics[1] in authorizers
         )
 
 
@@ -339,17 +430,19 @@ def _execute(
 ) -> tuple[State, tuple[Receipt, ...]]:
     state, receipts, log_index = before, [], 0
     for tx_hash, action in transactions:
-        attempt = state.copy()
+        attempt, status = state.copy(), 1
         try:
             events = attempt.apply(action, block.time_s)
-        except TokenRevertError:
-            receipts.append(Receipt(tx_hash, 0, block, ()))
+        except NotTakenError:
             continue
+        except TokenRevertError:
+            attempt, status = state.copy(), 0
+            events = attempt.fail(action)
         state = attempt
         logs = tuple(
             Log(address, topics, data, block.number, block.hash, tx_hash, index)
             for index, (address, topics, data) in enumerate(events, log_index)
         )
         log_index += len(logs)
-        receipts.append(Receipt(tx_hash, 1, block, logs))
+        receipts.append(Receipt(tx_hash, status, block, logs))
     return state, tuple(receipts)

@@ -38,7 +38,7 @@ async def test_agent_that_hangs_up_finds_its_purchase_again(bed: Bed, idempotenc
     await asyncio.sleep(0.05)
     bed.shop.gate.set()
     await bed.server.drain(5.0)
-    await bed.spend.drain(5.0)
+    await bed.answers.drain(5.0)
     [payment] = bed.store.view.open_payments.values()
     assert (payment.axes.delivery, payment.answered) == (Delivery.DELIVERED, False)
     headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
@@ -81,7 +81,7 @@ async def test_cancelled_handlers_do_not_cancel_purchases(bed: Bed) -> None:
         await asking
     bed.shop.gate.set()
     await bed.server.drain(5.0)
-    await bed.spend.drain(5.0)
+    await bed.answers.drain(5.0)
     [payment] = bed.store.view.open_payments.values()
     assert (payment.axes.delivery, payment.axes.transfer) == (Delivery.DELIVERED, Transfer.PRESENTED)
 

@@ -37,6 +37,7 @@ from tests.factories import (
     make_account,
     make_answer,
     make_attempt,
+    make_event,
     make_evidence,
     make_key,
     make_limits,
@@ -158,6 +159,7 @@ class Model:
     owners: dict[str, str] = field(default_factory=dict)
     claims: dict[tuple[str, str], str] = field(default_factory=dict)
     logs: set[int] = field(default_factory=set)
+    events: dict[str, bool] = field(default_factory=dict)  # taken ones, whether they are pending
     window: Counter[str] = field(default_factory=Counter)
     window_ends_ms: dict[str, int] = field(
         default_factory=lambda: {b.id: NOW_MS + b.window_s * 1000 for budgets in BUDGETS.values() for b in budgets}
@@ -593,9 +595,26 @@ class BookMachine(RuleBasedStateMachine):
         ]
         for command in commands:
             self.send(command, lambda _: None, more=True)
+        self.event(n % 5, close=close)
         self.find_resource(n % 3, ACCOUNTS[amount % 2])
         if not more:
             self.flush()
+
+    def event(self, n: int, *, close: bool) -> None:
+        """A vendor sends an event, perhaps one that it sent before, and perhaps it is handled at once."""
+        event = make_event(n, received_at_ms=self.now_ms)
+
+        def taken(result: Result) -> None:
+            assert result == Done(changed=event.event_id not in self.model.events)
+            self.model.events.setdefault(event.event_id, True)
+
+        def closed(result: Result) -> None:
+            assert result == Done(changed=self.model.events[event.event_id])
+            self.model.events[event.event_id] = False
+
+        self.send(c.TakeEvent(event), taken, more=True)
+        if close:
+            self.send(c.CloseEvent(event.vendor, event.event_id, self.now_ms), closed, more=True)
 
     def find_resource(self, n: int, account: str) -> None:
         """An account is told of something that cost nothing, perhaps of what has an owner already."""
@@ -688,6 +707,12 @@ class BookMachine(RuleBasedStateMachine):
         assert {row[0] for row in closed} == set(proofs)
         logs = db.execute("SELECT chain_id, tx_hash, log_index FROM evidence WHERE tx_hash IS NOT NULL").fetchall()
         assert len(logs) == len(set(logs))
+        events = db.execute("SELECT event_id, handled_at_ms IS NULL FROM vendor_events").fetchall()
+        assert {event_id: bool(pending) for event_id, pending in events} == self.model.events
+        pending = {event_id for event_id, waits in self.model.events.items() if waits}
+        assert {event_id for _, event_id in self.core.book.pending_events} == pending
+        news = db.execute("SELECT COUNT(*) FROM journal WHERE kind = 'vendor.event'").fetchone()[0]
+        assert news == len(self.model.events)
 
     @invariant()
     def balances_are_the_models(self) -> None:
@@ -703,10 +728,10 @@ class BookMachine(RuleBasedStateMachine):
             name: (p.delivery.value, p.charge.value, p.paid, int(p.disputed), int(p.answered), p.deadline_ms)
             for name, p in self.model.payments.items()
         }
-        exposure: Counter[tuple[str, bytes, str]] = Counter()
+        exposure: Counter[tuple[str, str, str]] = Counter()
         for paid in self.model.payments.values():
             if paid.charge is Charge.HELD:
-                exposure[paid.account, paid.wallet, ASSET] += paid.hold
+                exposure[paid.account, chart.wallet("0x" + paid.wallet.hex()), ASSET] += paid.hold
         assert {place: held for place, held in self.core.book.exposure_base.items() if held} == exposure
         for budget_id, use in self.core.book.budget_uses.items():
             assert use.used_base == self.model.used[budget_id]
@@ -747,7 +772,8 @@ test_the_book_keeps_its_promises = BookMachine.TestCase
 
 def test_the_machine_tries_every_command() -> None:
     """No kind of command is left out of the generated lives."""
-    source = Path(__file__).read_text(encoding="utf-8")
+    machines = Path(__file__).parent.glob("test_*_machine.py")
+    source = "".join(machine.read_text(encoding="utf-8") for machine in machines)
     assert [name for name in (t.__name__ for t in c.Command.__args__) if f"c.{name}(" not in source] == []
 
 

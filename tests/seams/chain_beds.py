@@ -132,16 +132,18 @@ class AnvilBed:
             node.down = True
 
     def contradict(self) -> None:
-        def lie(method: str, params: list[object], result: object) -> object:
-            if method == "eth_getBlockByNumber" and isinstance(result, dict):
-                return result | {"hash": "0x" + "66" * 32, "timestamp": hex(int(result["timestamp"], 16) + 1)}
-            if method == "eth_call" and isinstance(result, str):
-                return "0x" + (int(result, 16) ^ 1).to_bytes(32, "big").hex()
-            if method == "eth_getTransactionReceipt" and isinstance(result, dict):
-                return result | {"blockHash": "0x" + "66" * 32, "logs": []}
-            return [] if method == "eth_getLogs" else result
-
         self.nodes[1].rewrite = lie
+
+
+def lie(method: str, _params: list[object], result: object) -> object:
+    """Answer with other blocks, other state and no logs."""
+    if method == "eth_getBlockByNumber" and isinstance(result, dict):
+        return result | {"hash": "0x" + "66" * 32, "timestamp": hex(int(result["timestamp"], 16) + 1)}
+    if method == "eth_call" and isinstance(result, str):
+        return "0x" + (int(result, 16) ^ 1).to_bytes(32, "big").hex()
+    if method == "eth_getTransactionReceipt" and isinstance(result, dict):
+        return result | {"blockHash": "0x" + "66" * 32, "logs": []}
+    return [] if method == "eth_getLogs" else result
 
 
 @asynccontextmanager

@@ -49,7 +49,7 @@ async def settled(bed: AnvilBed) -> tuple[bytes, Block]:
 
 async def logs(bed: AnvilBed, to_block: int) -> int:
     """Return how many logs are agreed on."""
-    return len(await bed.chain.authorization_logs(BASE_USDC, bed.wallets, 0, to_block))
+    return len(await bed.chain.payment_logs(BASE_USDC, bed.wallets, 0, to_block))
 
 
 # ---- lag -------------------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ async def test_a_lie_about_logs_is_a_disagreement(three: AnvilBed, lie: str) -> 
     """Two honest endpoints do not outvote the third: nobody can tell who lies, so a human looks."""
     _, final = await settled(three)
     three.nodes[2].rewrite = LIES[lie]
-    with pytest.raises(ChainDisagreement, match="authorization logs") as caught:
+    with pytest.raises(ChainDisagreement, match="payment logs") as caught:
         await logs(three, final.number)
     assert set(caught.value.answers) == {endpoint.name for endpoint in three.endpoints}
     assert len(set(caught.value.answers.values())) == 2
@@ -264,7 +264,7 @@ async def test_a_range_read_across_a_reorganisation_is_unknown(two: AnvilBed) ->
     endpoint = RpcEndpoint(two.nodes[0].url, FAST)
     async with QuorumChain([endpoint], chain_id=8453, finality=Finality(), quorum=1) as chain:
         with pytest.raises(ChainUnavailable, match="holds another block"):
-            await chain.authorization_logs(BASE_USDC, two.wallets, 0, head.number)
+            await chain.payment_logs(BASE_USDC, two.wallets, 0, head.number)
 
 
 async def test_a_slow_endpoint_does_not_hold_up_a_quorum(three: AnvilBed) -> None:

@@ -19,7 +19,7 @@ NONCE, OTHER = b"\x0a" * 32, b"\x0b" * 32
 EVIDENCE: dict[str, Callable[[Bed, Block], Awaitable[object]]] = {
     "final": lambda bed, at: bed.chain.final(),
     "block": lambda bed, at: bed.chain.block(at.number),
-    "authorization_logs": lambda bed, at: bed.chain.authorization_logs(BASE_USDC, bed.wallets, 0, at.number),
+    "payment_logs": lambda bed, at: bed.chain.payment_logs(BASE_USDC, bed.wallets, 0, at.number),
     "authorization_used": lambda bed, at: bed.chain.authorization_used(BASE_USDC, bed.wallets[0], NONCE, at),
     "token_balance": lambda bed, at: bed.chain.token_balance(BASE_USDC, bed.wallets[0], at),
 }
@@ -37,7 +37,7 @@ async def bed(request: pytest.FixtureRequest) -> AsyncIterator[Bed]:
 
 
 async def _logs(bed: Bed, to_block: int) -> list[object]:
-    logs = await bed.chain.authorization_logs(BASE_USDC, bed.wallets, 0, to_block)
+    logs = await bed.chain.payment_logs(BASE_USDC, bed.wallets, 0, to_block)
     return [decode_authorization_used(log) or decode_authorization_canceled(log) for log in logs]
 
 
@@ -48,7 +48,7 @@ async def test_a_settlement_is_evidence_only_once_its_block_is_final(bed: Bed) -
     assert await _logs(bed, (await bed.chain.final()).number) == []
     bed.mine(2)
     final = await bed.chain.final()
-    (used,) = await bed.chain.authorization_logs(BASE_USDC, bed.wallets, 0, final.number)
+    (used,) = await bed.chain.payment_logs(BASE_USDC, bed.wallets, 0, final.number)
     receipt = await bed.chain.receipt(tx_hash)
     assert receipt is not None
     proof = prove_settlement(terms, used, receipt.logs, receipt.status)
@@ -90,7 +90,7 @@ async def test_cancelled_and_used_are_told_apart_by_logs_only(bed: Bed) -> None:
     final = await bed.chain.final()
     for nonce in (NONCE, OTHER):
         assert await bed.chain.authorization_used(BASE_USDC, bed.wallets[0], nonce, final)
-    cancelled, used = await bed.chain.authorization_logs(BASE_USDC, bed.wallets, 0, final.number)
+    cancelled, used = await bed.chain.payment_logs(BASE_USDC, bed.wallets, 0, final.number)
     assert prove_cancelled(BASE_USDC.address, bed.wallets[0], OTHER, cancelled)
     assert not prove_cancelled(BASE_USDC.address, bed.wallets[0], NONCE, used)
     assert decode_authorization_used(used) == AuthorizationUsed(bed.wallets[0], NONCE)
@@ -115,11 +115,11 @@ async def test_only_the_wallets_and_blocks_asked_for_are_answered(bed: Bed) -> N
     first = await bed.chain.head()
     bed.settle(authorization(bed, OTHER, wallet=1))
     head = await bed.chain.head()
-    one = await bed.chain.authorization_logs(BASE_USDC, bed.wallets[1:], 0, head.number)
+    one = await bed.chain.payment_logs(BASE_USDC, bed.wallets[1:], 0, head.number)
     assert [decode_authorization_used(log) for log in one] == [AuthorizationUsed(bed.wallets[1], OTHER)]
     assert await _logs(bed, first.number) == [AuthorizationUsed(bed.wallets[0], NONCE)]
-    assert await bed.chain.authorization_logs(BASE_USDC, [], 0, head.number) == ()
-    assert await bed.chain.authorization_logs(BASE_USDC, bed.wallets, head.number + 1, head.number) == ()
+    assert await bed.chain.payment_logs(BASE_USDC, [], 0, head.number) == ()
+    assert await bed.chain.payment_logs(BASE_USDC, bed.wallets, head.number + 1, head.number) == ()
 
 
 async def test_a_failed_transaction_has_a_receipt_and_no_logs(bed: Bed) -> None:
@@ -186,7 +186,7 @@ async def test_a_block_that_nobody_has_is_unknown(bed: Bed) -> None:
         with pytest.raises(ChainUnavailable):
             await bed.chain.token_balance(BASE_USDC, bed.wallets[0], block)
     with pytest.raises(ChainUnavailable):
-        await bed.chain.authorization_logs(BASE_USDC, bed.wallets, 0, ahead.number)
+        await bed.chain.payment_logs(BASE_USDC, bed.wallets, 0, ahead.number)
     assert await bed.chain.receipt(b"\x77" * 32) is None
 
 

@@ -27,6 +27,7 @@ from tests.factories import (
     make_answer,
     make_attempt,
     make_credit,
+    make_event,
     make_float,
     make_key,
     make_outcome,
@@ -201,6 +202,22 @@ async def test_a_restart_finds_the_same_view(bed: Bed) -> None:
     again = await bed.reopen()
     assert again.view == before
     assert set(again.view.open_payments) == {"pay_0002"}
+
+
+async def test_an_event_is_taken_once_however_often_it_comes(bed: Bed) -> None:
+    """P13: sent twenty times at once it is news once; it is pending until it is closed, and known for ever, restarts or not."""
+    event = make_event(1)
+    results = await asyncio.gather(*(bed.store.post(c.TakeEvent(event)) for _ in range(20)))
+    assert sorted(r.changed for r in results if isinstance(r, Done)) == [False] * 19 + [True]
+    again = await bed.reopen()
+    assert again.view.events == {event.vendor: {event.event_id: event}}
+    assert await again.post(c.CloseEvent(event.vendor, event.event_id, NOW_MS)) == Done()
+    assert await again.post(c.CloseEvent(event.vendor, event.event_id, NOW_MS)) == Done(changed=False)
+    assert again.view.events == {}
+    last = await bed.reopen()
+    assert await last.post(c.TakeEvent(event)) == Done(changed=False)
+    assert last.view.events == {}
+    assert count(bed.disk(), "vendor_events") == 1
 
 
 async def test_reading_finds_what_was_posted(bed: Bed) -> None:

@@ -22,6 +22,7 @@ from gateway.core.routes import Match, Ownership, Pricing, Represent, Window
 from gateway.http.headers import NEVER_RETURNED
 from gateway.http.port import UpstreamResponse
 from gateway.ports import Reading, Vendor, VendorTerms
+from gateway.vendors.dropmpp import DropMpp
 from gateway.vendors.generic import GenericVendor, PathRule
 from gateway.vendors.judge import AGENT_FAULTS, INPUT_FAULTS
 from gateway.vendors.surrogate import make_surrogate
@@ -32,6 +33,7 @@ TERMS = VendorTerms(b"\1" * 20, (), frozenset(), 0, {}, 300, 3600, AccountLimits
 KEY = Secret(b"k" * 32)
 VENDORS: dict[str, Vendor] = {
     "vpsagent": VpsAgent("vpsagent", "https://vps.example", TERMS),
+    "dropmpp": DropMpp("dropmpp", "https://drop.example", TERMS),
     "generic": GenericVendor(
         "generic",
         "https://shop.example",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from contracts.codec import Address
     from contracts.eip3009 import Authorization, Cancellation
     from contracts.logs import Log
+    from contracts.mpp_proof import IdentityProof
+    from contracts.tempo import TempoCharge
     from contracts.tokens import Token
     from tests.simulation.process import Process
     from wallets.signer import LocalSigner
@@ -55,16 +57,16 @@ class Line:
     async def block(self, number: int) -> Block:
         return await self._ask(self._chain.block(number))
 
-    async def authorization_logs(
-        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
+    async def payment_logs(
+        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int, nonce: bytes | None = None
     ) -> tuple[Log, ...]:
-        return await self._ask(self._chain.authorization_logs(token, wallets, from_block, to_block))
+        return await self._ask(self._chain.payment_logs(token, wallets, from_block, to_block, nonce))
 
     async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
         return await self._ask(self._chain.sightings(token, wallets, from_block))
 
-    async def receipt(self, tx_hash: bytes) -> Receipt | None:
-        return await self._ask(self._chain.receipt(tx_hash))
+    async def receipt(self, tx_hash: bytes, at: Block | None = None) -> Receipt | None:
+        return await self._ask(self._chain.receipt(tx_hash, at))
 
     async def authorization_used(self, token: Token, wallet: bytes, nonce: bytes, at: Block) -> bool:
         return await self._ask(self._chain.authorization_used(token, wallet, nonce, at))
@@ -90,6 +92,12 @@ class Recorded:
 
     def sign_cancel(self, cancel: Cancellation) -> bytes:
         return self._signer.sign_cancel(cancel)
+
+    def sign_charge(self, charge: TempoCharge) -> bytes:
+        return self._signer.sign_charge(charge)
+
+    def sign_proof(self, proof: IdentityProof) -> bytes:
+        return self._signer.sign_proof(proof)
 
     def sign_transaction(self, request: Mapping[str, object]) -> bytes:
         return self._signer.sign_transaction(request)

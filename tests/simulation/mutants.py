@@ -10,17 +10,19 @@ import base64
 import json
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import gateway.core.decide_purchase as decide_purchase_module
-import gateway.flow.quote as quote_module
 import gateway.graph as graph_module
 from gateway.core.commands import MoveCursor
 from gateway.core.payment import TABLE, Action, Delivery, Transfer
+from gateway.flow.answers import Answers
 from gateway.flow.pack import unpack
 from gateway.flow.present import Presenter
 from gateway.flow.promise import Promiser, seal_context
 from gateway.flow.quarantine import Quarantine
+from gateway.flow.quote import Quoter
 from gateway.flow.recover import Recovery
 from gateway.flow.settle import Tracker
 from gateway.flow.spend import Spend
@@ -95,13 +97,13 @@ def signs_again(patch: pytest.MonkeyPatch) -> None:
 
 def sends_before_it_writes(patch: pytest.MonkeyPatch) -> None:
     """The credential leaves, and then the hold is posted."""
-    hold = Spend._hold
+    present = Spend._present
 
     async def late(self: Spend, call: Any, promise: Any) -> Any:
         await self._presenter._send(call.vendor, promise.request)
-        return await hold(self, call, promise)
+        return await present(self, call, promise)
 
-    patch.setattr(Spend, "_hold", late)
+    patch.setattr(Spend, "_present", late)
 
 
 def voids_what_was_refused(patch: pytest.MonkeyPatch) -> None:
@@ -117,16 +119,22 @@ def charges_for_nothing(patch: pytest.MonkeyPatch) -> None:
 def forgets_what_was_asked(patch: pytest.MonkeyPatch) -> None:
     """An identical request buys again."""
 
-    async def none(self: Spend, call: Any) -> None:
+    async def none(self: Answers, call: Any) -> None:
         return None
 
-    patch.setattr(Spend, "_earlier", none)
+    patch.setattr(Answers, "earlier", none)
     patch.setattr(decide_purchase_module, "_earlier", lambda *_: None)
 
 
 def shows_twice_at_once(patch: pytest.MonkeyPatch) -> None:
     """Recovery does not look at what is being presented."""
-    patch.setattr(Spend, "presenting", property(lambda _: frozenset()))
+
+    class Blind(Recovery):
+        def __init__(self, *, answers: Any, **others: Any) -> None:
+            super().__init__(answers=answers, **others)
+            self._answers = cast("Answers", SimpleNamespace(presenting=frozenset()))
+
+    patch.setattr(graph_module, "Recovery", Blind)
 
 
 def never_asks_again(patch: pytest.MonkeyPatch) -> None:
@@ -140,13 +148,13 @@ def never_asks_again(patch: pytest.MonkeyPatch) -> None:
 
 def pays_anybody(patch: pytest.MonkeyPatch) -> None:
     """The cheapest offer is good enough, for the quote and for the signer."""
+    choose = Quoter._choose
 
-    def cheapest(challenge: Any, terms: Any) -> Any:
-        known = [offer for offer in challenge.offers if (offer.chain_id, offer.asset) in terms.assets]
-        return min(known, key=lambda offer: offer.amount_base) if known else quote_choose(challenge, terms)
+    def cheapest(self: Quoter, asked: Any, terms: Any, *others: Any) -> Any:
+        known = [offer for offer in asked.offers if (offer.chain_id, offer.asset) in terms.assets]
+        return min(known, key=lambda offer: offer.amount_base) if known else choose(self, asked, terms, *others)
 
-    quote_choose = vars(quote_module)["choose"]
-    patch.setattr(quote_module, "choose", cheapest)
+    patch.setattr(Quoter, "_choose", cheapest)
     patch.setattr(Guard, "_check_payee", lambda *_: None)
 
 

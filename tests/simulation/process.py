@@ -108,6 +108,9 @@ class Process:
             clock=world.clock,
             entropy=world.entropy,
             own_addresses=own,
+            business=world.clock,
+            vendor_secrets={},
+            broadcasters={},
         )
         gateway = assemble(world.config, parts)
         await gateway.prepare()
@@ -153,7 +156,7 @@ class Process:
 
         async def end() -> None:
             await loops.stop(5.0)
-            await gateway.spend.drain(10.0)
+            await gateway.answers.drain(10.0)
             await gateway.parts.store.close()
 
         try:

@@ -52,7 +52,8 @@ def p4_one_collection(world: World, facts: Facts) -> Iterator[str]:
 def p5_p6_evidence(world: World, facts: Facts) -> Iterator[str]:
     """What is closed rests on a block that was final then, and that says so; dead is dead for ever."""
     sql = (
-        "SELECT p.*, e.kind, e.block_number, e.block_hash, e.tx_hash, e.log_index, e.value_base AS proven, j.at_ms "
+        "SELECT p.id, p.charge, p.nonce, p.valid_before_s, e.kind, e.block_number, e.block_hash, e.tx_hash, "
+        "e.log_index, e.value_base AS proven, j.at_ms "
         "FROM payments p LEFT JOIN evidence e ON e.payment_id = p.id "
         "LEFT JOIN journal j ON j.payment_id = p.id AND j.kind IN ('payment.settled', 'payment.dead')"
     )

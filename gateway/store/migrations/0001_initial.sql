@@ -88,15 +88,24 @@ CREATE TABLE payments (
     fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
     idempotency_key TEXT,
     represent TEXT NOT NULL CHECK (represent = 'yes' OR represent = 'no' OR represent = 'unknown'),
-    chain_id INTEGER NOT NULL,
-    token BLOB NOT NULL CHECK (length(token) = 20),
+    -- Terms: of an authorization on chain, or of a billing period at a vendor that charges an account.
+    kind TEXT NOT NULL CHECK (kind = 'eip3009' OR kind = 'tempo' OR kind = 'account'),
     asset TEXT NOT NULL,
-    wallet BLOB NOT NULL CHECK (length(wallet) = 20),
-    pay_to BLOB NOT NULL CHECK (length(pay_to) = 20),
-    nonce BLOB NOT NULL CHECK (length(nonce) = 32),
     value_base INTEGER NOT NULL CHECK (value_base BETWEEN 1 AND 1000000000000000),
-    valid_before_s INTEGER NOT NULL,
-    signed_at_block INTEGER NOT NULL,
+    chain_id INTEGER,
+    token BLOB CHECK (length(token) = 20),
+    wallet BLOB CHECK (length(wallet) = 20),
+    pay_to BLOB CHECK (length(pay_to) = 20),
+    nonce BLOB CHECK (length(nonce) = 32),
+    valid_before_s INTEGER,
+    signed_at_block INTEGER,
+    fee_base INTEGER,
+    splits TEXT,
+    tx_hash BLOB CHECK (length(tx_hash) = 32),
+    meter_id TEXT,
+    period INTEGER,
+    starts_at_ms INTEGER,
+    ends_at_ms INTEGER,
     hold_base INTEGER NOT NULL CHECK (hold_base BETWEEN 1 AND 1000000000000000),
     created_at_ms INTEGER NOT NULL,
     delivery_deadline_ms INTEGER NOT NULL,
@@ -116,15 +125,26 @@ CREATE TABLE payments (
     answered INTEGER NOT NULL CHECK (answered IN (0, 1)),
     disputed INTEGER NOT NULL CHECK (disputed IN (0, 1)),
     closed_at_ms INTEGER,
+    CHECK ((kind = 'account') = (meter_id IS NOT NULL AND period IS NOT NULL AND ends_at_ms > starts_at_ms)),
+    CHECK (kind <> 'account' OR (chain_id IS NULL AND token IS NULL AND wallet IS NULL AND pay_to IS NULL AND nonce IS NULL)),
+    CHECK (
+        kind = 'account'
+        OR (
+            chain_id IS NOT NULL AND token IS NOT NULL AND wallet IS NOT NULL AND pay_to IS NOT NULL AND nonce IS NOT NULL
+            AND valid_before_s IS NOT NULL AND signed_at_block IS NOT NULL AND fee_base >= 0
+        )
+    ),
     CHECK ((charge = 'held') = (closed_at_ms IS NULL)),
     CHECK (charge <> 'captured' OR transfer = 'settled')
 ) STRICT;
 CREATE INDEX payments_account ON payments (account_id, id);
 CREATE INDEX payments_open ON payments (id) WHERE charge = 'held' OR answered = 0;
-CREATE INDEX payments_unpaid ON payments (account_id, closed_at_ms) WHERE delivery = 'delivered' AND transfer = 'dead';
+CREATE INDEX payments_unpaid ON payments (account_id, closed_at_ms) WHERE delivery = 'delivered' AND transfer = 'dead' AND kind <> 'account';
 CREATE INDEX payments_refunded ON payments (vendor, account_id, closed_at_ms) WHERE charge = 'refunded';
 CREATE INDEX payments_resource ON payments (vendor, resource_ref) WHERE resource_ref IS NOT NULL;
 CREATE INDEX payments_key ON payments (key_id, id);
+-- One charge per billing period.
+CREATE UNIQUE INDEX payments_period ON payments (meter_id, period) WHERE meter_id IS NOT NULL;
 -- One renewal of a resource may be open at a time.
 CREATE UNIQUE INDEX payments_renewal ON payments (vendor, resource_ref) WHERE renews = 1 AND charge = 'held';
 
@@ -169,7 +189,7 @@ CREATE TABLE answers (
 
 CREATE TABLE evidence (
     id INTEGER PRIMARY KEY,
-    kind TEXT NOT NULL CHECK (kind = 'settled' OR kind = 'canceled' OR kind = 'unused' OR kind = 'outflow'),
+    kind TEXT NOT NULL CHECK (kind = 'settled' OR kind = 'canceled' OR kind = 'unused' OR kind = 'failed' OR kind = 'outflow'),
     chain_id INTEGER NOT NULL,
     block_number INTEGER NOT NULL,
     block_hash BLOB NOT NULL CHECK (length(block_hash) = 32),
@@ -179,9 +199,13 @@ CREATE TABLE evidence (
     payment_id TEXT,
     value_base INTEGER NOT NULL,
     witnesses TEXT NOT NULL,
-    CHECK ((tx_hash IS NULL) = (log_index IS NULL))
+    fee_base INTEGER NOT NULL CHECK (fee_base >= 0),
+    -- A failed transaction has no log that could say so: it is its own evidence.
+    CHECK ((tx_hash IS NULL) = (log_index IS NULL AND kind != 'failed')),
+    CHECK (kind != 'failed' OR log_index IS NULL)
 ) STRICT;
 CREATE UNIQUE INDEX evidence_log ON evidence (chain_id, tx_hash, log_index) WHERE tx_hash IS NOT NULL;
+CREATE UNIQUE INDEX evidence_failed ON evidence (chain_id, tx_hash) WHERE kind = 'failed';
 CREATE UNIQUE INDEX evidence_payment ON evidence (payment_id) WHERE payment_id IS NOT NULL;
 CREATE INDEX evidence_tx ON evidence (tx_hash) WHERE tx_hash IS NOT NULL;
 
@@ -197,8 +221,12 @@ CREATE TABLE resources (
     expires_at_ms INTEGER,
     as_of_ms INTEGER NOT NULL,
     open_renewal TEXT,
+    label TEXT NOT NULL,
+    meter_id TEXT,
+    plan TEXT NOT NULL,
     PRIMARY KEY (vendor, ref)
 ) STRICT;
+CREATE INDEX payments_charged ON payments (account_id, vendor, id) WHERE charge = 'captured';
 CREATE INDEX resources_account ON resources (account_id, vendor, ref);
 CREATE INDEX resources_ref ON resources (ref);
 
@@ -244,3 +272,66 @@ CREATE TABLE cursors (
     block_hash BLOB NOT NULL,
     block_time_s INTEGER NOT NULL
 ) STRICT;
+
+-- What a thing at an account vendor has cost so far (gateway/core/meter.py); rates and the exact cost are text.
+CREATE TABLE meters (
+    id TEXT PRIMARY KEY,
+    vendor TEXT NOT NULL,
+    account_id TEXT NOT NULL REFERENCES agent_accounts (id),
+    key_id TEXT NOT NULL REFERENCES api_keys (id),
+    kind TEXT NOT NULL,
+    token TEXT NOT NULL,
+    label TEXT NOT NULL,
+    hourly TEXT NOT NULL,
+    monthly TEXT,
+    unit_s INTEGER NOT NULL,
+    rule TEXT NOT NULL,
+    while_running INTEGER NOT NULL CHECK (while_running IN (0, 1)),
+    created_at_ms INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state = 'ordered' OR state = 'running' OR state = 'ending' OR state = 'ended'),
+    ref TEXT,
+    running_since_ms INTEGER,
+    accrued TEXT NOT NULL,
+    accrued_until_ms INTEGER NOT NULL,
+    billed_base INTEGER NOT NULL CHECK (billed_base >= 0),
+    lost_base INTEGER NOT NULL CHECK (lost_base BETWEEN 0 AND billed_base),
+    seq INTEGER NOT NULL,
+    held_until_ms INTEGER NOT NULL,
+    billed_until_ms INTEGER NOT NULL,
+    warned_at_ms INTEGER,
+    unfunded_at_ms INTEGER,
+    reason TEXT NOT NULL,
+    ended_at_ms INTEGER,
+    CHECK ((state = 'ended') = (ended_at_ms IS NOT NULL)),
+    UNIQUE (vendor, token)
+) STRICT;
+CREATE INDEX meters_open ON meters (id) WHERE state <> 'ended';
+CREATE INDEX meters_account ON meters (account_id, id);
+
+CREATE TABLE vendor_balances (
+    vendor TEXT PRIMARY KEY,
+    balance_base INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT;
+
+-- P13: a challenge that a proof of identity answered is never answered again.
+CREATE TABLE challenges (
+    vendor TEXT NOT NULL,
+    challenge_id TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (vendor, challenge_id)
+) STRICT, WITHOUT ROWID;
+
+-- P13: an event is taken once, however often a vendor sends it. It is pending until it is handled.
+CREATE TABLE vendor_events (
+    vendor TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    ref TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    received_at_ms INTEGER NOT NULL,
+    handled_at_ms INTEGER,
+    PRIMARY KEY (vendor, event_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX vendor_events_pending ON vendor_events (vendor) WHERE handled_at_ms IS NULL;

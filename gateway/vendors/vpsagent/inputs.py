@@ -38,14 +38,14 @@ def item(match: Match, body: bytes, resource: Resource | None) -> PricedItem | N
     """
     name = match.route.name
     if name == "catalog":
-        return PricedItem(CATALOG_ITEM)
+        return PricedItem.of(CATALOG_ITEM)
     if name == "rent":
-        return PricedItem(_rent_sku(body))
+        return PricedItem.of(_rent_sku(body))
     if name == "renew":
         periods = _renew_periods(body)
         if resource is None:
             raise Problem("not_found", "no such rental")
-        return PricedItem(resource.kind, periods)
+        return PricedItem.of(resource.kind, periods)
     return None
 
 

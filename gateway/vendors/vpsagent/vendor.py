@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from gateway.core.meaning import Meaning
 from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Match, Pricing, match_route
 from gateway.http.port import UpstreamResponse
-from gateway.ports import PricedItem, Reading, VendorTerms
+from gateway.ports import PricedItem, Reading, Shared, VendorTerms
 from gateway.vendors.overrides import RouteOverride, with_overrides
 from gateway.vendors.query import Scrubber, exchange, only_parameter
 from gateway.vendors.vpsagent import answers, inputs
@@ -35,8 +36,10 @@ class VpsAgent:
         self.name = name
         self.origin = origin
         self.terms = terms
+        self.speaks = frozenset({Meaning.X402_CHALLENGE, Meaning.PAYMENT_INVALID})
         self.routes = with_overrides(ROUTES, overrides)
         self.response_headers: frozenset[str] = frozenset()
+        self.shared: Shared | None = None  # a rental is its token's, not its payer's
         self._scrub = Scrubber({_PARAMETER, "root_token"})
 
     def match(self, method: str, raw_path: str) -> Match | None:

@@ -14,16 +14,18 @@ from contracts.codec import Address, ContractError, to_hex
 from contracts.eip3009 import Authorization, Cancellation
 from contracts.tokens import BASE_USDC
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors/contracts/eip3009.json").read_text())
+_FOLDER = Path(__file__).parents[2] / "vectors/contracts"
+VECTORS = json.loads((_FOLDER / "eip3009.json").read_text())
+TEMPO = json.loads((_FOLDER / "tempo.json").read_text())
 PAYER, PAYEE = Address(b"\x11" * 20), Address(b"\x22" * 20)
 AUTH = Authorization(BASE_USDC, PAYER, PAYEE, 7, 1, 2**40, b"\x05" * 32)
 WORDS = ["address", "address", "uint256", "uint256", "uint256", "bytes32"]
 VALUES = [PAYER, PAYEE, 7, 1, 2**40, b"\x05" * 32]
 
 
-@pytest.mark.parametrize(("name", "value"), VECTORS["selectors"].items())
+@pytest.mark.parametrize(("name", "value"), [*VECTORS["selectors"].items(), *TEMPO["selectors"].items()])
 def test_selectors_are_pinned(name: str, value: str) -> None:
-    """Each selector is the one of Circle's contract."""
+    """Each selector is the one of Circle's contract, or of TIP-20."""
     assert to_hex(getattr(calls, name)) == value
 
 
@@ -48,6 +50,16 @@ def test_bytes_overloads_equal_eth_abi(signature: bytes) -> None:
     assert calls.encode_cancel_bytes(
         Cancellation(BASE_USDC, PAYER, AUTH.nonce), signature
     ) == calls.CANCEL_BYTES + encode(["address", "bytes32", "bytes"], [PAYER, AUTH.nonce, signature])
+
+
+def test_plain_transfers_equal_eth_abi() -> None:
+    """Payee, value and memo are one word each; a memo of another length is refused."""
+    assert calls.encode_transfer(PAYEE, 2**128) == calls.TRANSFER + encode(["address", "uint256"], [PAYEE, 2**128])
+    assert calls.encode_transfer_with_memo(PAYEE, 7, AUTH.nonce) == calls.TRANSFER_WITH_MEMO + encode(
+        ["address", "uint256", "bytes32"], [PAYEE, 7, AUTH.nonce]
+    )
+    with pytest.raises(ContractError, match="memo"):
+        calls.encode_transfer_with_memo(PAYEE, 7, b"")
 
 
 def test_reads_equal_eth_abi() -> None:

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from contracts import eip3009
 from contracts.codec import Address, ContractError, checksum, parse_address, to_hex
-from contracts.eip3009 import Authorization, Cancellation, cancel_digest, purchase_nonce
-from contracts.tokens import BASE_USDC, Token
+from contracts.eip3009 import Authorization, Cancellation, cancel_digest, mpp_evm_nonce, purchase_nonce
+from contracts.tokens import BASE_USDC, MODERATO_PATHUSD, Token
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors/contracts/eip3009.json").read_text())
+_FOLDER = Path(__file__).parents[2] / "vectors/contracts"
+VECTORS = json.loads((_FOLDER / "eip3009.json").read_text())
+TEMPO = json.loads((_FOLDER / "tempo.json").read_text())
 PAYER, PAYEE = Address(b"\x11" * 20), Address(b"\x22" * 20)
 
 addresses = st.binary(min_size=20, max_size=20).filter(any).map(Address)
@@ -108,6 +110,7 @@ def test_typehashes_are_circles(name: str, value: str) -> None:
         {"nonce": bytearray(32)},
         {"valid_after": 1_800_000_000},
         {"valid_after": 1_799_999_999},
+        {"token": MODERATO_PATHUSD},
     ],
 )
 def test_refuses_terms_that_no_block_could_honour(change: dict[str, Any]) -> None:
@@ -163,3 +166,19 @@ def test_refuses_ambiguous_purchase_ids(purchase_id: bytes | str) -> None:
     """Nothing, non-ASCII text (which has several byte forms) and over-long ids name no purchase."""
     with pytest.raises(ContractError, match="purchase_id"):
         purchase_nonce(8453, PAYER, PAYEE, purchase_id)
+
+
+def test_refuses_to_cancel_at_another_standard() -> None:
+    """A TIP-20 has no authorizations to cancel."""
+    with pytest.raises(ContractError, match="EIP-3009"):
+        Cancellation(MODERATO_PATHUSD, PAYER, b"\x05" * 32)
+
+
+def test_the_nonce_of_an_mpp_challenge_is_mppxs() -> None:
+    """MPP's evm charge prescribes keccak(id, realm); both texts count, and neither may be missing."""
+    challenge_id, realm = TEMPO["challenge"]["id"], TEMPO["challenge"]["realm"]
+    assert to_hex(mpp_evm_nonce(challenge_id, realm)) == TEMPO["evm_nonce"]
+    assert len({mpp_evm_nonce("a", "b"), mpp_evm_nonce("b", "a"), mpp_evm_nonce("a", "c")}) == 3
+    for wrong in (("", realm), (challenge_id, ""), (challenge_id, "\ud800")):
+        with pytest.raises(ContractError):
+            mpp_evm_nonce(*wrong)

@@ -9,9 +9,19 @@ import pytest
 
 from contracts import logs
 from contracts.codec import Address, ContractError, to_hex
-from contracts.logs import AuthorizationCanceled, AuthorizationUsed, LogError, Transfer, parse_log, topic_address
+from contracts.logs import (
+    AuthorizationCanceled,
+    AuthorizationUsed,
+    LogError,
+    Transfer,
+    TransferWithMemo,
+    parse_log,
+    topic_address,
+)
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors/contracts/eip3009.json").read_text())
+_FOLDER = Path(__file__).parents[2] / "vectors/contracts"
+VECTORS = json.loads((_FOLDER / "eip3009.json").read_text())
+TEMPO = json.loads((_FOLDER / "tempo.json").read_text())
 PAYER, PAYEE = Address(b"\x11" * 20), Address(b"\x22" * 20)
 NONCE = b"\x05" * 32
 
@@ -37,7 +47,7 @@ def transfer_log(value: int) -> dict[str, Any]:
     return raw_log(topics=topics, data=to_hex(value.to_bytes(32, "big")))
 
 
-@pytest.mark.parametrize(("name", "value"), VECTORS["topics"].items())
+@pytest.mark.parametrize(("name", "value"), [*VECTORS["topics"].items(), *TEMPO["topics"].items()])
 def test_topics_are_pinned(name: str, value: str) -> None:
     """Each event's first topic is the contract's."""
     assert to_hex(getattr(logs, name)) == value
@@ -112,3 +122,19 @@ def test_refuses_an_event_of_another_shape() -> None:
     for decode, log in wrong:
         with pytest.raises(LogError):
             decode(log)  # type: ignore[operator]
+
+
+def test_reads_a_transfer_with_memo() -> None:
+    """TIP-20's event has the memo as its fourth topic; the plain Transfer is another event."""
+    moved = parse_log(transfer_log(7))
+    noted = dataclasses.replace(moved, topics=(logs.TRANSFER_WITH_MEMO, *moved.topics[1:], NONCE))
+    assert logs.decode_transfer_with_memo(noted) == TransferWithMemo(PAYER, PAYEE, 7, NONCE)
+    assert logs.decode_transfer_with_memo(moved) is None
+    assert logs.decode_transfer(noted) is None
+    for wrong in (
+        dataclasses.replace(noted, topics=noted.topics[:3]),
+        dataclasses.replace(noted, data=b""),
+        dataclasses.replace(noted, topics=(noted.topics[0], NONCE, *noted.topics[2:])),
+    ):
+        with pytest.raises(LogError):
+            logs.decode_transfer_with_memo(wrong)

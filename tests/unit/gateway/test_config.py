@@ -11,7 +11,9 @@ import pytest
 from contracts.tokens import BASE_USDC
 from gateway.config import Config, ConfigError, VendorKind, load_config, parse_config
 from gateway.core.routes import Represent
+from gateway.core.tariff import Rule
 from gateway.settings.model import (
+    AccountConfig,
     ChainConfig,
     KeystoreConfig,
     LimitsConfig,
@@ -24,12 +26,17 @@ from gateway.settings.model import (
     WalletConfig,
 )
 from gateway.settings.table import keys_of
-from gateway.vendor_config import make_vendor
+from gateway.vendor_config import make_account_vendor, make_vendor
 from wallets.secret import REDACTED
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config.example.toml"
-ENVIRON = {"BASE_RPC_1": "https://one.example/key-aaaa", "BASE_RPC_2": "https://two.example/key-bbbb"}
+ENVIRON = {
+    "BASE_RPC_1": "https://one.example/key-aaaa",
+    "BASE_RPC_2": "https://two.example/key-bbbb",
+    "TEMPO_RPC_1": "https://three.example/key-cccc",
+    "TEMPO_RPC_2": "https://four.example/key-dddd",
+}
 TABLES: dict[str, type[Any]] = {
     "": Config,
     "server": ServerConfig,
@@ -40,6 +47,7 @@ TABLES: dict[str, type[Any]] = {
     "wallets.*": WalletConfig,
     "vendors.*": VendorConfig,
     "vendors.*.routes.*": RouteOverride,
+    "vendors.*.account": AccountConfig,
     "limits": LimitsConfig,
     "log": LogConfig,
 }
@@ -99,9 +107,12 @@ def keys_in(document: dict[str, Any], pattern: str) -> Iterator[str]:
 def test_the_example_loads_and_its_vendors_can_be_built() -> None:
     """config.example.toml is a working configuration."""
     config = load_config(EXAMPLE, ENVIRON)
-    built = [make_vendor(vendor, config.vendor_terms(name)) for name, vendor in config.vendors.items()]
-    assert {vendor.name for vendor in built} == {"vpsagent", "images"}
-    assert config.vendors["vpsagent"].kind is VendorKind.VPSAGENT
+    paid, by_account = config.paid_vendors(), config.account_vendors()
+    built = [make_vendor(vendor, config.vendor_terms(name)) for name, vendor in paid.items()]
+    assert {vendor.name for vendor in built} == {"vpsagent", "images", "compute", "droplets"}
+    accounts = [make_account_vendor(vendor, config.account_terms(name)) for name, vendor in by_account.items()]
+    assert {vendor.name for vendor in accounts} == {"cryptovps", "litevps", "vrtx"}
+    assert {vendor.kind for vendor in config.vendors.values()} == set(VendorKind)
     assert config.vendors["images"].routes["/v1/large"].represent is Represent.NO
 
 
@@ -172,7 +183,10 @@ FAULTS = {
         "tokens.base-usdc is not enabled",
     ),
     "token without chain": (("chain_id = 8453", "chain_id = 1"), "tokens.base-usdc: is on chain 8453"),
-    "built-in described": (("[tokens.base-usdc]", '[tokens.base-usdc]\nsymbol = "X"'), "tokens.base-usdc: is built in"),
+    "built-in described": (
+        ("[tokens.base-usdc]", '[tokens.base-usdc]\nsymbol = "X"'),
+        "tokens.base-usdc.symbol: is built in",
+    ),
     "foreign undescribed": (("[wallets.main]", "[tokens.other]\n[wallets.main]"), "tokens.other: is not built in"),
     "eighteen decimals": (("[tokens.base-usdc]", "[tokens.base-usdc]\ndecimals = 18"), "tokens.base-usdc.decimals"),
     "quorum above endpoints": (("[tokens", "evidence_quorum = 3\n[tokens"), "asks for 3 witnesses, rpc names 2"),
@@ -241,6 +255,192 @@ FAULTS = {
     "not TOML": (("[keystore]", "[keystore"), "config.toml: not TOML: "),
     "a table that is a value": (("[tokens.base-usdc]", "[tokens]\nbase-usdc = 1"), "tokens.base-usdc: must be a table"),
 }
+
+
+ACCOUNT = """
+[vendors.lite]
+kind = "litevps"
+base_url = "https://lite.example"
+ceiling = "1"
+
+[vendors.lite.account]
+warn_periods = 12
+"""
+TEMPO = """
+[chains.tempo]
+chain_id = 4217
+rpc = ["https://three.example", "https://four.example"]
+
+[tokens.tempo-pathusd]
+
+[wallets.second]
+address = "0x6666666666666666666666666666666666666666"
+tokens = ["tempo-pathusd", "base-usdc"]
+max_value = "100"
+
+[vendors.drops]
+kind = "dropmpp"
+base_url = "https://drops.example"
+wallet = "second"
+tokens = ["tempo-pathusd"]
+ceiling = "5"
+"""
+OTHER_TOKEN = """
+[tokens.other]
+chain_id = 4217
+address = "0x20c0000000000000000000000000000000000042"
+standard = "tip20"
+symbol = "yUSD"
+"""
+
+KIND_FAULTS = {
+    "an account with a wallet": (
+        ACCOUNT.replace("ceiling", 'wallet = "main"\nceiling'),
+        "vendors.lite.wallet: a vendor of kind litevps is paid from an account, never by a challenge; remove wallet",
+    ),
+    "an account with payees": (
+        ACCOUNT.replace("ceiling", 'payees = ["0x2222222222222222222222222222222222222222"]\nceiling'),
+        "vendors.lite.payees: a vendor of kind litevps is paid from an account",
+    ),
+    "an account with prices": (ACCOUNT + '[vendors.lite.prices]\nsmall = "1"\n', "vendors.lite.prices: a vendor"),
+    "an account with realms": (ACCOUNT.replace("ceiling", 'realms = ["a"]\nceiling'), "vendors.lite.realms: a vendor"),
+    "an account with drift": (ACCOUNT.replace("ceiling", 'max_drift = "1"\nceiling'), "vendors.lite.max_drift: a"),
+    "an account over http": (ACCOUNT.replace("https://lite", "http://lite"), "vendors.lite: plain http needs"),
+    "an account at a private address": (ACCOUNT.replace("lite.example", "10.1.1.1"), "vendors.lite: an address that"),
+    "nothing stops there": (
+        ACCOUNT.replace('"litevps"', '"vrtx"').replace("warn_periods = 12", 'when_unfunded = "suspend"'),
+        "vendors.lite.account: at vrtx whatever exists is charged until it is destroyed",
+    ),
+    "months by the minute": (
+        ACCOUNT.replace("warn_periods = 12", 'billing_rule = "monthly"'),
+        "vendors.lite.account: litevps charges by the minute",
+    ),
+    "rule unknown": (
+        ACCOUNT.replace("warn_periods = 12", 'billing_rule = "weekly"'),
+        'vendors.lite.account.billing_rule: must be one of "started_units", "hourly_capped", "monthly"',
+    ),
+    "credentials in the file": (ACCOUNT + 'password = "hunter2"\n', "vendors.lite.account.password: unknown key"),
+    "a wallet with an account": (
+        TEMPO + "[vendors.drops.account]\n",
+        "vendors.drops.account: a vendor of kind dropmpp is paid from a wallet, not from an account",
+    ),
+    "no wallet": (TEMPO.replace('wallet = "second"\n', ""), "vendors.drops.wallet: missing: a vendor of kind dropmpp"),
+    "no tokens": (
+        TEMPO.replace('tokens = ["tempo-pathusd"]\n', ""),
+        "vendors.drops.tokens: missing: a vendor of kind dropmpp is paid from a wallet",
+    ),
+    "a tip20 token by x402": (
+        TEMPO.replace('"dropmpp"', '"x402"'),
+        "vendors.drops.tokens.0: a tip20 token is paid by MPP alone, and kind x402 speaks x402",
+    ),
+    "dropmpp on Base": (
+        TEMPO.replace('tokens = ["tempo-pathusd"]', 'tokens = ["base-usdc"]'),
+        "vendors.drops.tokens.0: kind dropmpp is paid on Tempo",
+    ),
+    "push without MPP": (
+        TEMPO.replace('"dropmpp"', '"x402"').replace("ceiling", "allow_push = true\nceiling"),
+        "vendors.drops.allow_push: is about MPP",
+    ),
+    "another vendor's realm": (
+        TEMPO.replace("ceiling", 'realms = ["SHOP.example"]\nceiling'),
+        "vendors.drops.realms.0: is the host of vendors.shop",
+    ),
+    "fee above the wallet's": (
+        TEMPO.replace("[tokens.", "max_fee_gwei = 400\n[tokens."),
+        "wallets.second.max_fee: is below the 0.400000 that gas and max_fee_gwei of chains.tempo come to",
+    ),
+    "tip above the fee": (
+        TEMPO.replace("[tokens.", "priority_fee_gwei = 41\n[tokens."),
+        "chains.tempo.priority_fee_gwei: is above max_fee_gwei",
+    ),
+    "window below a payment's life": (
+        TEMPO.replace("[vendors.", "max_window_s = 20\n[vendors."),
+        "wallets.second.max_window_s: is below the 25 s",
+    ),
+    "a tip20 token on Base": (
+        (TEMPO + OTHER_TOKEN).replace("chain_id = 4217\naddress", "chain_id = 8453\naddress"),
+        "tokens.other: is a tip20 token, and chain 8453 (base) has none",
+    ),
+    "a tip20 token with a domain": (
+        TEMPO + OTHER_TOKEN + 'domain_name = "Y"\n',
+        "tokens.other.domain_name: a tip20 token has no signing domain; remove domain_name",
+    ),
+    "a tip20 token elsewhere": (
+        (TEMPO + OTHER_TOKEN).replace("0x20c0", "0x20c1"),
+        "tokens.other.address: is no address of a tip20 token; they begin with 0x20c000000000000000000000",
+    ),
+    "a token without its domain": (
+        (TEMPO + OTHER_TOKEN).replace("tip20", "eip3009"),
+        'tokens.other: is an EIP-3009 token, for standard is not "tip20"; write domain_name, domain_version',
+    ),
+    "one origin, two ways": (
+        ACCOUNT + ACCOUNT.replace("vendors.lite", "vendors.more").replace("ceiling", "max_connections = 2\nceiling"),
+        "vendors.more.base_url: vendors.lite has this base_url with other allow_…",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KIND_FAULTS)
+def test_what_means_nothing_for_a_kind_is_refused(name: str) -> None:
+    """A key of the other side, a token that no rail of the kind moves, a fee that the guard would refuse."""
+    more, expected = KIND_FAULTS[name]
+    found = problems(MINIMAL + more)
+    assert any(expected in line for line in found), found
+    assert "hunter2" not in "".join(found)
+
+
+def test_the_blocks_that_the_faults_start_from_are_good() -> None:
+    """Each fault above is the only one of its file."""
+    config = parse(MINIMAL + ACCOUNT + TEMPO + OTHER_TOKEN)
+    assert (set(config.account_vendors()), set(config.paid_vendors())) == ({"lite"}, {"shop", "drops"})
+    token = config.token("other")
+    assert (token.standard, token.symbol, token.name, token.domain_separator) == ("tip20", "yUSD", "", b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "rule"),
+    [
+        ("cryptovps", "", Rule.STARTED_UNITS),
+        ("litevps", "", Rule.STARTED_UNITS),
+        ("vrtx", "", None),
+        ("vrtx", 'billing_rule = "monthly"', Rule.MONTHLY),
+        ("cryptovps", 'billing_rule = "hourly_capped"', Rule.CAPPED),
+    ],
+)
+def test_only_vrtx_needs_its_billing_rule_from_the_operator(kind: str, written: str, rule: Rule | None) -> None:
+    """What a vendor's document states is the default; what it does not is None, and keeps creates off."""
+    text = ACCOUNT.replace("litevps", kind).replace("warn_periods = 12", written)
+    assert parse(MINIMAL + text).account_terms("lite").rule is rule
+    assert parse(MINIMAL + ACCOUNT.partition("[vendors.lite.account]")[0]).account_terms("lite").warn_periods == 24
+
+
+def test_an_accounts_terms_are_what_its_table_says() -> None:
+    """Amounts as base units, times as seconds, the way out when the money is gone."""
+    written = 'warn_periods = 2\nwhen_unfunded = "suspend"\ngrace_s = 60\nlow_balance = "3"\nperiod_s = 600'
+    config = parse(MINIMAL + ACCOUNT.replace("warn_periods = 12", written))
+    terms = config.account_terms("lite")
+    assert (terms.period_s, terms.warn_periods, terms.suspend_first, terms.grace_s) == (600, 2, True, 60)
+    assert (terms.ceiling_base, terms.low_balance_base) == (1_000_000, 3_000_000)
+    assert (config.account_poll_s("lite"), config.account_wait_s("lite")) == (1.0, 30.0)
+    with pytest.raises(ValueError, match="has no wallet"):
+        config.vendor_terms("lite")
+
+
+def test_a_mpp_vendors_rails_realms_and_fees_reach_the_modules() -> None:
+    """The wallet may prove itself to the vendor's own names alone, and old proofs only where the operator allows them."""
+    more = TEMPO.replace("ceiling", 'realms = ["API.drops.example"]\nlegacy_proofs = true\nceiling')
+    config = parse(MINIMAL + more.replace("[tokens.", "gas = 700000\n[tokens."))
+    terms = config.vendor_terms("drops")
+    own = {"drops.example", "drops.example:443", "api.drops.example"}
+    assert (terms.rails, terms.realms) == (("mpp",), frozenset(own))
+    assert (terms.allow_push, terms.legacy_proofs) == (False, True)
+    policy = config.guard_policy().wallets
+    second, main = policy[b"\x66" * 20], policy[b"\x11" * 20]  # type: ignore[index]
+    assert second.realms == second.legacy_realms == {(4217, realm) for realm in own}
+    assert (main.realms, main.legacy_realms) == (frozenset(), frozenset())  # x402 alone asks for no proof
+    assert second.max_fee_base == 200_000
+    fees = config.tempo_fees()[4217]
+    assert (fees.gas, fees.max_fee_per_gas, fees.max_priority_fee_per_gas) == (700_000, 40 * 10**9, 10**9)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -14,8 +14,10 @@ from eth_account import Account
 
 from contracts.codec import Address, to_hex
 from contracts.eip3009 import Authorization, Cancellation
+from contracts.mpp_proof import IdentityProof
 from contracts.signature import SignatureError, address_of, load_key, recover_address
-from contracts.tokens import BASE_USDC
+from contracts.tempo import TempoCharge, TempoTransfer
+from contracts.tokens import BASE_USDC, TEMPO_PATHUSD
 from wallets.guard import CallKey, Guard, Policy, SigningRefused, WalletPolicy, never_frozen
 from wallets.secret import Secret
 from wallets.signer import LocalSigner, Signer
@@ -29,18 +31,31 @@ SPELLINGS = (KEY.reveal().hex(), str(int.from_bytes(KEY.reveal(), "big")), repr(
 POLICY = Policy(
     {
         WALLET: WalletPolicy(
-            chain_ids=frozenset({8453}),
-            max_value_base={BASE_USDC.key: 10},
+            chain_ids=frozenset({8453, 4217}),
+            max_value_base={BASE_USDC.key: 10, TEMPO_PATHUSD.key: 10},
             payees=frozenset({PAYEE}),
             max_window_s=600,
             calls={CallKey(8453, PAYEE, b""): 1},
             max_fee_wei=10**18,
+            realms=frozenset({(4217, "api.example.com")}),
+            max_fee_base=40_000,
         )
     },
     frozenset({WALLET}),
 )
 AUTH = Authorization(BASE_USDC, WALLET, PAYEE, 10, 0, NOW_S + 600, b"\5" * 32)
 CANCEL = Cancellation(BASE_USDC, WALLET, b"\5" * 32)
+CHARGE = TempoCharge(
+    token=TEMPO_PATHUSD,
+    wallet=WALLET,
+    transfers=(TempoTransfer(PAYEE, 10, b"\xef" * 32),),
+    valid_before=NOW_S + 25,
+    gas=10**6,
+    max_fee_per_gas=40 * 10**9,
+    max_priority_fee_per_gas=10**9,
+    sponsored=False,
+)
+PROOF = IdentityProof(WALLET, 4217, "challenge", "api.example.com")
 TX: dict[str, Any] = {
     "chainId": 8453,
     "nonce": 0,
@@ -64,10 +79,13 @@ def signer(watermark: Watermark) -> LocalSigner:
     return LocalSigner(WALLET, KEY, Guard(POLICY, never_frozen), watermark, lambda: NOW_S)
 
 
-def test_signs_all_three_messages(signer: Signer) -> None:
-    """Authorization, cancellation and transaction recover to the wallet; the same message signs the same."""
+def test_signs_all_five_messages(signer: Signer) -> None:
+    """Each message's signature recovers to the wallet; the same message signs the same."""
     assert recover_address(AUTH.digest, signer.sign_authorization(AUTH)) == WALLET
     assert recover_address(CANCEL.digest, signer.sign_cancel(CANCEL)) == WALLET
+    assert recover_address(CHARGE.signing_hash, signer.sign_charge(CHARGE)) == WALLET
+    assert recover_address(PROOF.digest, signer.sign_proof(PROOF)) == WALLET
+    assert CHARGE.encode(signer.sign_charge(CHARGE)) == CHARGE.encode(signer.sign_charge(CHARGE))
     assert Account.recover_transaction(signer.sign_transaction(TX)).lower() == to_hex(WALLET)
     assert signer.sign_authorization(AUTH) == signer.sign_authorization(AUTH)
     assert signer.address == WALLET
@@ -82,19 +100,28 @@ def test_p8_the_guard_runs_inside_every_call(signer: Signer, watermark: Watermar
     with pytest.raises(SigningRefused):
         signer.sign_cancel(dataclasses.replace(CANCEL, authorizer=PAYEE))
     with pytest.raises(SigningRefused):
+        signer.sign_charge(dataclasses.replace(CHARGE, valid_before=NOW_S + 601))
+    with pytest.raises(SigningRefused):
+        signer.sign_proof(dataclasses.replace(PROOF, realm="api.example.org"))
+    with pytest.raises(SigningRefused):
         signer.sign_transaction(TX | {"value": 2})
     assert watermark.read().max_valid_before == 0
 
 
 def test_p12_the_windows_end_is_on_record_before_the_signature(signer: Signer, watermark: Watermark) -> None:
-    """P12: every authorization handed out raises the mark's horizon; a mark that cannot be written signs nothing."""
+    """P12: every payment handed out raises the mark's horizon, a proof does not; without a mark nothing is signed."""
+    signer.sign_proof(PROOF)
+    assert watermark.read().max_valid_before == 0
+    signer.sign_charge(CHARGE)
+    assert watermark.read().max_valid_before == NOW_S + 25
     signer.sign_authorization(AUTH)
     assert watermark.read().max_valid_before == NOW_S + 600
     watermark.close()
+    later = LocalSigner(WALLET, KEY, Guard(POLICY, never_frozen), watermark, lambda: NOW_S + 1)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        LocalSigner(WALLET, KEY, Guard(POLICY, never_frozen), watermark, lambda: NOW_S + 1).sign_authorization(
-            dataclasses.replace(AUTH, valid_before=NOW_S + 601)
-        )
+        later.sign_authorization(dataclasses.replace(AUTH, valid_before=NOW_S + 601))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        later.sign_charge(dataclasses.replace(CHARGE, valid_before=NOW_S + 601))
 
 
 def test_p10_the_key_is_nowhere_to_be_seen(signer: LocalSigner) -> None:

@@ -20,7 +20,7 @@ from yarl import URL
 from contracts.codec import Address, checksum
 from contracts.signature import address_of, load_key
 from contracts.tokens import BASE_USDC
-from gateway.api.deps import ApiDeps, ApiSettings
+from gateway.api.deps import Accounts, ApiDeps, ApiSettings, Webhooks
 from gateway.api.exchange import log_request
 from gateway.api.lines import RequestLog
 from gateway.api.server import ApiServer, build_api
@@ -28,9 +28,11 @@ from gateway.core.apikeys import new_key
 from gateway.core.commands import AccountLimits, AddKey, CreditAccount, Done, ObserveFloat, OpenAccount, RecordSettled
 from gateway.core.records import AgentAccount, Budget, Evidence, Payment
 from gateway.core.routes import Match, Ownership, Pricing, Route
+from gateway.flow.answers import Answers
 from gateway.flow.heads import Heads
 from gateway.flow.present import Presenter, Surrogates
 from gateway.flow.promise import Promiser
+from gateway.flow.prove import Prover
 from gateway.flow.quote import Quoter
 from gateway.flow.settle import Sighting
 from gateway.flow.spend import Spend
@@ -138,7 +140,7 @@ class Bed:
 
     store: SqliteStore
     server: ApiServer
-    spend: Spend
+    answers: Answers
     shop: ShopServer
     heads: Heads
     sealer: Sealer
@@ -262,9 +264,13 @@ def shop_vendor(origin: str, wallet: bytes, name: str = "shop") -> Shop:
 
 @contextlib.asynccontextmanager
 async def opened(
-    directory: Path, settings: ApiSettings | None = None, request_log: RequestLog = log_request
+    directory: Path,
+    settings: ApiSettings | None = None,
+    request_log: RequestLog = log_request,
+    accounts: Callable[[SqliteStore], Accounts] | None = None,
+    webhooks: Webhooks | None = None,
 ) -> AsyncIterator[Bed]:
-    """Start everything; `acc_1` has 10 USD, `acc_2` as well."""
+    """Start everything; `acc_1` has 10 USD, `acc_2` as well. `accounts` makes the vendors that know us by an account."""
     clock, entropy = SystemClock(), SystemEntropy()
     data_key = Secret(b"\x22" * 32)
     wallet = address_of(load_key(WALLET_KEY))
@@ -287,16 +293,16 @@ async def opened(
         heads.saw(8453, Block(110, b"\x01" * 32, clock.now_ms() // 1000), Block(100, b"\x02" * 32, 1_800_000_000))
         surrogate_key = derive_key(data_key, "surrogate")
         surrogates = Surrogates(lambda vendor, real: make_surrogate(surrogate_key, vendor, real), digest)
+        answers = Answers(store=store, sealer=sealer, watermark=watermark, clock=clock)
         spend = Spend(
             store=store,
             upstream=upstream,
             quoter=Quoter(store.view, frozenset({wallet}), clock, entropy),
             promiser=Promiser({wallet: signer}, heads, sealer, clock, entropy),
             presenter=Presenter(store, upstream, sealer, surrogates, clock),
-            watermark=watermark,
-            sealer=sealer,
+            prover=Prover(store=store, upstream=upstream, signers={wallet: signer}, watermark=watermark, clock=clock),
+            answers=answers,
             clock=clock,
-            entropy=entropy,
         )
         reasons: list[str] = []
         sightings: dict[str, Sighting] = {}
@@ -312,18 +318,20 @@ async def opened(
             sightings=lambda payment: sightings.get(payment.id),
             ready=lambda: list(reasons),
             on_broken=lambda: broken.append("stop"),
+            accounts=None if accounts is None else accounts(store),
+            webhooks=webhooks,
             request_log=request_log,
             settings=settings or ApiSettings(),
         )
         api = build_api(deps)
         url = await stack.enter_async_context(_Watched.of(api))
         client = await stack.enter_async_context(aiohttp.ClientSession())
-        bed = Bed(store, api, spend, shop, heads, sealer, url, "", client, reasons, sightings, broken)
+        bed = Bed(store, api, answers, shop, heads, sealer, url, "", client, reasons, sightings, broken)
         bed.key = await bed.new_key("proxy", "read", "keys")
         yield bed
         shop.gate.set()
         await api.drain(5.0)
-        await spend.drain(5.0)
+        await answers.drain(5.0)
 
 
 async def _fund(store: SqliteStore, wallet: Address) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from contracts.codec import Address
-from gateway.chains.logs import LOG_REQUESTS_MAX, authorization_logs_of
+from contracts.tokens import BASE_USDC
+from gateway.chains.logs import LOG_REQUESTS_MAX, payment_logs_of
 from gateway.chains.node import Node, WrongChain
 from gateway.chains.rpc import CallReverted, EndpointUnavailable, RpcEndpoint
 from gateway.ports import Block
@@ -95,14 +96,14 @@ async def test_a_log_query_without_wallets_is_a_mistake() -> None:
     """An empty list in a filter means everybody."""
     async with node() as (subject, server):
         with pytest.raises(ValueError, match="means any"):
-            await authorization_logs_of(subject, TOKEN, [], 0, 5)
+            await payment_logs_of(subject, BASE_USDC, [], 0, 5)
         assert server.calls == []
 
 
 async def test_a_wide_range_is_asked_for_in_bounded_steps() -> None:
     """Every block is asked for exactly once, and one question has a bounded number of requests."""
     async with node(eth_getBlockByNumber=[block(5_000)], eth_getLogs=[[]]) as (subject, server):
-        assert (await authorization_logs_of(subject, TOKEN, [b"\x02" * 20], 1, 5_000))[1] == ()
+        assert (await payment_logs_of(subject, BASE_USDC, [b"\x02" * 20], 1, 5_000))[1] == ()
         ranges = [(p[0]["fromBlock"], p[0]["toBlock"]) for method, p in server.calls if method == "eth_getLogs"]
         assert ranges == [(hex(1), hex(2000)), (hex(2001), hex(4000)), (hex(4001), hex(5000))]
 
@@ -113,5 +114,5 @@ async def test_a_node_that_serves_one_block_at_a_time_has_its_bound() -> None:
 
     async with node(eth_getBlockByNumber=[block(9_999)], eth_getLogs=[*refusals, []]) as (subject, server):
         with pytest.raises(EndpointUnavailable, match="more than 1000 requests"):
-            await authorization_logs_of(subject, TOKEN, [b"\x02" * 20], 0, 9_999)
+            await payment_logs_of(subject, BASE_USDC, [b"\x02" * 20], 0, 9_999)
         assert server.asked("eth_getLogs") == LOG_REQUESTS_MAX

@@ -8,7 +8,9 @@ from contracts.codec import Address, to_hex
 from contracts.eip3009 import Authorization
 from contracts.logs import Log, parse_log
 from contracts.proof import Settled, prove_settlement
-from contracts.tokens import BASE_USDC
+from contracts.tempo import TempoCharge, TempoTransfer
+from contracts.tempo_proof import TempoSettled, prove_tempo_charge, tempo_fee_base
+from contracts.tokens import BASE_USDC, MODERATO_PATHUSD
 from gateway.ports import Block, Chain, ChainDisagreement, ChainUnavailable
 from tests.fakes.chain import ScriptedChain
 
@@ -185,3 +187,58 @@ async def test_the_scheduler_is_asked_before_each_answer() -> None:
     subject = chain(Hands(), before_answer=before)
     assert (await subject.head()).number == 1
     assert asked == ["head"]
+
+
+def tempo(clock: Hands, **options: object) -> ScriptedChain:
+    """Return a Tempo on which wallet and payee have a hundred units each."""
+    funds = {(MODERATO_PATHUSD, owner): 100 for owner in (WALLET, PAYEE)}
+    return ScriptedChain(clock, chain_id=42431, balances=funds, **options)  # type: ignore[arg-type]
+
+
+def charge(value_base: int = 30, valid_before: int = START_S + 900, *, sponsored: bool = False) -> TempoCharge:
+    """Return a charge of the wallet."""
+    transfers = (TempoTransfer(PAYEE, value_base, b"\x0e" * 32), TempoTransfer(Address(b"\x04" * 20), 5))
+    return TempoCharge(MODERATO_PATHUSD, WALLET, transfers, valid_before, 1, 10**12, 0, sponsored)
+
+
+async def test_a_tempo_charge_is_taken_once_and_pays_its_fee() -> None:
+    """Under the hash that was given, with a receipt that proves it; the second time no block takes it."""
+    subject = tempo(Hands())
+    known = subject.charge(charge(), fee_base=1, tx_hash=b"\x77" * 32)
+    again = subject.charge(charge(), fee_base=1)
+    subject.mine()
+    receipt = await subject.receipt(known, subject.newest)
+    assert (known, await subject.receipt(again)) == (b"\x77" * 32, None)
+    assert receipt is not None
+    (found,) = await subject.payment_logs(MODERATO_PATHUSD, [WALLET], 0, 1, b"\x0e" * 32)
+    proof = prove_tempo_charge(charge().terms, found, receipt.logs, receipt.status)
+    assert isinstance(proof, TempoSettled)
+    assert proof.fee_base == 1
+    assert await subject.token_balance(MODERATO_PATHUSD, WALLET, subject.newest) == 64
+
+
+async def test_a_tempo_charge_that_fails_leaves_its_fee_only() -> None:
+    """A sponsor's fee is the sponsor's, and a failure uses the charge up."""
+    subject = tempo(Hands())
+    own, other = charge(200), charge(201, sponsored=True)
+    hashes = [subject.charge(own, fee_base=3), subject.charge(other, fee_base=4, sponsor=PAYEE)]
+    again = subject.charge(own, fee_base=3)
+    subject.mine()
+    found = [await subject.receipt(tx_hash) for tx_hash in hashes]
+    assert [receipt.status for receipt in found if receipt is not None] == [0, 0]
+    fees = [tempo_fee_base(WALLET, MODERATO_PATHUSD.address, receipt.logs) for receipt in found if receipt is not None]
+    assert fees == [3, 0]
+    assert await subject.receipt(again) is None
+    balances = [await subject.token_balance(MODERATO_PATHUSD, owner, subject.newest) for owner in (WALLET, PAYEE)]
+    assert balances == [97, 96]
+    assert await subject.payment_logs(MODERATO_PATHUSD, [WALLET], 0, 1) == ()
+
+
+@pytest.mark.parametrize(("due", "fee_base"), [(charge(valid_before=START_S + 1), 1), (charge(), 101)])
+async def test_a_tempo_charge_that_no_block_may_hold_leaves_nothing(due: TempoCharge, fee_base: int) -> None:
+    """Past its window, or without the money for its fee, it is not even a failure."""
+    subject = tempo(Hands())
+    tx_hash = subject.charge(due, fee_base=fee_base)
+    subject.mine()
+    assert await subject.receipt(tx_hash) is None
+    assert await subject.token_balance(MODERATO_PATHUSD, WALLET, subject.newest) == 100

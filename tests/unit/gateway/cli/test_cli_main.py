@@ -4,67 +4,24 @@ import argparse
 import http.server
 import io
 import json
-import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.cli.exits import Exit, problem_error
-from gateway.cli.main import build_parser, main
+from gateway.cli.main import build_parser
 from gateway.cli.output import fields, table
 from gateway.cli.verbs_operator import VERBS
 from gateway.core.problems import TYPES, Problem
 from gateway.operator.registry import OPERATIONS
+from tests.unit.gateway.cli.cli_shell import Run, answer
 
 ROOT = Path(__file__).parents[4]
 KEY = "0x" + "11" * 32
 KEY_ADDRESS = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a function that runs one command on a configuration in the test's own folder."""
-    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def run_one(*words: str) -> tuple[int, str, str]:
-        try:
-            code = main(["--config", str(tmp_path / "gateway.toml"), *words])
-        except SystemExit as ended:  # argparse
-            code = int(str(ended.code))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_one
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder after `gateway init`, to be copied: sealing costs a derivation of the passphrase each time."""
-    folder = tmp_path_factory.mktemp("installed")
-    assert main(["--config", str(folder / "gateway.toml"), "init"]) == Exit.OK
-    return folder
-
-
-@pytest.fixture
-def ready(run: Run, installed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs one command on a fresh installation."""
-    shutil.copytree(installed, tmp_path, dirs_exist_ok=True)
-    capsys.readouterr()
-    return run
-
-
-def answer(result: tuple[int, str, str]) -> Any:
-    """Return the JSON document of a command that succeeded and said nothing on standard error."""
-    code, out, err = result
-    assert (code, err) == (Exit.OK, "")
-    return json.loads(out)
 
 
 def leaves(parser: argparse.ArgumentParser, words: str = "") -> Iterator[str]:
@@ -242,6 +199,9 @@ def test_accounts_keys_and_freezes_are_handled_without_a_server(ready: Run) -> N
         (("tasks", "approve", "task_1"), Exit.NOT_FOUND),
         (("freeze", "set", "vendor:nobody", "--reason", "r"), Exit.NOT_FOUND),
         (("freeze", "lift", "all", "--reason", "r"), Exit.NOT_FOUND),
+        (("meters", "--vendor", "nobody"), Exit.NOT_FOUND),
+        (("meters", "--account", "nobody"), Exit.NOT_FOUND),
+        (("vendor", "balance", "nobody"), Exit.NOT_FOUND),
         (("trace", "0x" + "ab" * 32), Exit.NOT_FOUND),
         (("key", "new", "one", "--budget", "10/eon"), Exit.USAGE),
         (("journal", "verify", "--head", "0x12"), Exit.USAGE),

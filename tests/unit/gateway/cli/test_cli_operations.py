@@ -26,12 +26,17 @@ from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemEntropy
 from tests.factories import (
     ASSET,
+    HOUR_MS,
+    METERED,
     NOW_MS,
     WALLET,
     make_account,
+    make_balance,
+    make_created,
     make_credit,
     make_float,
     make_key,
+    make_order,
     make_outcome,
     make_outflow,
     make_purchase,
@@ -414,6 +419,46 @@ async def test_an_altered_journal_does_not_verify(bench: Bench, tmp_path: Path, 
     broken = await bench.ask("journal_verify")
     assert broken["verified"] is False
     assert broken["error"]
+
+
+async def test_what_runs_is_listed_with_its_price_and_what_it_cost(bench: Bench) -> None:
+    """Open ones by default, of one account or vendor if asked; what the house bore stands beside what was billed."""
+    await bench.store.post(make_balance(50_000_000))
+    await bench.store.post(make_order(1))
+    await bench.store.post(make_created(1))
+    await bench.store.post(make_order(2))
+    listed = (await bench.ask("meters"))["meters"]
+    assert [(m["id"], m["state"], m["hourly"]) for m in listed] == [
+        ("met_0002", "ordered", "0.0147"),
+        ("met_0001", "running", "0.0147"),
+    ]
+    assert (listed[1]["ref"], listed[1]["held_until"] is not None, listed[1]["lost"]) == ("srv_0001", True, "0.000000")
+    await bench.store.post(c.EndMeter("met_0001", NOW_MS + 5 * HOUR_MS, "destroyed", NOW_MS + 5 * HOUR_MS))
+    assert [m["id"] for m in (await bench.ask("meters"))["meters"]] == ["met_0002"]
+    everything = (await bench.ask("meters", all=True))["meters"]
+    assert [(m["id"], m["state"], m["billed"]) for m in everything][1] == ("met_0001", "ended", "0.073500")
+    assert (await bench.ask("meters", account="acc_1", vendor=METERED, limit=1))["next"] == "met_0002"
+    assert [m["id"] for m in (await bench.ask("meters", all=True, before="met_0002"))["meters"]] == ["met_0001"]
+    assert (await bench.ask("meters", vendor="shop"))["meters"] == []
+    assert (await bench.refused("meters", vendor="nobody")).code == "vendor_unknown"
+    assert (await bench.refused("meters", account="nobody")).code == "not_found"
+
+
+async def test_a_vendors_balance_is_told_by_the_books_and_by_the_vendor(bench: Bench) -> None:
+    """What was paid in, what held periods reserve, what the vendor said last, and what it took beyond its tariff."""
+    bench.services = replace(bench.services, account_vendors=frozenset({METERED, "labs"}))
+    await bench.store.post(make_balance(50_000_000))
+    await bench.store.post(make_order(1))
+    await bench.store.post(make_created(1))
+    told = {row["vendor"]: row for row in (await bench.ask("vendor_balance"))["vendors"]}
+    own = told[METERED]
+    assert (own["books"], own["reserved"], own["vendor_says"]) == ("50.000000", "0.352800", "50.000000")
+    assert (own["difference"], own["missing"], own["things"], own["hourly"]) == ("0.000000", "0.000000", 1, "0.014700")
+    assert (told["labs"]["books"], told["labs"]["vendor_says"], told["labs"]["difference"]) == ("0.000000", None, None)
+    await bench.store.post(make_balance(40_000_000, 2))
+    short = (await bench.ask("vendor_balance", vendor=METERED))["vendors"]
+    assert [(row["vendor_says"], row["missing"]) for row in short] == [("40.000000", "9.647200")]
+    assert (await bench.refused("vendor_balance", vendor="shop")).code == "vendor_unknown"
 
 
 async def test_an_unknown_call_is_not_found(bench: Bench) -> None:

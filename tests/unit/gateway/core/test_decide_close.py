@@ -330,12 +330,14 @@ def test_every_transfer_names_the_journal_row_that_explains_it(core: StoreCore) 
     core.post([SETTLED, OK, make_settled(2), make_dead(3)])
     core.post([make_outcome(4, Delivery.REFUSED, fault=Fault.VENDOR), make_settled(4)])
     core.post([PassDeadline("pay_0002", LATE_MS)])
+    core.post([make_purchase(5, terms=make_terms(5, fee_base=7)), make_dead(5, kind="failed", fee_base=7)])
     rows = core.db.execute(
         "SELECT t.id, t.payment_id, j.payment_id, j.kind FROM transfers t LEFT JOIN journal j ON j.seq = t.journal_seq"
     ).fetchall()
     assert [row for row in rows if row[1] != row[2] or row[3] is None] == []
     kinds = {row[3] for row in rows if row[1] is not None}
-    assert kinds == {"payment.held", "payment.settled", "payment.captured", "payment.voided", "payment.refunded"}
+    ends = {"payment.settled", "payment.captured", "payment.voided", "payment.refunded", "payment.fee"}
+    assert kinds == {"payment.held", *ends}
 
 
 # disputes

@@ -210,6 +210,19 @@ def test_a_look_keeps_what_the_vendor_says_only_once(core: StoreCore) -> None:
     assert core.book.resource(VENDOR, "srv_0001") == expected
 
 
+def test_what_a_look_does_not_tell_stays(core: StoreCore) -> None:
+    """An answer about a thing's end says nothing of its state or plan, and the other way round."""
+    at_ms = NOW_MS
+    for look in (
+        c.UpdateResource(VENDOR, "srv_0001", None, NOW_MS + 7, at_ms + 1),
+        c.UpdateResource(VENDOR, "srv_0001", "stopped", None, at_ms + 2, plan="small"),
+        c.UpdateResource(VENDOR, "srv_0001", None, None, at_ms + 3),
+    ):
+        assert isinstance(post(core, look), c.Done)
+    told = {"state": "stopped", "expires_at_ms": NOW_MS + 7, "plan": "small", "as_of_ms": at_ms + 3}
+    assert core.book.resource(VENDOR, "srv_0001") == replace(make_resource(1), **told)
+
+
 def test_a_resource_that_cost_nothing_is_its_finders(core: StoreCore) -> None:
     """P9: it is kept whole with its account, named in the journal by no payment, and a look at it keeps the owner."""
     core.post([FREE, replace(LOOK, ref="srv_0002")])

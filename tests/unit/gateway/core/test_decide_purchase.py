@@ -322,7 +322,7 @@ def test_exposure_is_counted_in_dollars_held() -> None:
     limits = make_limits(exposure_base=18_000_000)
     cheap = make_terms(1, value_base=900_000_000)
     placed(core, make_purchase(1, limits=limits, terms=cheap))
-    assert core.book.exposure_base["acc_1", WALLET, ASSET] == 9_000_000
+    assert core.book.exposure_base["acc_1", chart.wallet(WALLET_HEX), ASSET] == 9_000_000
     dear = replace(make_terms(2), value_base=1)
     assert refused(core, make_purchase(2, limits=limits, terms=dear, hold_base=9_000_001)) == "exposure_capped"
     placed(core, make_purchase(2, limits=limits, terms=dear))

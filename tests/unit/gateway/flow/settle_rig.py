@@ -6,16 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from contracts.codec import Address
+from contracts.eip3009 import Authorization
 from contracts.logs import Log
 from contracts.tokens import BASE_USDC, Token
 from gateway.core import commands as c
 from gateway.core.payment import Transfer
-from gateway.core.records import Evidence, Payment
-from gateway.flow.booking import authorization_of
+from gateway.core.records import AuthorizationTerms, Evidence, Payment
+from gateway.flow.collection import authorization_of
 from gateway.flow.floats import Watched
 from gateway.flow.heads import Heads
 from gateway.flow.settle import Sightings, Tracker
-from gateway.ports import ChainUnavailable, Receipt
+from gateway.ports import Block, ChainUnavailable, Receipt
 from tests.factories import (
     NOW_MS,
     WALLET,
@@ -73,18 +74,24 @@ class Endpoint(ScriptedChain):
         self.ranges: list[tuple[int, int]] = []
         self.receipts_asked = 0
 
-    async def authorization_logs(
-        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int
+    async def payment_logs(
+        self, token: Token, wallets: Sequence[bytes], from_block: int, to_block: int, nonce: bytes | None = None
     ) -> tuple[Log, ...]:
         self.ranges.append((from_block, to_block))
         if to_block - from_block >= self.widest:
             raise ChainUnavailable("more than 1000 requests for one question")
-        found = await super().authorization_logs(token, wallets, from_block, to_block)
+        found = await super().payment_logs(token, wallets, from_block, to_block, nonce)
         return () if self.hides_logs else found
 
-    async def receipt(self, tx_hash: bytes) -> Receipt | None:
+    async def receipt(self, tx_hash: bytes, at: Block | None = None) -> Receipt | None:
         self.receipts_asked += 1
-        return None if self.hides_receipts else await super().receipt(tx_hash)
+        return None if self.hides_receipts else await super().receipt(tx_hash, at)
+
+
+def promised(payment: Payment) -> AuthorizationTerms:
+    """Return what a payment promised on chain."""
+    assert payment.authorization is not None
+    return payment.authorization
 
 
 async def at_once(_what: str) -> None:
@@ -153,9 +160,13 @@ class Rig:
         """Return how far payment n's transfer is."""
         return (await self.payment(n)).axes.transfer
 
+    def authorization(self, payment: Payment) -> Authorization:
+        """Return what was signed for a payment."""
+        return authorization_of(self.token, promised(payment))
+
     async def collect(self, n: int = 1) -> bytes:
         """Let the vendor collect payment n in a block that is final at once; return the transaction."""
-        tx_hash = self.chain.settle(authorization_of(self.token, await self.payment(n)))
+        tx_hash = self.chain.settle(self.authorization(await self.payment(n)))
         self.chain.mine(3)
         receipt = await ScriptedChain.receipt(self.chain, tx_hash)
         assert receipt is not None

@@ -17,23 +17,26 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from contracts.codec import Address, checksum
+from contracts.keccak import keccak256
 from contracts.signature import address_of, load_key
-from contracts.tokens import BASE_SEPOLIA_USDC, BASE_USDC, Token
+from contracts.tokens import BASE_SEPOLIA_USDC, BASE_USDC, MODERATO_PATHUSD, Token
 from gateway.core import commands as c
 from gateway.core.apikeys import new_key
 from gateway.core.commands import AccountLimits
 from gateway.core.problems import Problem
 from gateway.core.records import AgentAccount, ApiKey, Evidence, Payment
 from gateway.core.routes import Match, Ownership, Pricing, Represent, Route, Window
+from gateway.flow.answers import Answers
 from gateway.flow.call import Call, Reply
 from gateway.flow.heads import Heads
 from gateway.flow.present import Presenter, Surrogates
 from gateway.flow.promise import Promiser
+from gateway.flow.prove import Prover
 from gateway.flow.quote import Quoter
 from gateway.flow.recover import Recovery
 from gateway.flow.spend import Spend
 from gateway.http.port import UpstreamRequest, UpstreamResponse
-from gateway.ports import Block, Created, Reading, Vendor, VendorTerms
+from gateway.ports import Block, ChainUnavailable, Created, Reading, Vendor, VendorTerms
 from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemEntropy
 from gateway.vendors.generic import GenericVendor
@@ -46,10 +49,13 @@ from wallets.watermark import Watermark
 
 NOW_MS = 1_800_000_000_000
 PAYEE = Address(b"\x77" * 20)
+SPLIT = Address(b"\x78" * 20)
+PAYEES = frozenset({PAYEE, SPLIT})
 PRICE_BASE = 250_000
 WALLET_KEY = b"\x11" * 32
 WALLET = address_of(load_key(WALLET_KEY))
-TOKENS = (BASE_USDC, BASE_SEPOLIA_USDC)
+TOKENS = (BASE_USDC, BASE_SEPOLIA_USDC, MODERATO_PATHUSD)
+REALM = "shop.test"
 LIMITS = AccountLimits(10**12, 10_000, 10_000, 10_000, 86_400_000)
 WINDOW_S = 120
 
@@ -137,6 +143,29 @@ class Chunks:
         self.closed = True
 
 
+class Node:
+    """The Broadcaster port: keeps what was sent, and has it in a block with `status` after so many looks."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.status: int | None = 1
+        self.looks = 0
+        self.late = 0
+        self.refuses = False
+
+    async def send_raw(self, raw: bytes) -> None:
+        """Take it; say so or not."""
+        self.sent.append(raw)
+        if self.refuses:
+            raise ChainUnavailable("scripted")
+
+    async def seen(self, tx_hash: bytes) -> int | None:
+        """Return the status of what was sent under this hash."""
+        self.looks += 1
+        known = any(keccak256(raw) == tx_hash for raw in self.sent)
+        return self.status if known and self.looks > self.late else None
+
+
 class Hanging:
     """An answering that waits for `gate`, counts what arrived by target, and sets `began` at the first."""
 
@@ -153,8 +182,11 @@ class Hanging:
 
 
 def paid(request: UpstreamRequest) -> bool:
-    """Whether a request carries a credential."""
-    return any(name.lower() == "x-payment" for name, _ in request.headers)
+    """Whether a request carries a credential, or a proof of who asks."""
+    return any(
+        name.lower() in {"x-payment", "payment-authorization"} or value.startswith("Payment ")
+        for name, value in request.headers
+    )
 
 
 def respond(status: int = 200, body: bytes = b"thing", **more: Any) -> UpstreamResponse:
@@ -222,10 +254,12 @@ class Bed:
     sealer: Sealer
     heads: Heads
     presenter: Presenter
+    answers: Answers
     spend: Spend
     recovery: Recovery
     vendors: dict[str, Vendor]
     keys: dict[str, ApiKey]
+    node: Node
 
     def call(self, path: str, method: str = "POST", body: bytes = b"", /, **changes: Any) -> Call:
         """Return a call of acc_1; `vendor` and `account` name others."""
@@ -251,7 +285,7 @@ class Bed:
         """Let the agent have the whole answer, and the store know."""
         assert reply.delivered is not None
         await reply.delivered()
-        await self.spend.drain(5.0)
+        await self.answers.drain(5.0)
 
     async def refused(self, path: str, method: str = "POST", body: bytes = b"", /, **changes: Any) -> Problem:
         """Run a call that must be refused; return the problem."""
@@ -333,33 +367,36 @@ async def opened(directory: Path) -> AsyncIterator[Bed]:
         stack.callback(watermark.close)
         ceilings = dict.fromkeys((token.key for token in TOKENS), 10**9)
         chain_ids = frozenset(token.chain_id for token in TOKENS)
-        guard = Guard(
-            Policy({WALLET: WalletPolicy(chain_ids, ceilings, frozenset({PAYEE}), 3_600)}, frozenset({WALLET})),
-            never_frozen,
-        )
+        realms = frozenset((chain_id, REALM) for chain_id in chain_ids)
+        policy = WalletPolicy(chain_ids, ceilings, PAYEES, 3_600, realms=realms, max_fee_base=100_000)
+        guard = Guard(Policy({WALLET: policy}, frozenset({WALLET})), never_frozen)
         signer = LocalSigner(WALLET, Secret(WALLET_KEY), guard, watermark, lambda: clock.ms // 1000)
         heads, sealer = Heads(), Sealer(data_key)
         for token in TOKENS:
             heads.saw(token.chain_id, Block(110, b"\x01" * 32, NOW_MS // 1000), Block(100, b"\x02" * 32, 1))
         surrogate_key = derive_key(data_key, "surrogate")
         surrogates = Surrogates(lambda vendor, real: make_surrogate(surrogate_key, vendor, real), digest)
-        presenter = Presenter(store, line, sealer, surrogates, clock)
+        signers = {bytes(WALLET): signer}
+        node = Node()
+        presenter = Presenter(store, line, sealer, surrogates, clock, {MODERATO_PATHUSD.chain_id: node})
+        answers = Answers(store=store, sealer=sealer, watermark=watermark, clock=clock)
         spend = Spend(
             store=store,
             upstream=line,
             quoter=Quoter(store.view, frozenset({WALLET}), clock, entropy),
-            promiser=Promiser({WALLET: signer}, heads, sealer, clock, entropy),
+            promiser=Promiser(signers, heads, sealer, clock, entropy),
             presenter=presenter,
-            watermark=watermark,
-            sealer=sealer,
+            prover=Prover(store=store, upstream=line, signers=signers, watermark=watermark, clock=clock),
+            answers=answers,
             clock=clock,
-            entropy=entropy,
         )
         vendors: dict[str, Vendor] = {name: shop(name) for name in ("shop", "other")}
-        recovery = Recovery(store=store, spend=spend, presenter=presenter, vendors=vendors, heads=heads, clock=clock)
+        recovery = Recovery(
+            store=store, answers=answers, presenter=presenter, vendors=vendors, heads=heads, clock=clock
+        )
         yield Bed(
             *(store, line, clock, watermark, guard, signer, sealer, heads),
-            *(presenter, spend, recovery, vendors, keys),
+            *(presenter, answers, spend, recovery, vendors, keys, node),
         )
         await recovery.drain(5.0)
-        await spend.drain(5.0)
+        await answers.drain(5.0)

@@ -7,7 +7,9 @@ import pytest
 
 from gateway.core.payment import Delivery, Fault
 from gateway.core.records import Payment
+from gateway.flow.answers import open_sealed
 from gateway.flow.present import CONNECT_ATTEMPTS, Presenter, Surrogates
+from gateway.flow.promise import seal_context
 from gateway.http.port import NotSent, SentUnknown
 from tests.unit.gateway.flow.spend_bed import Bed, always, opened, respond
 
@@ -126,4 +128,4 @@ async def test_a_first_answer_is_committed_with_what_it_says(bed: Bed) -> None:
     kept = await bed.store.answer(payment.id)
     assert kept is not None
     assert b"thing" not in kept.sealed
-    assert bed.presenter.open_answer(kept) == ((), b"thing")
+    assert open_sealed(bed.sealer, kept.sealed, seal_context("answer", payment.id)) == ((), b"thing")

@@ -84,6 +84,9 @@ def gateway(bed: Bed, config: Config) -> Gateway:
         clock=bed.clock,
         entropy=SystemEntropy(),
         own_addresses=frozenset({WALLET}),
+        business=bed.clock,
+        vendor_secrets={},
+        broadcasters={},
     )
     return assemble(config, parts)
 

@@ -201,7 +201,7 @@ async def test_what_another_process_began_is_first_called_unknown(bed: Bed) -> N
     (payment,) = bed.open
     await bed.sweep()
     assert (await bed.payment(payment.id)).axes.delivery is Delivery.NONE  # it is under way here
-    bed.spend._presenting.clear()  # as a new process would know it
+    bed.answers.presenting.clear()  # as a new process would know it
     bed.line.answering = always(respond())
     await bed.sweep()
     assert (await bed.payment(payment.id)).axes.delivery is Delivery.DELIVERED

@@ -3,25 +3,25 @@
 from dataclasses import replace
 
 import pytest
-from settle_rig import ADDRESS, FULL, PRICE, WALLET_HEX, Rig, unused_evidence
+from settle_rig import ADDRESS, FULL, PRICE, WALLET_HEX, Rig, promised, unused_evidence
 
 from contracts.codec import Address
 from contracts.tokens import BASE_USDC, Token
 from gateway.chains.logs import LOG_RANGE_MAX
 from gateway.core import commands as c
-from gateway.core.payment import Delivery, Transfer
-from gateway.flow import booking, settle
-from gateway.flow.booking import authorization_of
+from gateway.core.payment import Axes, Delivery, Transfer
+from gateway.core.records import PeriodTerms
+from gateway.flow import booking, collection, settle
 from gateway.flow.floats import Watched
 from gateway.ports import ChainDisagreement, ChainUnavailable
 from gateway.store.load import verify_book
-from tests.factories import make_outcome
+from tests.factories import NOW_MS, make_outcome, make_payment
 
 
 async def test_a_collection_is_booked_when_its_block_is_final(rig: Rig) -> None:
     """Before that it is a sighting for display; then it is evidence, with block, log and witnesses (P14)."""
     payment = await rig.promise()
-    tx_hash = rig.chain.settle(authorization_of(BASE_USDC, payment))
+    tx_hash = rig.chain.settle(rig.authorization(payment))
     rig.chain.mine()
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.PRESENTED
@@ -47,9 +47,9 @@ async def test_a_collection_is_booked_when_its_block_is_final(rig: Rig) -> None:
 async def test_unused_past_its_window_is_dead(rig: Rig) -> None:
     """P6: not a second earlier, and only by the time of a final block."""
     payment = await rig.promise()
-    rig.clock.ms = payment.terms.valid_before_s * 1000 - 1000
+    rig.clock.ms = promised(payment).valid_before_s * 1000 - 1000
     rig.chain.mine(3)
-    assert (await rig.chain.final()).time_s == payment.terms.valid_before_s - 1
+    assert (await rig.chain.final()).time_s == promised(payment).valid_before_s - 1
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.PRESENTED
     rig.chain.mine(1)
@@ -61,7 +61,7 @@ async def test_unused_past_its_window_is_dead(rig: Rig) -> None:
 async def test_a_cancellation_is_dead_at_once(rig: Rig) -> None:
     """Its log in a final block needs no waiting."""
     payment = await rig.promise()
-    rig.chain.cancel(BASE_USDC, ADDRESS, payment.terms.nonce)
+    rig.chain.cancel(BASE_USDC, ADDRESS, promised(payment).nonce)
     rig.chain.mine(3)
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.DEAD
@@ -73,12 +73,12 @@ async def test_what_moves_money_is_the_proof_that_is_tested(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, proof: str
 ) -> None:
     """Where contracts.proof says no, nothing is dead."""
-    monkeypatch.setattr(booking, proof, lambda *_: False)
+    monkeypatch.setattr(booking if proof == "prove_cancelled" else collection, proof, lambda *_: False)
     payment = await rig.promise()
     if proof == "prove_cancelled":
-        rig.chain.cancel(BASE_USDC, ADDRESS, payment.terms.nonce)
+        rig.chain.cancel(BASE_USDC, ADDRESS, promised(payment).nonce)
     else:
-        rig.clock.ms = payment.terms.valid_before_s * 1000
+        rig.clock.ms = promised(payment).valid_before_s * 1000
     rig.chain.mine(4)
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.PRESENTED
@@ -89,12 +89,12 @@ async def test_what_moves_money_is_the_proof_that_is_tested(
 
 async def test_a_long_outage_is_read_page_by_page(rig: Rig) -> None:
     """H5: no question is wider than what endpoints answer, no block is left out, and every page moves the cursor."""
-    assert settle.PAGE_BLOCKS <= LOG_RANGE_MAX
+    assert collection.PAGE_BLOCKS <= LOG_RANGE_MAX
     await rig.promise()
     await rig.collect()
     start = rig.store.view.cursors[8453][0] + 1
     rig.chain.ranges.clear()
-    rig.chain.mine(2 * settle.PAGE_BLOCKS + 100)
+    rig.chain.mine(2 * collection.PAGE_BLOCKS + 100)
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.SETTLED
     final = await rig.chain.final()
@@ -108,7 +108,7 @@ async def test_a_long_outage_is_read_page_by_page(rig: Rig) -> None:
 
 async def test_what_was_read_before_a_failure_is_not_read_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cursor stands at the last whole page, with that block's own hash and time, and the next poll goes on there."""
-    monkeypatch.setattr(settle, "PAGE_BLOCKS", 10)
+    monkeypatch.setattr(collection, "PAGE_BLOCKS", 10)
     start = rig.store.view.cursors[8453][0] + 1
     rig.chain.mine(35)
     rig.chain.fail("unavailable", methods=["block"], calls=None)
@@ -120,7 +120,7 @@ async def test_what_was_read_before_a_failure_is_not_read_again(rig: Rig, monkey
 
     async def later(method: str) -> None:
         nonlocal asked
-        asked += method == "authorization_logs"
+        asked += method == "payment_logs"
         if asked == 3:
             raise ChainUnavailable("gone")
 
@@ -137,7 +137,7 @@ async def test_what_was_read_before_a_failure_is_not_read_again(rig: Rig, monkey
 
 async def test_nothing_expires_before_the_last_page_is_booked(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A collection on a later page comes before the judgement by time: the state is not even asked for."""
-    monkeypatch.setattr(settle, "PAGE_BLOCKS", 10)
+    monkeypatch.setattr(collection, "PAGE_BLOCKS", 10)
     asked: list[str] = []
 
     async def note(method: str) -> None:
@@ -146,7 +146,7 @@ async def test_nothing_expires_before_the_last_page_is_booked(rig: Rig, monkeypa
     payment = await rig.promise()
     rig.chain.mine(30)
     await rig.collect()
-    rig.clock.ms = payment.terms.valid_before_s * 1000 + 5000
+    rig.clock.ms = promised(payment).valid_before_s * 1000 + 5000
     rig.chain.mine(30)
     rig.chain._before_answer = note
     await rig.tracker.poll()
@@ -156,7 +156,7 @@ async def test_nothing_expires_before_the_last_page_is_booked(rig: Rig, monkeypa
 
 async def test_the_wider_search_is_paged_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that the cursor has passed is looked for since the signature, in pages, once the window is over."""
-    monkeypatch.setattr(settle, "PAGE_BLOCKS", 10)
+    monkeypatch.setattr(collection, "PAGE_BLOCKS", 10)
     rig.chain.widest = 10
     payment = await rig.promise()
     rig.chain.mine(25)
@@ -165,12 +165,12 @@ async def test_the_wider_search_is_paged_too(rig: Rig, monkeypatch: pytest.Monke
     rig.chain.hides_logs = True
     await rig.tracker.poll()
     rig.chain.hides_logs = False
-    rig.clock.ms = payment.terms.valid_before_s * 1000 + 61_000
+    rig.clock.ms = promised(payment).valid_before_s * 1000 + 61_000
     rig.chain.mine(4)
     rig.chain.ranges.clear()
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.SETTLED
-    assert (payment.terms.signed_at_block, payment.terms.signed_at_block + 9) in rig.chain.ranges
+    assert (promised(payment).signed_at_block, promised(payment).signed_at_block + 9) in rig.chain.ranges
 
 
 async def test_without_a_cursor_reading_starts_at_the_first_open_signature(rig: Rig) -> None:
@@ -210,7 +210,7 @@ async def test_a_dead_payments_nonce_used_with_other_terms_is_an_outflow(rig: Ri
     """Whatever was paid to whom, it left the wallet: the book takes the value from the chain."""
     payment = await rig.promise()
     await rig.store.post(c.RecordDead(payment.id, unused_evidence(1, 6), rig.clock.now_ms()))
-    rig.chain.settle(replace(authorization_of(BASE_USDC, payment), value_base=8))
+    rig.chain.settle(replace(rig.authorization(payment), value_base=8))
     rig.chain.mine(3)
     await rig.tracker.poll()
     assert rig.tasks() == ["evidence_mismatch"]
@@ -225,7 +225,7 @@ async def test_a_payment_that_was_decided_meanwhile_is_not_settled_twice(rig: Ri
     await rig.store.post(c.RecordDead(payment.id, unused_evidence(1, 6), rig.clock.now_ms()))
     receipt = await rig.chain.receipt(tx_hash)
     assert receipt is not None
-    await rig.tracker._booker.used(BASE_USDC, payment, receipt.logs[0])
+    await rig.tracker._booker.collected(BASE_USDC, payment, promised(payment), receipt.logs[0])
     assert rig.tasks() == ["evidence_mismatch"]
     assert rig.booked == await rig.held()
 
@@ -249,7 +249,7 @@ async def test_a_replay_is_silent(rig: Rig) -> None:
     await rig.promise(2)
     await rig.promise(3)
     await rig.collect(1)
-    rig.chain.cancel(BASE_USDC, ADDRESS, (await rig.payment(2)).terms.nonce)
+    rig.chain.cancel(BASE_USDC, ADDRESS, promised(await rig.payment(2)).nonce)
     payment = await rig.payment(3)
     await rig.store.post(c.RecordDead(payment.id, unused_evidence(3, 6), rig.clock.now_ms()))
     await rig.collect(3)
@@ -265,8 +265,8 @@ async def test_a_replay_is_silent(rig: Rig) -> None:
 async def test_an_unknown_collection_is_an_outflow(rig: Rig) -> None:
     """A signature that the book never saw: a leaked key, or what an older copy of the database forgot."""
     payment = await rig.promise()
-    rig.chain.settle(authorization_of(BASE_USDC, payment))
-    rig.chain.settle(replace(authorization_of(BASE_USDC, payment), value_base=40, nonce=b"\x66" * 32))
+    rig.chain.settle(rig.authorization(payment))
+    rig.chain.settle(replace(rig.authorization(payment), value_base=40, nonce=b"\x66" * 32))
     rig.chain.mine(3)
     await rig.tracker.poll()
     assert await rig.transfer() is Transfer.SETTLED
@@ -293,7 +293,7 @@ async def test_a_collection_without_a_receipt_is_no_shortage(rig: Rig) -> None:
     assert rig.posted(f"suspense:{WALLET_HEX}") == 0
     rig.chain.hides_receipts = False
     await rig.poll()
-    assert rig.clock.ms < payment.terms.valid_before_s * 1000
+    assert rig.clock.ms < promised(payment).valid_before_s * 1000
     assert await rig.transfer() is Transfer.SETTLED
     await rig.poll()
     assert rig.booked == await rig.held() == FULL - PRICE
@@ -304,7 +304,7 @@ async def test_a_collection_without_a_receipt_is_no_shortage(rig: Rig) -> None:
 async def test_a_collection_with_other_terms_stays_open_and_is_no_shortage(rig: Rig) -> None:
     """The nonce was used for something that we hold no terms for: a human looks, the hold and the book stay."""
     payment = await rig.promise()
-    rig.chain.settle(replace(authorization_of(BASE_USDC, payment), value_base=8))
+    rig.chain.settle(replace(rig.authorization(payment), value_base=8))
     rig.chain.mine(3)
     for _ in range(3):
         await rig.poll()
@@ -332,7 +332,7 @@ async def test_used_without_any_log_asks_a_human(rig: Rig) -> None:
     payment = await rig.promise()
     rig.chain.hides_logs = True
     await rig.collect()
-    rig.clock.ms = payment.terms.valid_before_s * 1000 + 5000
+    rig.clock.ms = promised(payment).valid_before_s * 1000 + 5000
     rig.chain.mine(4)
     await rig.tracker.poll()
     assert (await rig.transfer(), rig.tasks()) == (Transfer.PRESENTED, ["used_without_log"])
@@ -388,7 +388,7 @@ async def test_a_wallet_and_token_that_left_the_configuration_are_followed_to_th
     rig.restart()
     await rig.tracker.poll()
     assert await rig.transfer(1) is Transfer.SETTLED
-    rig.clock.ms = second.terms.valid_before_s * 1000
+    rig.clock.ms = promised(second).valid_before_s * 1000
     rig.chain.mine(4)
     await rig.tracker.poll()
     assert await rig.transfer(2) is Transfer.DEAD
@@ -402,14 +402,14 @@ async def test_a_wallet_and_token_that_left_the_configuration_are_followed_to_th
 
 async def test_a_disagreement_is_one_task(rig: Rig) -> None:
     """M11: endpoints that contradict each other are an alert at the first poll, and not a second one at the next block."""
-    rig.chain.fail("disagreement", methods=["authorization_logs"])
+    rig.chain.fail("disagreement", methods=["payment_logs"])
     for _ in range(3):
         rig.chain.mine()
         with pytest.raises(ChainDisagreement):
             await rig.tracker.poll()
     (task,) = rig.rows("SELECT * FROM tasks")
     assert task["kind"] == "chain_disagreement"
-    assert task["subject"].startswith("8453 authorization_logs")
+    assert task["subject"].startswith("8453 payment_logs")
     assert "scripted-a" in task["detail"]
 
 
@@ -431,7 +431,7 @@ async def test_a_disagreement_about_one_payment_is_told_and_stops_no_other(rig: 
 @pytest.mark.parametrize(
     ("what", "question"),
     [
-        ("authorization logs 100 to 200", "authorization logs"),
+        ("payment logs 100 to 200", "payment logs"),
         ("final block 7 changed", "final block"),
         ("receipt 0xab12", "receipt"),
         ("head", "head"),
@@ -449,7 +449,7 @@ async def test_a_chain_counts_as_read_when_everything_is_booked(rig: Rig) -> Non
     assert before == rig.clock.now_ms()
     rig.clock.ms += 5_000
     rig.chain.mine(3)
-    rig.chain.fail("unavailable", methods=["authorization_logs"], calls=1)
+    rig.chain.fail("unavailable", methods=["payment_logs"], calls=1)
     with pytest.raises(ChainUnavailable):
         await rig.tracker.poll()
     assert rig.heads.get(8453) == rig.chain.newest
@@ -477,3 +477,23 @@ async def test_a_deadline_that_passed_asks_the_dispute_rule(rig: Rig) -> None:
     rig.clock.ms = payment.delivery_deadline_ms
     await rig.tracker.poll()
     assert (await rig.payment()).disputed
+
+
+async def test_a_billing_period_is_none_of_the_trackers_business(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a vendor's account settles is neither looked for on chain, nor judged by time, nor disputed by a deadline."""
+    terms = PeriodTerms("vrtx", "mtr_1", 0, PRICE, NOW_MS, NOW_MS + 1)
+    for n, transfer in ((8, Transfer.PRESENTED), (9, Transfer.SETTLED)):
+        axes = Axes(Delivery.UNKNOWN, transfer)
+        payment = make_payment(n, terms=terms, axes=axes, delivery_deadline_ms=NOW_MS)
+        rig.store.view.open_payments[payment.id] = payment
+        assert rig.sightings.of(payment) is None
+    posted: list[c.Command] = []
+    post = rig.store.post
+
+    async def noted(command: c.Command) -> c.Result:
+        posted.append(command)
+        return await post(command)
+
+    monkeypatch.setattr(rig.store, "post", noted)
+    await rig.poll()
+    assert [type(command) for command in posted] == [c.MoveCursor, c.ObserveFloat]

@@ -281,7 +281,7 @@ async def test_a_caller_that_goes_away_does_not_stop_what_is_held(bed: Bed) -> N
     with pytest.raises(asyncio.CancelledError):
         await caller
     hanging.gate.set()
-    await bed.spend.drain(5.0)
+    await bed.answers.drain(5.0)
     assert bed.open[0].axes.delivery is Delivery.DELIVERED
     assert (await bed.run("/priced/x")).replayed
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from gateway.core.payment import Axes, Charge, Transfer
+from gateway.core.records import PeriodTerms
 from gateway.core.view import View
 from gateway.flow.stranded import stranded
 from tests.factories import make_payment, make_terms
@@ -33,3 +34,10 @@ def test_a_wallet_or_token_that_left_strands_nothing() -> None:
     """The tracker follows them from the payment's own terms."""
     gone = make_payment(1, terms=make_terms(1, token=b"\x0c" * 20, wallet=b"\x0d" * 20))
     assert stranded(view(gone), {8453}, {"vpsagent"}) == []
+
+
+def test_a_billing_period_needs_its_vendor_and_no_chain() -> None:
+    """What a vendor's account settles has no chain that could be missing."""
+    period = make_payment(1, vendor="vrtx", terms=PeriodTerms("vrtx", "mtr_1", 0, 5, 0, 1))
+    assert stranded(view(period), set(), {"vrtx"}) == []
+    assert len(stranded(view(period), set(), set())) == 1

@@ -9,13 +9,23 @@ import pytest
 from gateway.core import commands as c
 from gateway.core.book import PriceView
 from gateway.core.payment import Axes, Charge, Delivery, Fault, Transfer
-from gateway.core.records import Answer, Attempt, Payment
+from gateway.core.records import (
+    Answer,
+    Attempt,
+    AuthorizationTerms,
+    Meter,
+    MeterState,
+    Payment,
+    TransferKind,
+)
 from gateway.store import columns as col
+from gateway.store.core import StoreCore
 from gateway.store.reader import SqliteReader
 from gateway.store.sqlite import ANSWER, ATTEMPT
 from gateway.store.write import UPDATE_PAYMENT
 from tests.factories import (
     CHAIN_ID,
+    HOUR_MS,
     NOW_MS,
     PAYEE,
     VENDOR,
@@ -26,8 +36,11 @@ from tests.factories import (
     make_evidence,
     make_freeze,
     make_key,
+    make_meter,
+    make_order,
     make_outcome,
     make_payment,
+    make_period_payment,
     make_purchase,
     make_resource,
     make_settled,
@@ -40,6 +53,9 @@ from tests.factories import (
 PLACES = re.compile(r"(\w+) = \?")
 FULL_PAYMENT = make_payment(
     idempotency_key="idem",
+    terms=make_terms(
+        kind=TransferKind.TEMPO, fee_base=11, splits=((b"s" * 20, 5), (b"t" * 20, 7)), tx_hash=b"\x06" * 32
+    ),
     resource_ref="srv_0001",
     renews=True,
     axes=Axes(Delivery.DELIVERED, Transfer.SETTLED, Charge.CAPTURED),
@@ -52,6 +68,37 @@ FULL_PAYMENT = make_payment(
     answered=True,
     disputed=True,
     closed_at_ms=7,
+)
+PERIOD_COLUMNS = ("meter_id", "period", "starts_at_ms", "ends_at_ms")
+PERIOD = make_period_payment(3, make_meter(3), NOW_MS, NOW_MS + HOUR_MS)
+FULL_METER = Meter(
+    id="met_0009",
+    vendor="litevps",
+    account_id="acc_9",
+    key_id="key_9",
+    kind="snapshot",
+    token="gw-9",
+    label="mine",
+    hourly="0.0053",
+    monthly="3.92",
+    unit_s=61,
+    rule="monthly",
+    while_running=True,
+    created_at_ms=11,
+    state=MeterState.ENDED,
+    ref="srv_9",
+    running_since_ms=12,
+    accrued="53/600000",
+    accrued_until_ms=13,
+    billed_base=15,
+    lost_base=14,
+    seq=16,
+    held_until_ms=17,
+    billed_until_ms=18,
+    warned_at_ms=19,
+    unfunded_at_ms=20,
+    reason="unfunded",
+    ended_at_ms=21,
 )
 
 
@@ -68,6 +115,9 @@ def names(columns: str) -> list[str]:
         replace(FULL_PAYMENT, renews=False),
         replace(FULL_PAYMENT, answered=False),
         replace(FULL_PAYMENT, disputed=False),
+        make_payment(terms=make_terms(kind=TransferKind.TEMPO, fee_base=7, tx_hash=b"\x05" * 32)),
+        PERIOD,
+        replace(PERIOD, axes=Axes(Delivery.DELIVERED, Transfer.SETTLED, Charge.CAPTURED), closed_at_ms=5),
     ],
 )
 def test_a_payment_comes_back_whole(payment: Payment) -> None:
@@ -82,7 +132,45 @@ def test_every_field_has_a_column_of_its_own() -> None:
     nested = {"terms", "axes"}
     holders: list[Any] = [FULL_PAYMENT, FULL_PAYMENT.terms, FULL_PAYMENT.axes]
     seen = {f.name: getattr(holder, f.name) for holder in holders for f in fields(holder) if f.name not in nested}
-    assert row == seen
+    seen["splits"] = f'[["{b"s".hex() * 20}", 5], ["{b"t".hex() * 20}", 7]]'
+    assert row == seen | dict.fromkeys(PERIOD_COLUMNS)
+
+
+def test_every_field_of_a_period_has_a_column_of_its_own() -> None:
+    """A billing period's row has what its terms say, and nothing of an authorization; its vendor is the payment's."""
+    row = dict(zip(names(col.PAYMENT_COLUMNS), col.payment_row(PERIOD), strict=True))
+    terms = PERIOD.period
+    assert terms is not None
+    assert (row["kind"], row["asset"], row["value_base"]) == ("account", terms.asset, terms.value_base)
+    assert (row["meter_id"], row["period"]) == (terms.meter_id, terms.seq)
+    assert (row["starts_at_ms"], row["ends_at_ms"]) == (terms.starts_at_ms, terms.ends_at_ms)
+    alone = {f.name for f in fields(AuthorizationTerms)} - {"asset", "value_base", "kind"}
+    assert {row[name] for name in alone} == {None}
+
+
+def test_every_field_of_a_meter_has_a_column_of_its_own() -> None:
+    """Each to the column that bears its name."""
+    row = dict(zip(names(col.METER_COLUMNS), col.meter_row(FULL_METER), strict=True))
+    assert row == {f.name: getattr(FULL_METER, f.name) for f in fields(FULL_METER)}
+    assert len(set(row.values())) > len(row) - 3  # nearly all are apart, so that no two columns can be confused
+
+
+def test_a_change_of_a_meter_writes_every_field(core_with_order: StoreCore) -> None:
+    """The row that is there takes all of the newer record but its id."""
+    core = core_with_order
+    later = replace(FULL_METER, id="met_0001", account_id="acc_1", key_id="key_1", token="other")
+    core.book.put_meter(later)
+    core.post([])
+    row = core.db.execute(f"SELECT {col.METER_COLUMNS} FROM meters").fetchall()
+    assert [col.meter_from(r) for r in row] == [later]
+
+
+@pytest.fixture
+def core_with_order() -> StoreCore:
+    """A core with one ordered thing."""
+    core = seeded(open_core())
+    core.post([make_order()])
+    return core
 
 
 def test_what_may_change_is_written_and_what_may_not_is_not() -> None:
@@ -99,8 +187,11 @@ def test_what_may_change_is_written_and_what_may_not_is_not() -> None:
 
 def test_records_come_back_whole() -> None:
     """Resources, tasks and keys survive, full and empty."""
-    for resource in (make_resource(), make_resource(surrogate_digest=None, sealed_secret=None, expires_at_ms=None)):
+    bare = make_resource(surrogate_digest=None, sealed_secret=None, expires_at_ms=None)
+    for resource in (make_resource(), bare, make_resource(open_renewal="p", label="mine", meter_id="met_1")):
         assert col.resource_from(col.resource_row(resource)) == resource
+    for meter in (make_meter(), FULL_METER):
+        assert col.meter_from(col.meter_row(meter)) == meter
     for task in (make_task(), make_task(payment_id="pay_1", closed_at_ms=5, resolution="done")):
         assert col.task_from(col.task_row(task)) == task
     for key in (make_key(), make_key(scopes=(), budgets=(make_budget(vendor="v", route="r"),), revoked_at_ms=3)):
@@ -113,9 +204,9 @@ def test_each_record_survives_the_database() -> None:
     text = 'ü"\\\n\U0001f600'
     core.post(
         [
-            make_purchase(1, idempotency_key=text, path=text),
+            make_purchase(1, idempotency_key=text, path=text, terms=make_terms(fee_base=3)),
             make_outcome(1, answer=make_answer(), resource=make_resource(), note=text),
-            make_settled(1),
+            make_settled(1, fee_base=3),
             c.OpenTask(make_task(detail=text)),
             c.SetFreeze("all", frozen=True, reason="drill", by="operator", at_ms=NOW_MS),
             c.ApprovePayee(VENDOR, CHAIN_ID, PAYEE, "me", NOW_MS),
@@ -128,20 +219,20 @@ def test_each_record_survives_the_database() -> None:
     again = SqliteReader(core.db)
     paid = again.payment("pay_0001")
     assert paid is not None
-    assert (paid.path, paid.idempotency_key, paid.terms) == (text, text, make_terms())
+    assert (paid.path, paid.idempotency_key, paid.terms) == (text, text, make_terms(fee_base=3))
     assert paid.axes == Axes(Delivery.DELIVERED, Transfer.SETTLED, Charge.CAPTURED)
     assert again.resource(VENDOR, "srv_0001") == make_resource()
     assert again.task("task_1") == again.open_task("payee", "subject 1") == make_task(detail=text)
     assert Attempt(*core.db.execute(ATTEMPT, ("pay_0001",)).fetchone()) == make_attempt()
     assert Answer(*core.db.execute(ANSWER, ("pay_0001",)).fetchone()) == make_answer()
     evidence = core.db.execute(
-        "SELECT kind, chain_id, block_number, block_hash, block_time_s, tx_hash, log_index, payment_id, value_base "
-        "FROM evidence"
+        "SELECT kind, chain_id, block_number, block_hash, block_time_s, tx_hash, log_index, payment_id, value_base, "
+        "fee_base FROM evidence"
     ).fetchone()
     e = make_evidence()
     assert evidence == (
         *(e.kind, e.chain_id, e.block_number, e.block_hash, e.block_time_s),
-        *(e.tx_hash, e.log_index, e.payment_id, e.value_base),
+        *(e.tx_hash, e.log_index, e.payment_id, e.value_base, 3),
     )
     book = core.book
     assert book.freezes["all"] == make_freeze()

@@ -13,10 +13,13 @@ from gateway.core.payment import Delivery, Fault
 from gateway.core.view import View
 from gateway.store import core as store_core
 from gateway.store.core import StoreBroken, StoreCore, connect, migrate
-from gateway.store.load import verify_book
+from gateway.store.load import OPEN_METERS, OPEN_PAYMENTS, PENDING_EVENTS, BookBroken, verify_book
+from gateway.store.reader import HAS_CHALLENGE, HAS_EVENT, UNPAID
 from gateway.store.write import write_rows
 from tests.factories import (
     CHAIN_ID,
+    HOUR_MS,
+    METERED,
     NOW_MS,
     PAYEE,
     VENDOR,
@@ -24,16 +27,24 @@ from tests.factories import (
     dump,
     make_account,
     make_answer,
+    make_balance,
     make_budget,
+    make_created,
     make_credit,
     make_dead,
+    make_event,
     make_float,
+    make_identity,
     make_key,
+    make_meter,
+    make_next,
+    make_order,
     make_outcome,
     make_outflow,
     make_purchase,
     make_resource,
     make_settled,
+    make_start,
     make_task,
     open_core,
     post,
@@ -57,6 +68,13 @@ LIFE: list[list[Command]] = [
     [c.OpenAccount(make_account(2)), c.AddKey(make_key(2, account_id="acc_2", budgets=(make_budget(2),)))],
     [c.Remember("acc_1", "free", SAME, make_answer(payment_id="")), c.RevokeKey("key_2", "acc_2", NOW_MS)],
     [c.UpdateResource(VENDOR, "srv_0009", "stopped", None, NOW_MS + 5), c.CloseTask("task_1", "done", "me", 9)],
+    [make_balance(), make_order(21, idempotency_key="m"), make_order(22), make_order(23), make_identity(wallet=PAYEE)],
+    [make_created(21, answer=make_answer(21)), make_created(22, metered=make_start(accepted=False))],
+    [c.BillPeriod("pay_0021", NOW_MS + 24 * HOUR_MS), make_outcome(23, Delivery.REFUSED), make_order(24)],
+    [make_next(25, make_meter(21, seq=1, held_until_ms=NOW_MS + 24 * HOUR_MS)), c.MarkEnding("met_0021", "asked", 1)],
+    [c.EndMeter("met_0022", NOW_MS + HOUR_MS, "gone", NOW_MS + HOUR_MS), make_created(24)],
+    [c.TakeEvent(make_event(24)), c.TakeEvent(make_event(25)), c.CloseEvent(METERED, "evt_00000025", NOW_MS)],
+    [c.CloseEvent(METERED, "evt_00000024", NOW_MS), c.TakeEvent(make_event(26))],
 ]
 
 
@@ -244,17 +262,28 @@ FORGERIES = {
     "a payment without its hold": "UPDATE payments SET hold_transfer_id = 99",
     "a journal row twice": "INSERT INTO journal SELECT * FROM journal",
     "text where an amount belongs": "UPDATE payments SET hold_base = 'nine'",
-    "a short hash": "INSERT INTO evidence VALUES (1, 'settled', 1, 1, x'00', 1, NULL, NULL, NULL, 0, '[]')",
+    "a short hash": "INSERT INTO evidence VALUES (1, 'settled', 1, 1, x'00', 1, NULL, NULL, NULL, 0, '[]', 0)",
     "a log without its index": "INSERT INTO evidence VALUES "
-    "(1, 'settled', 1, 1, zeroblob(32), 1, zeroblob(32), NULL, NULL, 0, '[]')",
-    "a log twice": "INSERT INTO evidence SELECT n, 'outflow', 1, 1, zeroblob(32), 1, zeroblob(32), 1, NULL, 0, '[]' FROM "
+    "(1, 'settled', 1, 1, zeroblob(32), 1, zeroblob(32), NULL, NULL, 0, '[]', 0)",
+    "a log twice": "INSERT INTO evidence SELECT n, 'outflow', 1, 1, zeroblob(32), 1, zeroblob(32), 1, NULL, 0, '[]', 0 FROM "
     "(SELECT 1 AS n UNION SELECT 2)",
     "two proofs of one payment": "INSERT INTO evidence "
-    "SELECT n, 'unused', 1, 1, zeroblob(32), 1, NULL, NULL, 'pay_0001', 0, '[]' FROM (SELECT 1 AS n UNION SELECT 2)",
+    "SELECT n, 'unused', 1, 1, zeroblob(32), 1, NULL, NULL, 'pay_0001', 0, '[]', 0 FROM (SELECT 1 AS n UNION SELECT 2)",
     "two open tasks of a kind": "INSERT INTO tasks SELECT 't' || n, 'k', 's', '', 1, NULL, NULL, NULL FROM "
     "(SELECT 1 AS n UNION SELECT 2)",
     "a key of nobody": "UPDATE api_keys SET account_id = 'acc_9'",
     "a credit to nobody": "UPDATE credits SET account_id = 'acc_9'",
+    "an authorization without a nonce": "UPDATE payments SET nonce = NULL",
+    "an authorization without a window": "UPDATE payments SET valid_before_s = NULL",
+    "an authorization without a wallet": "UPDATE payments SET wallet = NULL",
+    "a fee below nothing": "UPDATE payments SET fee_base = -1",
+    "a kind that is none": "UPDATE payments SET kind = 'cash'",
+    "a period of no meter": "UPDATE payments SET kind = 'account', chain_id = NULL, token = NULL, wallet = NULL, "
+    "pay_to = NULL, nonce = NULL",
+    "a period that signs": "UPDATE payments SET kind = 'account', meter_id = 'm', period = 1, starts_at_ms = 1, ends_at_ms = 2",
+    "an authorization with a period": "UPDATE payments SET meter_id = 'm', period = 1, starts_at_ms = 1, ends_at_ms = 2",
+    "an event twice": "INSERT INTO vendor_events SELECT 'v', 'e', 'k', 'r', 's', n, n, NULL FROM "
+    "(SELECT 1 AS n UNION SELECT 2)",
     "a reference twice": "INSERT INTO credits SELECT * FROM credits",
 }
 
@@ -281,6 +310,74 @@ def test_an_authorization_pays_for_one_purchase(core: StoreCore) -> None:
         core.post([make_purchase(2, terms=make_purchase(1).payment.terms)])
     assert isinstance(caught.value.__cause__, sqlite3.IntegrityError)
     assert dump(core) == disk
+
+
+METER_FORGERIES = {
+    "a period twice": "UPDATE payments SET meter_id = 'met_0021', period = 1 WHERE kind = 'account'",
+    "a period without an end": "UPDATE payments SET ends_at_ms = starts_at_ms WHERE kind = 'account'",
+    "a mark twice": "UPDATE meters SET token = 'same'",
+    "a meter of nobody": "UPDATE meters SET account_id = 'acc_9'",
+    "a meter of no key": "UPDATE meters SET key_id = 'key_9'",
+    "a meter that ended at no time": "UPDATE meters SET state = 'ended'",
+    "a meter that ended and runs": "UPDATE meters SET ended_at_ms = 1",
+    "a state that is none": "UPDATE meters SET state = 'lost'",
+    "a loss beyond the bill": "UPDATE meters SET lost_base = billed_base + 1",
+    "a challenge twice": "INSERT INTO challenges SELECT * FROM challenges",
+}
+
+
+@pytest.mark.parametrize("name", METER_FORGERIES)
+def test_the_database_refuses_of_meters(core: StoreCore, name: str) -> None:
+    """What no decision may leave of metered things and proofs, no row can hold."""
+    core.post([make_order(21), make_order(22), make_created(21), make_identity()])
+    with pytest.raises(sqlite3.IntegrityError):
+        core.db.execute(METER_FORGERIES[name])
+
+
+@pytest.mark.parametrize("forgery", ["DELETE FROM meters", "UPDATE meters SET state = 'ended', ended_at_ms = 1"])
+def test_a_held_period_without_its_meter_is_not_trusted(tmp_path: Path, forgery: str) -> None:
+    """Nobody would ever settle it: the book does not load."""
+    core = seeded(open_core(tmp_path))
+    post(core, make_order(21))
+    core.db.execute(forgery)
+    core.close()
+    with pytest.raises(BookBroken, match="met_0021"):
+        open_core(tmp_path)
+
+
+def test_what_a_purchase_asks_of_the_disk_has_not_grown(core: StoreCore) -> None:
+    """A purchase on chain is one row each of payment, authorization, attempt, journal, and two reservations."""
+    said: list[str] = []
+    core.db.set_trace_callback(said.append)
+    core.post([make_purchase(2)])
+    core.db.set_trace_callback(None)
+    writes = [text.split(" ")[0] + " " + text.split(" ")[2] for text in said if text.startswith("INSERT")]
+    assert sorted(writes) == [
+        "INSERT attempts",
+        "INSERT authorizations",
+        "INSERT journal",
+        "INSERT payments",
+        "INSERT transfers",
+        "INSERT transfers",
+    ]
+    assert sum(text.startswith("UPDATE") for text in said) == 4  # agent, wallet, and both sides of the exchange
+
+
+@pytest.mark.parametrize(
+    ("query", "values", "index"),
+    [
+        (UNPAID, ("acc_1", 0), "payments_unpaid"),
+        (HAS_CHALLENGE, ("v", "c"), "PRIMARY KEY"),
+        (HAS_EVENT, ("v", "e"), "PRIMARY KEY"),
+        (PENDING_EVENTS, (), "vendor_events_pending"),
+        (OPEN_METERS, (), "meters_open"),
+        (OPEN_PAYMENTS, (), "payments_open"),
+    ],
+)
+def test_each_question_has_its_index(core: StoreCore, query: str, values: tuple[object, ...], index: str) -> None:
+    """What is asked for every purchase, or at every start, is found without reading a table."""
+    plan = " ".join(str(row[3]) for row in core.db.execute(f"EXPLAIN QUERY PLAN {query}", values))
+    assert index in plan
 
 
 # migrations

@@ -9,10 +9,10 @@ from multidict import CIMultiDict
 
 from contracts.codec import parse_address
 from contracts.tokens import BASE_SEPOLIA_USDC, BASE_USDC
+from gateway.rails.choose import AcceptableTerms, choose
 from gateway.rails.offer import Challenge
 from gateway.rails.problems import OfferRefused, Problem
 from gateway.rails.x402.challenge import parse_challenge
-from gateway.rails.x402.choose import AcceptableTerms, choose
 
 USDC = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"
 PAYEE = "0x8eCbd65228930060363C70854da7D37D57ffC358"
@@ -23,6 +23,8 @@ TERMS = AcceptableTerms(
     payees=frozenset({parse_address(PAYEE)}),
     own_addresses=frozenset({parse_address("0x" + "11" * 20)}),
     ceiling_base=20_000_000,
+    now_ms=0,
+    rails=("x402",),
 )
 
 
@@ -75,6 +77,8 @@ def test_never_the_first_entry_but_the_cheapest_allowed() -> None:
 @pytest.mark.parametrize(
     ("change", "terms", "code", "field"),
     [
+        ({}, {"rails": ("mpp",)}, Problem.RAIL_NOT_ALLOWED, ""),
+        ({}, {"rails": ()}, Problem.RAIL_NOT_ALLOWED, ""),
         ({"network": "eip155:1"}, {}, Problem.NETWORK_NOT_ALLOWED, "network"),
         ({"network": "eip155:84532"}, {}, Problem.NETWORK_NOT_ALLOWED, "network"),
         ({"asset": OTHER}, {}, Problem.ASSET_NOT_ALLOWED, "asset"),

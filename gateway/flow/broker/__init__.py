@@ -1,0 +1,1 @@
+"""Serving vendors that know us by one account which all agents share."""

@@ -1,0 +1,107 @@
+"""What a thing at an account vendor may cost at most, before it is ordered: the price list, asked for seldom.
+
+Must not know balances or who orders.  Theory (P8): a create is held against a bound that we know ourselves, from the
+vendor's document or its own list; what no list prices is not ordered.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+from gateway.account_ports import AccountVendor, Order, Price
+from gateway.core.problems import Problem
+from gateway.core.records import Resource
+from gateway.core.routes import Priority
+from gateway.core.tariff import rate_of
+from gateway.flow.broker.desk import Asking, Desk
+from gateway.http.port import UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.ports import Clock
+
+SUCCESS_CLASS = 2
+FRESH_S = 300
+KEPT_S = 86_400  # a list that is not answered for a day is no list any more
+SHOPPING = Asking(priority=Priority.CREATE, max_wait_s=10.0)
+
+
+class PriceBook:
+    """The newest price list of each vendor. One question at a time, whoever orders."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lists: dict[str, tuple[int, tuple[Price, ...]]] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
+
+    async def bound(self, desk: Desk, order: Order, source: Resource | None) -> Price:
+        """Return the price that an order may have at most. `source` is what it is made of, if it is.
+
+        Raises Problem: price_unknown, vendor_unreachable, input_refused for a kind that the vendor does not have.
+        """
+        prices = await self.of(desk)
+        kind = order.kind if order.kind is not None else None if source is None else source.plan or None
+        if kind is not None:
+            found = next((price for price in prices if price.kind == kind), None)
+            if found is None and prices:
+                raise Problem("input_refused", f"{desk.vendor.name} has no {kind} on its price list")
+        else:
+            found = cheapest_holding(prices, order.sizes or {})
+        if found is None:
+            raise Problem("price_unknown", f"no price of this is known at {desk.vendor.name}")
+        return found
+
+    async def filled(self, desk: Desk, order: Order) -> Order:
+        """Return an order with everything stated that its template states. Raises Problem for an unknown template."""
+        target = desk.vendor.template_target
+        if order.template is None or target is None:
+            return order
+        answer = await self._get(desk, target)
+        templates = () if answer is None else desk.vendor.read_templates(answer)
+        found = next((template for template in templates if template.name == order.template), None)
+        if found is None and templates:
+            raise Problem("input_refused", f"{desk.vendor.name} has no template of this name", "template")
+        if found is None:
+            raise Problem("price_unknown", f"{desk.vendor.name} does not tell its templates now", "template")
+        return found.fill(order)
+
+    async def of(self, desk: Desk) -> tuple[Price, ...]:
+        """Return the vendor's price list, asked for anew when it is old."""
+        vendor = desk.vendor
+        if vendor.price_target is None:
+            return vendor.prices
+        async with self._asking.setdefault(vendor.name, asyncio.Lock()):
+            known = self._lists.get(vendor.name)
+            now_ms = self._clock.now_ms()
+            if known is not None and now_ms - known[0] < FRESH_S * 1000:
+                return known[1]
+            asked = await self._ask(desk, vendor, vendor.price_target)
+            if asked:
+                self._lists[vendor.name] = now_ms, asked
+                return asked
+            if known is not None and now_ms - known[0] < KEPT_S * 1000:
+                return known[1]
+            raise Problem("price_unknown", f"{vendor.name} does not tell its prices now")
+
+    async def _ask(self, desk: Desk, vendor: AccountVendor, target: str) -> tuple[Price, ...]:
+        answer = await self._get(desk, target)
+        return () if answer is None else vendor.read_prices(answer)
+
+    async def _get(self, desk: Desk, target: str) -> UpstreamResponse | None:
+        try:
+            answer = await desk.ask(UpstreamRequest("GET", target), SHOPPING)
+        except UpstreamError:
+            return None
+        if answer.rest is not None:
+            await answer.rest.close()
+            return None
+        return answer if answer.status // 100 == SUCCESS_CLASS else None
+
+
+def cheapest_holding(prices: Iterable[Price], sizes: Mapping[str, int]) -> Price | None:
+    """Return the cheapest kind whose traits hold these sizes; the dearest of all where no size is known."""
+    held = [p for p in prices if p.traits is not None and all(p.traits.get(k, 0) >= v for k, v in sizes.items())]
+    if not sizes:
+        return max(held, key=_rate, default=None)
+    return min(held, key=_rate, default=None)
+
+
+def _rate(price: Price) -> Fraction:
+    return rate_of(price.hourly)
