@@ -183,8 +183,12 @@ class Answers:
         await self._post_all(*self._take_marks())
 
     async def _post_all(self, *commands: MarkAnswered | Purchase) -> list[Result]:
-        """Post in this order, wait once; what was marked is then known to the view."""
-        if len(commands) == 1:
+        """Post in this order, wait once; what was marked is then known to the view.
+
+        While marks are on their way a purchase queues up behind them: posted at once it would overtake them, and be
+        attached to a purchase that is answered.
+        """
+        if len(commands) == 1 and not self._marking:
             results = [await self._store.post(commands[0])]
         else:
             results = await asyncio.gather(*(self._store.post(command) for command in commands))

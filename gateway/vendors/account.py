@@ -19,11 +19,11 @@ from gateway.core.money import BASE_PER_UNIT, MAX_AMOUNT_BASE
 from gateway.core.payment import Delivery, Fault
 from gateway.core.problems import Problem
 from gateway.core.routes import Pricing, Route
+from gateway.core.strict_json import Fraction, JsonError, dump_json, parse_json
 from gateway.core.tariff import MAX_RATE_USD
 from gateway.http.port import UpstreamRequest, UpstreamResponse
 from gateway.vendors.judge import UNKNOWN, Verdict
 from gateway.vendors.overrides import RouteOverride, with_overrides
-from gateway.vendors.strict_json import Fraction, JsonError, dump_json, parse_json
 
 __all__ = [
     "JSON_HEADERS",

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeGuard
 from urllib.parse import quote
 
+from gateway.core.strict_json import map_strings
 from gateway.vendors.query import SCRUBBED
-from gateway.vendors.strict_json import map_strings
 
 __all__ = [
     "MAX_TOKENS",

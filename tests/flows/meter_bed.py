@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gateway.account_graph import AccountSide, assemble_accounts
 from gateway.config import Config, parse_config
@@ -41,8 +41,15 @@ from wallets.watermark import Watermark
 EMAIL, PASSWORD = "operator@example.com", "a-long-password"
 TOKEN = "vrtx-token-0123456789"
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+SOON_S = 6
 START = "2026-01-29T10:17:23.456Z"
-CREDIT_BASE = 200_000_000
+PATHS = {"cryptovps": "/servers", "litevps": "/api/vps", "vrtx": "/api/v2/servers"}
+ORDERS: Mapping[str, Mapping[str, Any]] = {
+    "cryptovps": {"label": "box", "planId": "vc2-1c-1gb", "regionId": "ams"},
+    "litevps": {"name": "box"},
+    "vrtx": {"plan_id": 1, "location_id": 1, "template_slug": "debian-12"},
+}
+CREDIT_BASE = 2_000_000_000
 
 
 def vendor_config(kind: str, **more: Any) -> dict[str, Any]:
@@ -68,8 +75,8 @@ def start_vendor(kind: str, **more: Any) -> Driver:
 class BusinessClock:
     """Time by which vendors bill: it moves when it is told to."""
 
-    def __init__(self) -> None:
-        self.at_ms = round(datetime.fromisoformat(START).timestamp() * 1000)
+    def __init__(self, at_ms: int) -> None:
+        self.at_ms = at_ms
 
     def now_ms(self) -> int:
         """Return milliseconds since the epoch."""
@@ -120,7 +127,7 @@ class Bed:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        self.business = BusinessClock()
+        self.business = BusinessClock(self._align())
         self.clock = WallClock(self.business)
         self.entropy = SeededEntropy(random.Random(f"bed {self.seed}"))
         self.config = self._config()
@@ -130,19 +137,27 @@ class Bed:
         self.requests = 0
         self.failures: list[str] = []
 
+    def _align(self) -> int:
+        """Bring every vendor to the time of the one that is furthest, and return it."""
+        clocks = {name: driver.admin("GET", "/clock")["business_ms"] for name, driver in self.drivers.items()}
+        newest_ms = int(max(clocks.values()))
+        for name, driver in self.drivers.items():
+            driver.advance((newest_ms - clocks[name]) / 1000)
+        return newest_ms
+
     def _config(self) -> Config:
         lines = ['[keystore]\npassphrase = "env:PASSPHRASE"\n[limits]\nmetered_per_vendor = 100\n']
-        lines.append('exposure_per_account = "1000"\n')
+        lines.append('exposure_per_account = "100000"\n')
         for name, driver in self.drivers.items():
             lines.append(f'[vendors.{name}]\nkind = "{self.kinds[name]}"\nbase_url = "{driver.process.base_url}"\n')
-            lines.append('ceiling = "100"\nallow_private = true\nallow_plain_http = true\n')
+            lines.append('ceiling = "500"\nallow_private = true\nallow_plain_http = true\n')
             lines.append(f"[vendors.{name}.account]\n")
             lines += [f"{key} = {json.dumps(value)}\n" for key, value in self.accounts.get(name, {}).items()]
         return parse_config("".join(lines), {"PASSPHRASE": "x"}, directory=self.folder)
 
     # life
 
-    async def open(self) -> "Bed":
+    async def open(self) -> None:
         """Start the gateway."""
         self.store = await SqliteStore.open(self.folder / "gateway.db", self.config.book_rules())
         self.watermark = Watermark.open(self.folder / "signer.mark")
@@ -166,7 +181,6 @@ class Bed:
         )
         assert side is not None
         self.side: AccountSide = side
-        return self
 
     async def close(self) -> None:
         """Stop the gateway."""
@@ -180,8 +194,9 @@ class Bed:
         await self.close()
         await self.open()
 
-    async def __aenter__(self) -> "Bed":
-        return await self.open()
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close everything; after a good end the whole book is verified."""
@@ -240,6 +255,34 @@ class Bed:
         await self.answers.drain(10.0)
         return reply
 
+    async def server(self, key: ApiKey, vendor: str, **order: Any) -> str:
+        """Have an agent create a server, the smallest there is but for what `order` says; return its id."""
+        kind = self.kinds[vendor]
+        if kind == "litevps" and "template" not in order and "plan_id" not in order:
+            plans = json.loads((await self.call(key, vendor, "GET", "/api/pricing")).body)
+            order = {"plan_id": plans[0]["id"]} | order
+        reply = await self.call(key, vendor, "POST", PATHS[kind], ORDERS[kind] | order)
+        document = json.loads(reply.body)
+        shown = document.get("server") or document.get("data") or document
+        return str(shown["uuid" if kind == "vrtx" else "id"])
+
+    async def made(self, key: ApiKey, vendor: str, **order: Any) -> str:
+        """Have an agent create a server and let its first 20 s pass: a machine of LiteVPS's runs from then on.
+
+        A moment more, so that what comes next is at no beginning of a minute.
+        """
+        ref = await self.server(key, vendor, **order)
+        await self.sweep()
+        await self.advance(20)
+        await self.sweep()
+        await self.advance(0.7)
+        return ref
+
+    async def act(self, key: ApiKey, vendor: str, ref: str, action: str = "") -> Reply:
+        """Have an agent destroy its server, or do another action with it."""
+        path = f"{PATHS[self.kinds[vendor]]}/{ref}"
+        return await self.call(key, vendor, "POST" if action else "DELETE", f"{path}/{action}" if action else path)
+
     async def advance(self, seconds: float) -> None:
         """Let business time pass, here and at every vendor."""
         self.business.at_ms += round(seconds * 1000)
@@ -256,12 +299,12 @@ class Bed:
         self.check()
 
     async def pass_time(self, seconds: float, every_s: float) -> None:
-        """Let time pass in steps, with a sweep after each."""
-        left_s = seconds
-        while left_s > 0:
-            await self.advance(min(every_s, left_s))
-            left_s -= every_s
-            await self.sweep()
+        """Let time pass in steps with a sweep after each, and another soon after that: a gateway looks every 5 s."""
+        steps = [min(every_s, seconds - done) for done in range(0, round(seconds), round(every_s))]
+        for step_s in steps:
+            for part_s in (step_s - SOON_S, SOON_S) if step_s > 2 * SOON_S else (step_s,):
+                await self.advance(part_s)
+                await self.sweep()
 
     # what is
 
@@ -311,13 +354,25 @@ class Bed:
         """Return the open tasks: subject by kind."""
         return {row["kind"]: row["subject"] for row in self.select("SELECT * FROM tasks WHERE closed_at_ms IS NULL")}
 
+    def billed(self, vendor: str, ref: str) -> Decimal:
+        """Return what the vendor itself says that a server cost, in base units."""
+        state, kind = self.drivers[vendor].state(), self.kinds[vendor]
+        if kind == "cryptovps":
+            entries = [entry for account in state["accounts"].values() for entry in account["entries"]]
+            usd = -sum((Decimal(entry["amount"]) for entry in entries if entry["ref"] == ref), Decimal(0))
+        else:
+            usd = Decimal(state["machines"][ref]["charged"] if kind == "litevps" else state["accrued"][ref])
+        return usd * 1_000_000
+
+    def asked(self, vendor: str, method: str, ending: str = "") -> int:
+        """Count the newest requests of a method at a vendor, those to a path with this ending."""
+        requests = self.drivers[vendor].admin("GET", "/requests")
+        return sum(r["method"] == method and r["path"].endswith(ending) for r in requests)
+
     def journal(self, ref: str) -> list[str]:
         """Return the kinds of the journal's rows about a server's meter, in order."""
-        meter_id, found = self.meter(ref)["id"], []
-        for row in self.select("SELECT kind, body FROM journal ORDER BY seq"):
-            if json.loads(row["body"]).get("meter_id") == meter_id:
-                found.append(row["kind"])
-        return found
+        meter_id, rows = self.meter(ref)["id"], self.select("SELECT kind, body FROM journal ORDER BY seq")
+        return [row["kind"] for row in rows if json.loads(row["body"]).get("meter_id") == meter_id]
 
 
 def stop_all(drivers: Iterable[Driver]) -> None:

@@ -31,6 +31,14 @@ async def test_bulk_is_made_part_by_part(broker_bed: Bed) -> None:
     assert len(bed.servers("cryptovps")) == 6
 
 
+async def test_purchase_does_not_overtake_the_marks_of_answered_ones(broker_bed: Bed) -> None:
+    """Equal bulks one after another, each fully answered, are each an order of their own, however quick their agent."""
+    for number in range(1, 6):
+        got = await broker_bed.ask("POST", BULK, FLEET)
+        assert "Idempotent-Replayed" not in got.headers
+        assert len(broker_bed.meters) == 3 * number
+
+
 async def test_equal_parts_are_as_many_purchases(broker_bed: Bed) -> None:
     """LiteVPS: two equal orders in one batch are two machines."""
     got = await broker_bed.ask("POST", BATCH, VMS)

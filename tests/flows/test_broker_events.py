@@ -161,7 +161,7 @@ async def test_an_event_is_taken_once_however_often_it_comes(broker_bed: Bed) ->
     bed.driver(KIND).admin("POST", f"/webhooks/{event['event_id']}")
     sent = await answered(bed, SUSPENDED, 3)
     assert [attempt["outcome"] for one in sent for attempt in one["attempts"]] == [202] * 3
-    assert [row["kind"] for row in await taken(bed)] == ["server.installing", "server.running", SUSPENDED]
+    assert sorted(row["kind"] for row in await taken(bed)) == ["server.installing", "server.running", SUSPENDED]
     assert bed.store.view.events == {}
 
 
@@ -229,10 +229,9 @@ async def test_events_of_a_gateway_that_is_down_come_later_and_count(tmp_path: P
         ref = await bed.running(KIND)
         bed.advance(20)
     delete_in_console(bed, ref)
-    for _ in range(4):
-        tried = len((await answered(bed, "server.deleted"))[0]["attempts"])
+    for tried in range(1, 5):
+        await until(lambda: len(deliveries(bed, "server.deleted")[0]["attempts"]) >= tried)  # noqa: B023 - asked at once
         bed.advance(HOUR_S)
-        await until(lambda n=tried: len(deliveries(bed, "server.deleted")[0]["attempts"]) > n)
     assert {attempt["outcome"] for attempt in deliveries(bed, "server.deleted")[0]["attempts"]} == {
         "ClientConnectorError"
     }

@@ -1,6 +1,7 @@
 """A server's whole life at each account vendor: made, used, charged as the vendor bills it, destroyed, given back."""
 
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -166,3 +167,19 @@ async def test_secrets_are_in_no_log_and_in_no_row(broker_bed: Bed, kind: str) -
         assert secret not in logs
         assert secret.encode() not in rows
     assert EMAIL not in logs
+
+
+async def test_long_file_is_streamed_to_the_agents_own_machine_alone(broker_bed: Bed) -> None:
+    """A file is no document: one longer than what is kept in memory passes, and still only to a machine of the agent's own."""
+    bed, content = broker_bed, b"x" * (1024 * 1024 + 1)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content[:-1]
+        yield content[-1:]
+
+    target = f"litevps/api/vps/{await bed.running('litevps')}/files?path=/root/long"
+    foreign = await bed.ask("PUT", target, raw=pieces(), account="acc_2")
+    assert (foreign.status, foreign.json) == (404, {"error": "server not found"})
+    put = await bed.ask("PUT", target, raw=pieces())
+    assert put.status // 100 == 2, put.body
+    assert (await bed.ask("GET", target)).body == content

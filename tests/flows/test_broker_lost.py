@@ -254,3 +254,41 @@ async def test_content_of_orders_is_json_whatever_the_agent_called_it(broker_bed
         assert dict(request.headers)["Content-Type"] == "application/json"
         assert len(names) == len(set(names))
         assert {"if-none-match", "range", "content-encoding"}.isdisjoint(names)
+
+
+async def test_restore_that_made_nothing_never_takes_anothers_marked_order(broker_bed: Bed) -> None:
+    """P9: a server of nobody's that bears another order's mark is that order's, also before that order is found."""
+    bed = broker_bed
+    ref = await bed.running("cryptovps")
+    backup = (await bed.ask("POST", "cryptovps/backups", {"serverId": ref})).json["backup"]["id"]
+    bed.advance(300)
+    bed.driver("cryptovps").fault("cut", "restore", when="before")
+    assert (await bed.ask("POST", f"cryptovps/backups/{backup}/restore")).problem == "outcome_unknown"
+    bed.driver("cryptovps").fault("cut", "create", when="after")
+    assert (await bed.create("cryptovps", account="acc_2")).problem == "outcome_unknown"
+    await bed.later("cryptovps", 61)
+    (theirs,) = [server["id"] for server in bed.servers("cryptovps") if server["id"] != ref]
+    assert (await bed.ask("GET", f"cryptovps/servers/{theirs}")).status == 404
+    assert (await bed.ask("GET", f"cryptovps/servers/{theirs}", account="acc_2")).status == 200
+    await bed.later("cryptovps", ABSENT_S + 1)
+    assert {meter.account_id for meter in bed.meters if meter.state is MeterState.RUNNING} == {"acc_1", "acc_2"}
+    assert len(bed.meters) == 2
+    await bed.sound()
+
+
+async def test_what_is_made_after_its_order_was_proven_absent_is_the_operators_to_end(broker_bed: Bed) -> None:
+    """P5: its hold has gone back and no meter runs, so it runs at the house's cost: it is looked for all the same."""
+    bed = broker_bed
+    bed.driver("cryptovps").fault("cut", "create", when="before")
+    assert (await bed.create("cryptovps")).problem == "outcome_unknown"
+    (order,) = [request for request in bed.upstream.seen if (request.method, request.target) == ("POST", "/servers")]
+    await bed.sweep("cryptovps")
+    await bed.later("cryptovps", ABSENT_S + 1)
+    assert (bed.meters, bed.balance()) == ([], (CREDIT_BASE, 0))
+    await bed.upstream.send(bed.side.vendors["cryptovps"].origin, order)
+    (late,) = bed.servers("cryptovps")
+    await bed.later("cryptovps", 601)
+    await bed.later("cryptovps", 61)
+    assert ("orphaned_thing", f"cryptovps/{late['id']}") in await bed.tasks()
+    assert bed.balance() == (CREDIT_BASE, 0)
+    await bed.sound()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sqlite3
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 FLOAT_BASE = 1_000_000_000
 WITNESSES = 2
+STUCK_S = 1.5  # longer than a block, and than any fault that only delays
 TIMEOUT = aiohttp.ClientTimeout(total=60)
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 AUTHORIZATION_USED = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5"
@@ -168,37 +170,46 @@ def open_market(directory: Path) -> Iterator[Market]:
             )
         )
         gateway = stack.enter_context(home.start())
-        stack.enter_context(_mended(base))
         yield Market(base, tempo, stalls, witnesses, home, gateway)
 
 
-async def buy(agent: Agent, name: str, keys: Sequence[str]) -> list[Answer]:
-    """Ask a seller for something at a thousandth of a dollar, once for each idempotency key, all at the same time."""
-    connector = aiohttp.TCPConnector(limit=0)
+async def buy(agent: Agent, name: str, keys: Sequence[str], path: str = "/weather") -> list[Answer]:
+    """Ask a seller for something priced, once for each idempotency key, all at the same time."""
+    method, connector = ("POST" if path == "/echo" else "GET"), aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
 
         async def call(key: str) -> Answer:
             headers = {"Authorization": f"Bearer {agent.key}", "Idempotency-Key": key}
-            url = f"{agent.gateway.base_url}/proxy/{name}/weather"
-            async with session.get(url, params={"for": key}, headers=headers) as answer:
+            url = f"{agent.gateway.base_url}/proxy/{name}{path}"
+            body = {"json": {"for": key}} if method == "POST" else {"params": {"for": key}}
+            async with session.request(method, url, headers=headers, **body) as answer:
                 return Answer(answer.status, answer.headers.copy(), await answer.read())
 
         return await asyncio.gather(*(call(key) for key in keys))
 
 
 @contextlib.contextmanager
-def _mended(base: LocalBase) -> Iterator[None]:
+def mended(base: LocalBase) -> Iterator[None]:
     """Do what the operators of PyPI x402's facilitator must.
 
     It gives a nonce away before it knows that its transaction was sent; one that was not leaves a gap, behind which every
-    later one waits for good. Whoever has that key fills the gap.
+    later one waits for good. Whoever has that key fills the gap, once it is plain that nothing else will.
     """
     ended = threading.Event()
 
     def mend() -> None:
+        stuck: dict[str, tuple[str, float]] = {}
         while not ended.wait(0.2):
-            for address in base.rpc("txpool_content")["queued"]:
-                base.rpc("eth_sendTransaction", {"from": address, "to": address})
+            queued = base.rpc("txpool_content")["queued"]
+            counts = {address: base.rpc("eth_getTransactionCount", address, "pending") for address in queued}
+            now = time.monotonic()
+            stuck = {
+                address: stuck[address] if stuck.get(address, ("", 0.0))[0] == count else (count, now)
+                for address, count in counts.items()
+            }
+            for address, (_, since) in stuck.items():
+                if now - since > STUCK_S:
+                    base.rpc("eth_sendTransaction", {"from": address, "to": address})
 
     thread = threading.Thread(target=mend, daemon=True)
     thread.start()

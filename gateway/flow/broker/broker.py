@@ -67,7 +67,7 @@ class Broker:
             raise Problem("route_closed", route.reason)
         if route.pricing is Pricing.LOCAL:
             return await self._local(call)
-        if call.stream is not None:  # on an account that all agents share, nothing passes that was not read (P9)
+        if call.stream is not None and not route.raw:  # on a shared account no document passes unread (P9)
             raise Problem("body_oversized", f"{vendor.name} takes bodies of at most {BUFFER_BYTES} bytes here")
         earlier = None if route.split else await self._answers.earlier(call)  # a bulk's parts are claimed one by one
         if earlier is not None:
@@ -143,8 +143,9 @@ class Broker:
         server, token = named.only("server"), self._meters.token_of(named)
         unmarked = server is not None and not token  # it has ended: there is no mark to keep in its name
         body = call.body if unmarked else vendor.marked(call.match, call.body, token)
+        content = body if call.stream is None else call.stream
         headers = merged(call.headers, vendor.headers_for(call.match, call.request_id))
-        request = UpstreamRequest(call.method, call.target, headers, body, BUFFER_BYTES)
+        request = UpstreamRequest(call.method, call.target, headers, content, BUFFER_BYTES)
         if route.name in vendor.resumes and server is not None:
             await self._meters.ready_to_run(server)
         how = Asking(call.account_id, route.priority, route.scope, route.retry, route.public)

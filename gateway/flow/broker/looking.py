@@ -5,16 +5,18 @@ not proves nothing before a second whole list, late enough, has not got it eithe
 """
 
 from gateway.account_ports import AccountVendor, Thing
+from gateway.core.problems import Problem
 from gateway.core.records import Meter, MeterState
 from gateway.flow.broker.desk import Desk
 from gateway.flow.broker.endings import POLLING, Endings
 from gateway.flow.broker.lost import MARK, LostOrders
 from gateway.flow.broker.watch import UNKNOWN_STATE, Tries, Watch
 
-BUSY_LOOK_S, CALM_LOOK_S = 5.0, 60.0
+BUSY_LOOK_S, CALM_LOOK_S, IDLE_LOOK_S = 5.0, 60.0, 600.0
 HURRY_S = 60.0
 PAGES_MAX = 100
 SHOW_PAUSES_S = (2.0, 4.0, 8.0, 16.0, 30.0)
+SHOWS_MAX = 12  # some vendors tell it nowhere that we ask
 STRANGER_S = 60.0
 
 
@@ -25,13 +27,15 @@ class Looking:
         self._watch, self._endings, self._lost = watch, endings, lost
 
     def is_due(self, vendor_name: str) -> bool:
-        """Say whether it is time for another list: soon where something is about to change, never for nothing."""
+        """Say whether it is time for another list: soon where something is about to change, seldom where nothing runs.
+
+        Seldom, not never: what was made after its order was proven absent, or is missing in a book that was restored from
+        an older copy, runs at the house's cost until somebody is told of it.
+        """
         memory, meters = self._watch.memory[vendor_name], self._watch.of(vendor_name)
-        if not meters:
-            return False
         now_ms = self._watch.clock.now_ms()
         busy = now_ms < memory.hurry_until_ms or any(self._is_unsettled(meter) for meter in meters)
-        every_s = BUSY_LOOK_S if busy else CALM_LOOK_S
+        every_s = BUSY_LOOK_S if busy else CALM_LOOK_S if meters or memory.strangers else IDLE_LOOK_S
         return memory.looked_ms is None or now_ms - memory.looked_ms >= every_s * 1000
 
     def hurry(self, meter: Meter) -> None:
@@ -47,13 +51,13 @@ class Looking:
         return paused or meter.id not in self._watch.memory[meter.vendor].settled
 
     async def look(self, desk: Desk) -> None:
-        """Compare. Raises UpstreamError or Problem when the vendor does not answer."""
+        """Compare. Raises UpstreamError or Problem when the vendor does not answer, or with what proves nothing."""
         memory, vendor = self._watch.memory[desk.vendor.name], desk.vendor
         memory.looked_ms, asked_ms = self._watch.clock.now_ms(), self._watch.business.now_ms()
         before = {meter.id for meter in self._watch.of(vendor.name)}
         things = await self._listed(desk)
         if things is None:
-            return
+            raise Problem("vendor_unreachable", f"{vendor.name} answers its list with what proves nothing")
         by_ref = {thing.ref: thing for thing in things}
         for meter in self._watch.of(vendor.name):
             thing = None if meter.ref is None else by_ref.get(meter.ref)
@@ -125,5 +129,6 @@ class Looking:
             thing = by_ref.get(meter.ref or "")
             if thing is None or thing.state != UNKNOWN_STATE or meter.id in memory.settled:
                 continue
-            if memory.settling.setdefault(meter.id, Tries()).take(now_ms, SHOW_PAUSES_S):
+            tries = memory.settling.setdefault(meter.id, Tries())
+            if tries.count < SHOWS_MAX and tries.take(now_ms, SHOW_PAUSES_S):
                 await self._endings.confirm(desk, meter)

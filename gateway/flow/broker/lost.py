@@ -66,7 +66,8 @@ class LostOrders:
         match = vendor.match(payment.method, payment.path.partition("?")[0])
         if marked is not None or match is None or match.route.retry is not Retry.NEVER:
             return marked, marked is None
-        unowned = [t for t in things if _may_be(t, meter) and await self._is_nobodys(vendor, t)]
+        fitting = [t for t in things if _may_be(t, meter) and not self._is_anothers(t, meter)]
+        unowned = [t for t in fitting if await self._is_nobodys(vendor, t)]
         if not unowned:
             return None, True
         rivals = [other for other in self._unmarked(vendor) if any(_may_be(t, other) for t in unowned)]
@@ -77,6 +78,12 @@ class LostOrders:
         detail = f"{payment.id} may have made one of {refs}: no order names them. Destroy them, and it is given back"
         await self._watch.ask_operator("order_lost", payment.id, detail, payment.id)
         return None, False
+
+    def _is_anothers(self, thing: Thing, meter: Meter) -> bool:
+        """P9: a mark names its order before the book knows what that made. A copy may bear the mark of its own source."""
+        marks = set(MARK.findall(thing.name))
+        others = (m for m in self._watch.of(meter.vendor) if m.token in marks and m.id != meter.id)
+        return any(m.state is MeterState.ORDERED or m.account_id != meter.account_id for m in others)
 
     async def _is_nobodys(self, vendor: AccountVendor, thing: Thing) -> bool:
         return await self._watch.store.resource(vendor.name, thing.ref) is None

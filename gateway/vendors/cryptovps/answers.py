@@ -11,10 +11,10 @@ from typing import Any, Final
 from gateway.account_ports import LocalAnswer, PartAnswer, Thing, Told
 from gateway.core.payment import Delivery, Fault
 from gateway.core.routes import Match, Ownership
+from gateway.core.strict_json import dump_json
 from gateway.http.port import UpstreamResponse
 from gateway.vendors.account import base_of, decimal_text, document_of, is_ref, judge_account, time_ms
 from gateway.vendors.cryptovps.routes import BACKUP, BACKUP_STATES, PLANS, SERVER, STATES
-from gateway.vendors.strict_json import dump_json
 
 __all__ = ["created_answer", "join", "read", "read_balance", "read_list", "refuses_us"]
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from gateway.account_ports import Order, Part
 from gateway.core.routes import Match, Pricing
+from gateway.core.strict_json import JsonError, dump_json, parse_json
 from gateway.vendors.account import choice_in, integer_in, mark, read_object, refuse_body, refused, text_in
 from gateway.vendors.cryptovps.routes import PLANS, REGIONS
-from gateway.vendors.strict_json import JsonError, dump_json, parse_json
 
 __all__ = ["check_input", "marked", "order", "password_in", "split"]
 

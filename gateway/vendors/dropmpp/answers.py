@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway.core.money import AmountError, parse_amount
 from gateway.core.payment import Delivery, Fault
 from gateway.core.routes import Match
+from gateway.core.strict_json import dump_json
 from gateway.http.port import UpstreamResponse
 from gateway.ports import Created, Reading, Seen
 from gateway.vendors.account import decimal_text, document_of, is_ref, time_ms
@@ -30,7 +31,6 @@ from gateway.vendors.dropmpp.routes import (
     state_of,
 )
 from gateway.vendors.judge import judge
-from gateway.vendors.strict_json import dump_json
 
 __all__ = ["entries_of", "read", "size_gb"]
 

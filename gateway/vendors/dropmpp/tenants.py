@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.core.routes import Match
+from gateway.core.strict_json import dump_json, parse_json
 from gateway.http.port import UpstreamResponse
 from gateway.ports import Created, Found, Lost
 from gateway.vendors.account import document_of, is_ref, segment, time_ms, usd_text
 from gateway.vendors.dropmpp.answers import entries_of, size_gb
 from gateway.vendors.dropmpp.inputs import minutes_of, size_of
 from gateway.vendors.dropmpp.routes import CATALOGUE, FREE_HOURS, KEY, LISTS, SERVER, SNAPSHOT, state_of
-from gateway.vendors.strict_json import dump_json, parse_json
 
 __all__ = ["Tenants"]
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gateway.account_ports import Order, Part
 from gateway.core.routes import Match, Pricing
+from gateway.core.strict_json import JsonError, dump_json, parse_json
 from gateway.vendors.account import (
     integer_in,
     is_ref,
@@ -21,7 +22,6 @@ from gateway.vendors.account import (
     segment,
     text_in,
 )
-from gateway.vendors.strict_json import JsonError, dump_json, parse_json
 
 __all__ = ["JSON_BODIES", "MAX_BATCH", "check_input", "marked", "order", "password_in", "split"]
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 from gateway.account_ports import LocalAnswer, Own
 from gateway.core.money import BASE_PER_UNIT
 from gateway.core.routes import Match
+from gateway.core.strict_json import Fraction
 from gateway.core.times import utc_text
-from gateway.vendors.strict_json import Fraction
 
 __all__ = ["BALANCE_HEADER", "local", "own_headers", "refusal", "usd_floor"]
 

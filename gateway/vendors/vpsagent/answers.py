@@ -13,11 +13,11 @@ from typing import Any, Final, TypeGuard
 from gateway.core.money import AmountError, parse_amount
 from gateway.core.payment import Delivery, Fault
 from gateway.core.routes import Match
+from gateway.core.strict_json import Fraction, JsonError, parse_json
 from gateway.http.port import UpstreamResponse
 from gateway.ports import Created, Reading
 from gateway.vendors.judge import judge
 from gateway.vendors.redact import TooManyTokensError, is_token, redact_document, redact_unreadable
-from gateway.vendors.strict_json import Fraction, JsonError, parse_json
 from gateway.vendors.vpsagent.routes import SKUS, UNKNOWN_KIND, state_of
 from wallets.secret import Secret
 

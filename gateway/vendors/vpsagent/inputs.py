@@ -9,8 +9,8 @@ from typing import Any, Final
 from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Match, Pricing
+from gateway.core.strict_json import JsonError, parse_json
 from gateway.ports import PricedItem
-from gateway.vendors.strict_json import JsonError, parse_json
 from gateway.vendors.vpsagent.routes import CATALOG_ITEM, MAX_PERIODS, SKUS
 
 __all__ = ["check_input", "item"]

@@ -12,10 +12,10 @@ from typing import Any, Final
 from gateway.account_ports import Price, Thing, Told
 from gateway.core.payment import Delivery
 from gateway.core.routes import Match
+from gateway.core.strict_json import dump_json
 from gateway.http.port import UpstreamResponse
 from gateway.vendors.account import decimal_text, document_of, judge_account, time_ms
 from gateway.vendors.judge import UNKNOWN
-from gateway.vendors.strict_json import dump_json
 from gateway.vendors.vrtx.inputs import is_uuid
 from gateway.vendors.vrtx.routes import SERVER, state_of
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from gateway.account_ports import Order
 from gateway.core.routes import Match
+from gateway.core.strict_json import JsonError, dump_json, parse_json
 from gateway.vendors.account import integer_in, mark, read_object, refuse_body, refused, text_in
-from gateway.vendors.strict_json import JsonError, dump_json, parse_json
 from gateway.vendors.vrtx.routes import POWER_ACTIONS
 
 __all__ = ["DEFAULT_NAME", "canonical", "check_input", "is_uuid", "marked", "marked_name", "order"]

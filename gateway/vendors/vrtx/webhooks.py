@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from gateway.core.strict_json import JsonError, parse_json
 from gateway.vendors.account import time_ms
-from gateway.vendors.strict_json import JsonError, parse_json
 from gateway.vendors.vrtx.inputs import is_uuid
 from wallets.secret import Secret
 

@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.core.payment import Delivery, Fault
 from gateway.core.problems import Problem
 from gateway.core.routes import Pricing, Represent, Route
+from gateway.core.strict_json import Fraction
 from gateway.core.tariff import rate_of
 from gateway.http.port import UpstreamResponse
 from gateway.vendors.account import (
@@ -37,7 +38,6 @@ from gateway.vendors.account import (
 )
 from gateway.vendors.capabilities import CAPABILITY_NAMES, capabilities
 from gateway.vendors.overrides import RouteOverride
-from gateway.vendors.strict_json import Fraction
 
 TOKEN = "gabcdefghij234567"
 MEMBERS = ("planId", "label")

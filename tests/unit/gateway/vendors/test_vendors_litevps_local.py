@@ -9,11 +9,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.account_ports import AccountTerms, LocalAnswer, Own
 from gateway.core.login import Credentials
 from gateway.core.routes import Pricing
+from gateway.core.strict_json import dump_json
 from gateway.core.tariff import Rule
 from gateway.http.port import UpstreamResponse
 from gateway.vendors.litevps import LiteVps
 from gateway.vendors.litevps.local import usd_floor
-from gateway.vendors.strict_json import dump_json
 from wallets.secret import Secret
 
 TERMS = AccountTerms(86_400, 2_000_000, Rule.STARTED_UNITS, 2, suspend_first=True, grace_s=60)

@@ -11,11 +11,11 @@ from gateway.account_ports import AccountTerms, LocalAnswer, Own, PartAnswer, To
 from gateway.core.login import Credentials
 from gateway.core.payment import Delivery, Fault
 from gateway.core.routes import Match, Pricing
+from gateway.core.strict_json import dump_json, parse_json
 from gateway.core.tariff import Rule
 from gateway.http.port import UpstreamRequest, UpstreamResponse
 from gateway.vendors.account import unmark
 from gateway.vendors.litevps import LiteVps
-from gateway.vendors.strict_json import dump_json, parse_json
 from sandbox.process import SandboxProcess
 from sandbox.shared_vendor.driver import Answer, Driver
 from wallets.secret import Secret

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.strict_json import parse_json
 from gateway.vendors.redact import is_token, redact_document, redact_unreadable
-from gateway.vendors.strict_json import parse_json
 from gateway.vendors.surrogate import make_surrogate
 from wallets.secret import Secret
 

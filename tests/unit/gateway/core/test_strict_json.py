@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.vendors.strict_json import MAX_DEPTH, Fraction, JsonError, map_strings, parse_json
+from gateway.core.strict_json import MAX_DEPTH, Fraction, JsonError, map_strings, parse_json
 
 
 @pytest.mark.parametrize(
