@@ -304,6 +304,10 @@ class AccountVendor(Protocol):
         """Return the request that shows one server."""
         ...
 
+    def status_request(self, ref: str) -> UpstreamRequest | None:
+        """Return the request for a server's present state, None where showing the server tells it."""
+        ...
+
     def created_answer(self, match: Match, shown: UpstreamResponse) -> tuple[int, bytes] | None:
         """Return what the create would have answered, from an answer to `show_request`: for a create whose answer was lost."""
         ...

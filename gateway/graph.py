@@ -143,9 +143,7 @@ def assemble(config: Config, parts: Parts) -> Gateway:
     surrogates = Surrogates(lambda vendor, real: make_surrogate(surrogate_key, vendor, real), digest)
     presenter = Presenter(store, parts.upstream, sealer, surrogates, clock, parts.broadcasters)
     answers = Answers(store=store, sealer=sealer, watermark=parts.watermark, clock=clock)
-    prover = Prover(
-        store=store, upstream=parts.upstream, signers=parts.signers, watermark=parts.watermark, clock=clock
-    )
+    prover = Prover(store=store, upstream=parts.upstream, signers=parts.signers, watermark=parts.watermark, clock=clock)
     house = House(store=store, upstream=parts.upstream, prover=prover, clock=clock)
     finder = Finder(store=store, house=house, presenter=presenter, sealer=sealer, clock=clock, entropy=entropy)
     spend = Spend(

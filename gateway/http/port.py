@@ -6,7 +6,7 @@ the vendor. `NotSent` proves that it did not; everything else is `SentUnknown`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ class UpstreamRequest:
 
     `live` says that somebody waits for every piece: a good answer whose length is not stated (events, a log) is
     returned as soon as its head is there.
+
+    Target, headers and body hold credentials, and so are in no repr (P10).
     """
 
     method: str
-    target: str
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes | AsyncIterable[bytes] = b""
+    target: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes | AsyncIterable[bytes] = field(default=b"", repr=False)
     buffer_bytes: int = 1024 * 1024
     may_resend: bool = False
     live: bool = False
@@ -69,12 +71,12 @@ class UpstreamResponse:
 
     `delimited` is False when only the closing of the connection marked the body's end: it may have been cut off
     unnoticed. `sends` counts how often the request left: 2 only where it allowed that. The body is as the vendor
-    encoded it.
+    encoded it; like the headers it may hold passwords and tokens, and so is in no repr (P10).
     """
 
     status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
+    headers: CIMultiDictProxy[str] = field(repr=False)
+    body: bytes = field(repr=False)
     rest: BodyStream | None = None
     delimited: bool = True
     sends: int = 1

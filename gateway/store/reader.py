@@ -23,9 +23,7 @@ OPEN_TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE kind = ? AND subject = 
 TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE id = ?"  # noqa: S608
 HAS_EVIDENCE = "SELECT 1 FROM evidence WHERE chain_id = ? AND tx_hash = ? AND log_index IS ?"
 HAS_CHALLENGE = "SELECT 1 FROM challenges WHERE vendor = ? AND challenge_id = ?"
-HAS_AUTHORIZATION = (
-    "SELECT 1 FROM authorizations WHERE chain_id = ? AND token = ? AND authorizer = ? AND nonce = ?"
-)
+HAS_AUTHORIZATION = "SELECT 1 FROM authorizations WHERE chain_id = ? AND token = ? AND authorizer = ? AND nonce = ?"
 UNPAID = (
     "SELECT COUNT(*) FROM payments WHERE account_id = ? AND closed_at_ms >= ? AND delivery = 'delivered' "
     "AND transfer = 'dead' AND kind <> 'account'"

@@ -280,8 +280,8 @@ ODD: dict[str, tuple[Scripted, str]] = {
     "long": (Scripted(body=b'{"x402Version": 1, "accepts": []}' + b" " * 300_000), "challenge_oversized"),
     "foreign": (Scripted(body=b"pay by invoice"), "foreign_402"),
     "mpp": (Scripted(headers=_mpp()), "rail_not_allowed"),
-    "session": (Scripted(headers=_mpp(intent="session")), "unsupported_payment_intent"),
-    "stripe": (Scripted(headers=_mpp(method="stripe")), "unsupported_payment_method"),
+    "session": (Scripted(headers=_mpp(intent="session")), "rail_not_allowed"),
+    "half": (Scripted(headers={"WWW-Authenticate": 'Payment id="x", method="tempo"'}), "rail_not_allowed"),
     "moved": (Scripted(status=302, headers={"Location": "https://elsewhere.example/"}), "redirect_refused"),
 }
 

@@ -55,7 +55,7 @@ CREDIT_BASE = 2_000_000_000
 def vendor_config(kind: str, **more: Any) -> dict[str, Any]:
     """Return a vendor process's configuration: a clock that stands still, an account of ours, no limits."""
     common: dict[str, Any] = {"clock_rate": 0, "clock_start": START}
-    account = {"email": EMAIL, "password": PASSWORD, "balance": "5000"}
+    account: dict[str, Any] = {"email": EMAIL, "password": PASSWORD, "balance": "5000"}
     if kind == "cryptovps":
         common |= {"accounts": [account], "auth_per_min": 0, "rest_per_min": 0, "server_limit": 100}
     elif kind == "litevps":
@@ -261,7 +261,7 @@ class Bed:
         if kind == "litevps" and "template" not in order and "plan_id" not in order:
             plans = json.loads((await self.call(key, vendor, "GET", "/api/pricing")).body)
             order = {"plan_id": plans[0]["id"]} | order
-        reply = await self.call(key, vendor, "POST", PATHS[kind], ORDERS[kind] | order)
+        reply = await self.call(key, vendor, "POST", PATHS[kind], {**ORDERS[kind], **order})
         document = json.loads(reply.body)
         shown = document.get("server") or document.get("data") or document
         return str(shown["uuid" if kind == "vrtx" else "id"])

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from gateway.core.problems import Problem
 from gateway.core.records import MeterState
 from tests.flows.broker_bed import ABSENT_S, ALL, CREATES, CREDIT_BASE, EMAIL, Bed, ref_in, server_path
 
@@ -142,7 +143,8 @@ async def test_token_that_no_login_mends_is_the_operators(broker_bed: Bed) -> No
     bed.driver("vrtx").admin(
         "POST", "/accounts/ours", {"tokens": ["vrtx-operator-token"], "ip_allowlist": ["10.0.0.9"]}
     )
-    await bed.sweep("vrtx")
+    with pytest.raises(Problem, match="vendor_refuses_us"):  # also where nothing runs: the operator hears it first
+        await bed.sweep("vrtx")
     refused = await bed.create("vrtx")
     assert (refused.status, refused.problem) == (503, "vendor_refuses_us")
     assert bed.balance() == (CREDIT_BASE, 0)

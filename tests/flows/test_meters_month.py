@@ -19,9 +19,10 @@ KINDS = {"cryptovps": "cryptovps", "litevps": "litevps"} | {f"vrtx_{rule}": "vrt
 ACCOUNTS: Mapping[str, Mapping[str, Any]] = {
     "cryptovps": {"period_s": HOUR_S, "absent_after_s": 60},
     "litevps": {"period_s": 6 * HOUR_S, "absent_after_s": 60, "when_unfunded": "suspend", "grace_s": 2 * DAY_S},
-} | {
-    f"vrtx_{rule}": {"period_s": DAY_S, "absent_after_s": 60, "billing_rule": ours}
-    for rule, ours in BILLING_RULES.items()
+    **{
+        f"vrtx_{rule}": {"period_s": DAY_S, "absent_after_s": 60, "billing_rule": ours}
+        for rule, ours in BILLING_RULES.items()
+    },
 }
 CRYPTO_PLANS = ("vc2-1c-1gb", "vc2-1c-2gb", "vc2-2c-4gb", "vc2-6c-16gb")
 MONTH_S = 31 * DAY_S

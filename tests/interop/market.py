@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sandbox.tempo.shim import Shim
 
 FLOAT_BASE = 1_000_000_000
-WITNESSES = 2
+WITNESSES = 3  # two must agree, so one may fail or lie
 STUCK_S = 1.5  # longer than a block, and than any fault that only delays
 TIMEOUT = aiohttp.ClientTimeout(total=60)
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"

@@ -109,7 +109,7 @@ class Process:
             entropy=world.entropy,
             own_addresses=own,
             business=world.clock,
-            vendor_secrets={},
+            vendor_secrets=world.vendor_secrets,
             broadcasters={},
         )
         gateway = assemble(world.config, parts)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from tests.simulation.promises import broken_promises
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.simulation.plan import Plan
 
@@ -40,7 +41,10 @@ class Report:
         return "\n  ".join(lines)
 
 
-def run(plan: Plan, replay: str, make: Callable[[Plan, Path], World] = World) -> Report:
+Judge = Callable[[World, list[str]], list[str]]
+
+
+def run(plan: Plan, replay: str, make: Callable[[Plan, Path], World] = World, judge: Judge = broken_promises) -> Report:
     """Play a plan to its end and check every promise."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
@@ -51,7 +55,7 @@ def run(plan: Plan, replay: str, make: Callable[[Plan, Path], World] = World) ->
                 run_virtual(world.play)
             except Exception as error:  # noqa: BLE001 - whatever ends a run is a finding, with the way to replay it
                 world.violations.append(f"the run ended with {type(error).__name__}: {error}")
-        broken = broken_promises(world, [json.dumps(entry, default=repr) for entry in logs])
+        broken = judge(world, [json.dumps(entry, default=repr) for entry in logs])
         for disk in world.disks:
             disk.close()
     finally:

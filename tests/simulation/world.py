@@ -32,12 +32,13 @@ from wallets.watermark import Watermark
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
     from contracts.codec import Address
     from contracts.eip3009 import Authorization
     from gateway.graph import Gateway
+    from gateway.vendor_credentials import VendorSecrets
 
 __all__ = ["World"]
 
@@ -88,6 +89,7 @@ class World:
             for name in ("delay", "crash", "chain", "vendor", "ids", "events")
         }
         self.entropy = SeededEntropy(self._chance["ids"])
+        self.vendor_secrets: Mapping[str, VendorSecrets] = {}
         self._ids = 0
         self.db = memory_database()
         self.disks = [self.db]

@@ -6,6 +6,7 @@ may be newer than what answers; only the vendor's own word on a thing that it ha
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -17,7 +18,7 @@ from gateway.core.records import Meter, MeterState
 from gateway.core.routes import Priority, Retry
 from gateway.flow.broker.desk import Asking, Desk
 from gateway.flow.broker.periods import UNFUNDED, is_stopped_first
-from gateway.flow.broker.watch import DESTROYING, Tries, Watch
+from gateway.flow.broker.watch import DESTROYING, UNKNOWN_STATE, Tries, Watch
 from gateway.http.port import UpstreamError, UpstreamRequest, UpstreamResponse
 
 PAUSES_S = (5.0, 15.0, 60.0, 300.0)
@@ -122,7 +123,17 @@ class Endings:
         if thing is None and promised and answer.status in (NOT_FOUND, GONE):
             # The vendor has said that it destroys this very thing, and now that it knows none: its own two words.
             thing = Thing(meter.ref, "server", "destroyed", charged=False, gone=True)
+        if thing is not None and not thing.gone and thing.state == UNKNOWN_STATE:
+            thing = await self._with_state(desk, meter.ref, thing)
         return thing, asked_ms, answer
+
+    async def _with_state(self, desk: Desk, ref: str, thing: Thing) -> Thing:
+        """Ask for the state where a vendor tells it apart from the thing."""
+        request = desk.vendor.status_request(ref)
+        if request is None:
+            return thing
+        told = _shown(desk.vendor, request, ref, await desk.ask(request, POLLING))
+        return thing if told is None or told.gone else replace(thing, state=told.state)
 
     async def _destroy(self, desk: Desk, meter: Meter) -> None:
         vendor, memory, now_ms = desk.vendor, self._watch.memory[desk.vendor.name], self._watch.clock.now_ms()

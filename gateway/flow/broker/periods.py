@@ -25,9 +25,11 @@ class Periods:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._next: dict[str, tuple[Meter, int]] = {}  # what the next period of this very meter is held at
 
     async def keep(self, vendor: AccountVendor) -> None:
         """Settle what is over, hold what comes, warn whom the money is running out."""
+        self._next = {key: known for key, known in self._next.items() if key in self._watch.view.meters}
         await self._bill(self._watch.of(vendor.name))
         for meter in self._watch.of(vendor.name, MeterState.RUNNING):
             await self._keep_held(vendor, meter)
@@ -114,8 +116,7 @@ class Periods:
         period_ms, meters = vendor.account.period_s * 1000, self._watch.of(vendor.name, MeterState.RUNNING)
         need: dict[str, int] = {}
         for meter in meters:
-            hold_base = next_hold_base(meter, meter.held_until_ms, meter.held_until_ms + period_ms)
-            need[meter.account_id] = need.get(meter.account_id, 0) + hold_base
+            need[meter.account_id] = need.get(meter.account_id, 0) + self._next_hold(meter, period_ms)
         for meter in meters:
             balance = self._watch.view.balances.get(meter.account_id)
             available_base = 0 if balance is None else balance.available_base
@@ -123,6 +124,14 @@ class Periods:
             if short and meter.warned_at_ms is None and meter.unfunded_at_ms is None:
                 await self._watch.store.post(WarnMeter(meter.id, unfunded=False, at_ms=self._watch.business.now_ms()))
                 log.warning("meter.warned", meter_id=meter.id, account_id=meter.account_id, vendor=vendor.name)
+
+    def _next_hold(self, meter: Meter, period_ms: int) -> int:
+        """Return what its next period is held at: exact arithmetic, done again only when the meter has changed."""
+        known = self._next.get(meter.id)
+        if known is None or known[0] is not meter:
+            hold_base = next_hold_base(meter, meter.held_until_ms, meter.held_until_ms + period_ms)
+            known = self._next[meter.id] = meter, hold_base
+        return known[1]
 
 
 def is_stopped_first(vendor: AccountVendor, meter: Meter) -> bool:

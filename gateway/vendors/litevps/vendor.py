@@ -206,6 +206,10 @@ class LiteVps:
         """Return the request that shows one server."""
         return request_to("GET", f"/api/vps/{segment(ref)}")
 
+    def status_request(self, ref: str) -> UpstreamRequest | None:
+        """Return None: a server that is shown is shown with its state."""
+        return None
+
     def created_answer(self, match: Match, shown: UpstreamResponse) -> tuple[int, bytes] | None:
         """Return what a create would have answered, with the server as it is now."""
         return answers.created_answer(match, shown)

@@ -170,6 +170,10 @@ class Vrtx:
         """Return the request that shows one server."""
         return request_to("GET", f"{SERVERS_TARGET}/{segment(ref)}")
 
+    def status_request(self, ref: str) -> UpstreamRequest | None:
+        """Return the request for the hypervisor's word on a server: showing it tells no `state`."""
+        return request_to("GET", f"{SERVERS_TARGET}/{segment(ref)}/status")
+
     def created_answer(self, match: Match, shown: UpstreamResponse) -> tuple[int, bytes] | None:
         """Return the 201 of a create whose answer was lost, as the server looks now."""
         return answers.created_answer(shown)
