@@ -33,6 +33,7 @@ from gateway.ports import Vendor
 PREFIX = "/proxy/"
 MAX_TARGET_CHARS = 16 * 1024
 MAX_WAYS = 1024
+MAX_WAY_CHARS = 256
 
 # Origin form, already encoded. A fragment never travels; a raw byte outside ASCII has no agreed meaning.
 _TARGET = re.compile(r"/[\x21\x22\x24-\x7e]*", re.ASCII)
@@ -166,7 +167,8 @@ class Proxy:
         way = door.ways.get(place)
         if way is None:
             way = _judge(exchange, door, target)
-            if "?" not in target:  # a query may hold a secret, and is seldom the same
+            # A query may hold a secret, and is seldom the same; a long path is somebody filling our memory.
+            if "?" not in target and len(target) <= MAX_WAY_CHARS:
                 if len(door.ways) >= MAX_WAYS:
                     door.ways.clear()
                 door.ways[place] = way

@@ -6,7 +6,6 @@ counts logins more closely than calls, and locks who guesses.
 """
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -229,19 +228,3 @@ class Session:
         result = await self._store.post(OpenTask(Task(task_id, kind, self._subject, detail, now_ms)))
         if isinstance(result, Done) and result.changed:
             log.error("task.opened", kind=kind, subject=self._subject, detail=detail)
-
-
-class Sessions:
-    """All sessions, by vendor and by the agent whose own account it is; HOUSE for the account that agents share."""
-
-    def __init__(self, sessions: Mapping[tuple[str, str], Session]) -> None:
-        self._sessions = dict(sessions)
-
-    def of(self, vendor: str, account_id: str) -> Session | None:
-        """Return the session for an agent's calls: its own, else the shared one; None where the vendor needs none."""
-        return self._sessions.get((vendor, account_id)) or self._sessions.get((vendor, HOUSE))
-
-    async def close(self) -> None:
-        """Give up all logins that are under way."""
-        for session in self._sessions.values():
-            await session.close()

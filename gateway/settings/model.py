@@ -36,6 +36,7 @@ from wallets.secret import Secret
 
 DAY_S = 86_400
 YEAR_S = 365 * DAY_S
+ABSENT_LEAST_S = 600  # two lists at least so far apart prove that a thing does not exist
 MIB = 1024 * 1024
 
 ROUTE = re.compile(
@@ -358,6 +359,12 @@ class VendorConfig:
             self._check_account()
         else:
             self._check_paid()
+        if self.account is not None and self.account.absent_after_s < ABSENT_LEAST_S and not self.allow_private:
+            raise BadValue(
+                f"is below {ABSENT_LEAST_S}: a list that lags would prove that a new thing does not exist",
+                f"write {ABSENT_LEAST_S} or more; less is for a sandbox on this machine (allow_private)",
+                "account",
+            )
         try:
             _ = self.egress
         except ValueError as error:

@@ -30,7 +30,7 @@ AWAY_S = (12.3 * DAY_S, 15.3 * DAY_S)  # the gateway is not running
 # No two of them are whole units apart: at the very moment at which a unit begins its beginning is anybody's guess.
 OFFSETS_S = {"create": 0.5, "start": 0.25, "stop": 0.75, "destroy": 0.9}
 SERVERS_PER_VENDOR = 4
-LOOKS_BETWEEN = 40
+LOOKS_BETWEEN = 30
 # Enough for some days of the small plan, and of VRTX's month by month for two calendar months and not for three.
 POOR_BASE = {"cryptovps": 3_000_000, "litevps": 1_000_000} | {
     "vrtx_hourly": 1_500_000,

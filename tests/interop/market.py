@@ -181,8 +181,8 @@ async def buy(agent: Agent, name: str, keys: Sequence[str], path: str = "/weathe
         async def call(key: str) -> Answer:
             headers = {"Authorization": f"Bearer {agent.key}", "Idempotency-Key": key}
             url = f"{agent.gateway.base_url}/proxy/{name}{path}"
-            body = {"json": {"for": key}} if method == "POST" else {"params": {"for": key}}
-            async with session.request(method, url, headers=headers, **body) as answer:
+            body = {"for": key} if method == "POST" else None
+            async with session.request(method, url, headers=headers, params={"for": key}, json=body) as answer:
                 return Answer(answer.status, answer.headers.copy(), await answer.read())
 
         return await asyncio.gather(*(call(key) for key in keys))

@@ -1,11 +1,16 @@
-"""See a run again: `python -m tests.simulation --seed N [--crash K] [-v]`; `--seeds A:B` for many, `--story` for the story."""
+"""See a run again: `python -m tests.simulation --seed N [--crash K] [-v]`; `--seeds A:B` for many.
+
+`--story` for the written story, `--metered` for that of servers which are charged by the hour.
+"""
 
 import argparse
 import sys
 import time
 from dataclasses import replace
 
+from tests.simulation.metered import METERED, MeteredStory, broken_metered_promises
 from tests.simulation.plan import Plan
+from tests.simulation.promises import broken_promises
 from tests.simulation.run import Report, run
 from tests.simulation.story import STORY, Story
 from tests.simulation.world import World
@@ -18,11 +23,12 @@ def main() -> int:
     which.add_argument("--seed", type=int, help="one random run")
     which.add_argument("--seeds", help="the random runs from A up to B", metavar="A:B")
     which.add_argument("--story", action="store_true", help="the written story")
+    which.add_argument("--metered", action="store_true", help="the story of servers that are charged by the hour")
     parser.add_argument("--crash", type=int, metavar="K", help="kill the process at point K, and only there")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what happened, line by line")
     arguments = parser.parse_args()
     first, _, end = (arguments.seeds or f"{arguments.seed}:").partition(":")
-    seeds = [0] if arguments.story else range(int(first), int(end) if end else int(first) + 1)
+    seeds = [0] if arguments.story or arguments.metered else range(int(first), int(end) if end else int(first) + 1)
     started, failed = time.monotonic(), 0
     for seed in seeds:
         report = _run(seed, arguments)
@@ -36,11 +42,18 @@ def main() -> int:
 
 
 def _run(seed: int, arguments: argparse.Namespace) -> Report:
-    plan, make = (STORY, Story) if arguments.story else (Plan.random(seed), World)
-    replay = "python -m tests.simulation " + ("--story" if arguments.story else f"--seed {seed}")
+    make: type[World]
+    judge = broken_metered_promises if arguments.metered else broken_promises
+    if arguments.metered:
+        plan, make, which = METERED, MeteredStory, "--metered"
+    elif arguments.story:
+        plan, make, which = STORY, Story, "--story"
+    else:
+        plan, make, which = Plan.random(seed), World, f"--seed {seed}"
+    replay = f"python -m tests.simulation {which}"
     if arguments.crash is not None:
         plan, replay = replace(plan, crash_at=arguments.crash), f"{replay} --crash {arguments.crash}"
-    return run(plan, f"{replay} -v", make)
+    return run(plan, f"{replay} -v", make, judge)
 
 
 if __name__ == "__main__":

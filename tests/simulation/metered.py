@@ -21,7 +21,6 @@ from tests.simulation.agents import Agent, Order
 from tests.simulation.cryptovps import HOURLY_BASE, ScriptedCryptoVps
 from tests.simulation.facts import Facts
 from tests.simulation.plan import CONFIG, Plan
-from tests.simulation.process import Died
 from tests.simulation.promises_money import p1_conserved, p2_no_overdraft
 from tests.simulation.world import World
 from wallets.secret import Secret

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from gateway.account_ports import AccountVendor, Order, Price
+from gateway.account_ports import AccountVendor, Order, Price, Template
 from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Priority
@@ -30,6 +30,7 @@ class PriceBook:
         self._clock = clock
         self._lists: dict[str, tuple[int, tuple[Price, ...]]] = {}
         self._asking: dict[str, asyncio.Lock] = {}
+        self._templates: dict[str, tuple[int, tuple[Template, ...]]] = {}
 
     async def bound(self, desk: Desk, order: Order, source: Resource | None) -> Price:
         """Return the price that an order may have at most. `source` is what it is made of, if it is.
@@ -53,14 +54,24 @@ class PriceBook:
         target = desk.vendor.template_target
         if order.template is None or target is None:
             return order
-        answer = await self._get(desk, target)
-        templates = () if answer is None else desk.vendor.read_templates(answer)
+        templates = await self._templates_of(desk, target)
         found = next((template for template in templates if template.name == order.template), None)
         if found is None and templates:
             raise Problem("input_refused", f"{desk.vendor.name} has no template of this name", "template")
         if found is None:
             raise Problem("price_unknown", f"{desk.vendor.name} does not tell its templates now", "template")
         return found.fill(order)
+
+    async def _templates_of(self, desk: Desk, target: str) -> tuple[Template, ...]:
+        async with self._asking.setdefault(desk.vendor.name, asyncio.Lock()):
+            known, now_ms = self._templates.get(desk.vendor.name), self._clock.now_ms()
+            if known is not None and now_ms - known[0] < FRESH_S * 1000:
+                return known[1]
+            answer = await self._get(desk, target)
+            templates = () if answer is None else desk.vendor.read_templates(answer)
+            if templates:
+                self._templates[desk.vendor.name] = now_ms, templates
+            return templates
 
     async def of(self, desk: Desk) -> tuple[Price, ...]:
         """Return the vendor's price list, asked for anew when it is old."""

@@ -17,7 +17,7 @@ from gateway.core.login import AccessToken, Credentials
 from gateway.core.problems import Problem
 from gateway.core.rates import AUTH, CALLS, Rate
 from gateway.flow.pace import Pace
-from gateway.flow.sessions import Headers, Session, Sessions
+from gateway.flow.sessions import Headers, Session
 from gateway.http.port import BodyStream, NotSent, UpstreamError, UpstreamRequest, UpstreamResponse
 from tests.fakes.clock import SeededEntropy, VirtualClock
 from tests.fakes.login import EMAIL, PASSWORD, JsonLogin
@@ -404,19 +404,3 @@ async def test_no_credential_and_no_token_is_ever_seen(bed: Bed) -> None:
     seen += str([tuple(row) for row in bed.db.execute("SELECT * FROM tasks")])
     assert len(lines) >= 3
     assert not [text for text in ("s3cr3t-token", PASSWORD, EMAIL) if text in seen]
-
-
-@on_bed()
-async def test_an_agent_may_have_an_account_of_its_own(bed: Bed) -> None:
-    """Its own session where there is one, else the shared one, else none."""
-    own = Bed()
-    sessions = Sessions({("vendor", ""): bed.session, ("vendor", "acc_1"): own.session})
-    assert sessions.of("vendor", "acc_1") is own.session
-    assert sessions.of("vendor", "acc_2") is bed.session
-    assert sessions.of("other", "acc_1") is None
-    waiting = asyncio.create_task(own.session.headers())
-    await asyncio.sleep(0.1)
-    await sessions.close()
-    await asyncio.wait([waiting])
-    assert waiting.cancelled()
-    await own.close()
