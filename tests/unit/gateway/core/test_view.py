@@ -55,7 +55,11 @@ GROUPS: list[list[Command]] = [
     [c.ApprovePrice(VENDOR, "a", 2, "me", NOW_MS), c.OpenAccount(make_account(2)), make_dead(3), make_credit(2)],
     [c.TakeEvent(make_event(n)) for n in (1, 2, 3)],
     [c.CloseEvent(METERED, "evt_00000002", NOW_MS), c.TakeEvent(make_event(4, vendor="vrtx"))],
-    [c.CloseEvent("vrtx", "evt_00000004", NOW_MS), c.TakeEvent(make_event(5)), c.CloseEvent(METERED, "evt_00000005", 1)],
+    [
+        c.CloseEvent("vrtx", "evt_00000004", NOW_MS),
+        c.TakeEvent(make_event(5)),
+        c.CloseEvent(METERED, "evt_00000005", 1),
+    ],
     [],
 ]
 
