@@ -30,7 +30,15 @@ def encode(document: object) -> bytes:
 
 
 # What does not end by itself in a second; each try also reaches the vendor.
-_RETRY_AFTER_S = {"frozen": 300, "wallet_exhausted": 60, "exposure_capped": 30, "too_many_open_payments": 30}
+_RETRY_AFTER_S = {
+    "frozen": 300,
+    "billing_rule_unset": 300,
+    "wallet_exhausted": 60,
+    "vendor_account_empty": 60,
+    "vendor_account_full": 60,
+    "exposure_capped": 30,
+    "too_many_open_payments": 30,
+}
 
 
 def answer(exchange: Exchange, store: Store, status: int, body: bytes, *headers: tuple[str, str]) -> web.Response:

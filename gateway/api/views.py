@@ -73,7 +73,7 @@ RESOURCE = record(
     state=TEXT,
     expires_at=maybe(TIME),
     as_of=TIME,
-    payment_id=TEXT,
+    payment_id=maybe(TEXT),
     open_renewal=maybe(TEXT),
 )
 BUDGET = record(
@@ -171,7 +171,7 @@ def resource_view(resource: Resource) -> dict[str, Any]:
         "state": resource.state,
         "expires_at": time_or_none(resource.expires_at_ms),
         "as_of": utc_text(resource.as_of_ms),
-        "payment_id": resource.payment_id,
+        "payment_id": resource.payment_id or None,
         "open_renewal": resource.open_renewal,
     }
 

@@ -43,7 +43,7 @@ def problem_error(document: dict[str, Any]) -> CliError:
     """Return the error that a problem document of an operator's call means."""
     code = str(document.get("type", "")).rpartition(":")[2]
     lines = [f"{document.get('title', 'the call failed')}: {document.get('detail', '')}"]
-    remedy = document.get("remedy")
-    if remedy:
+    exit_code, remedy = _BY_PROBLEM.get(code, Exit.FAILED), document.get("remedy")
+    if remedy and exit_code is not Exit.NOT_FOUND:  # an agent's way to look, and an operator has others
         lines.append(f"({remedy})")
-    return CliError(_BY_PROBLEM.get(code, Exit.FAILED), *lines, document=document)
+    return CliError(exit_code, *lines, document=document)

@@ -63,6 +63,13 @@ passphrase = {passphrase}
 # tokens = ["base-usdc"]
 # payees = ["0x…"]
 # ceiling = "5"
+#
+# A vendor that knows you by an account needs no chain; seal the login with `gateway vendor credentials cryptovps`:
+#
+# [vendors.cryptovps]
+# kind = "cryptovps"
+# base_url = "https://api.cryptovps.example"
+# ceiling = "1"
 """
 
 

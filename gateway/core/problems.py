@@ -135,7 +135,7 @@ TYPES: dict[str, ProblemType] = {
         429, "The vendor's rate limit is used up", "nothing was charged; ask again after Retry-After"
     ),
     "upstream_policy_denied": ProblemType(
-        403, "The vendor's policy refuses this", "nothing was done; read the detail and ask for something else"
+        403, "The vendor's policy refuses this", "nothing was done; the vendor's document says what it refuses"
     ),
     "vendor_login_failed": ProblemType(
         503, "The vendor does not let the gateway log in", "nothing was charged; ask again after Retry-After"

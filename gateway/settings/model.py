@@ -193,10 +193,10 @@ class ChainConfig:
 
 
 def _absent(parts: Mapping[str, object], why: str) -> None:
-    """Raise BadValue at the first key that was given a value of its own."""
-    for key, value in parts.items():
-        if value:
-            raise BadValue(why, f"remove {key}", key)
+    """Raise BadValue at the first key that was given a value of its own; what to write names them all."""
+    given = [key for key, value in parts.items() if value]
+    if given:
+        raise BadValue(why, f"remove {', '.join(given)}", given[0])
 
 
 def _present(parts: Mapping[str, object], why: str) -> None:
@@ -361,7 +361,7 @@ class VendorConfig:
             self._check_paid()
         if self.account is not None and self.account.absent_after_s < ABSENT_LEAST_S and not self.allow_private:
             raise BadValue(
-                f"is below {ABSENT_LEAST_S}: a list that lags would prove that a new thing does not exist",
+                f"absent_after_s is below {ABSENT_LEAST_S}: a list that lags would prove that a new thing does not exist",
                 f"write {ABSENT_LEAST_S} or more; less is for a sandbox on this machine (allow_private)",
                 "account",
             )

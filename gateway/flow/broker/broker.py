@@ -174,7 +174,7 @@ class Broker:
         if ending is not None and (accepted or answer.status == NOT_FOUND or told.delivery is Delivery.UNKNOWN):
             await self._meters.end(ending, "its agent", accepted=accepted)
         if told.problem is not None:
-            raise Problem(told.problem, f"{vendor.name} did not do it")
+            raise Problem(told.problem, f"{vendor.name} refuses this and did not do it")
         if not whole and (route.listings or route.secret):  # only a whole answer can be fenced
             raise Problem("vendor_answer_oversized", f"{vendor.name} answered more than {BUFFER_BYTES} bytes")
         shown = await self._showing.show(vendor, call.match, call.account_id, answer, told, made)
