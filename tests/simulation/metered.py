@@ -39,6 +39,7 @@ ACCOUNT = f"""
 kind = "cryptovps"
 base_url = "{ORIGIN}"
 ceiling = "1"
+allow_private = true
 
 [vendors.cryptovps.account]
 period_s = 1200
