@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from multidict import MultiMapping
 
-from contracts.codec import Address, to_hex
+from contracts.codec import to_hex
 from gateway.account_ports import AccountVendor
 from gateway.core import chart
 from gateway.core.meaning import Meaning
@@ -20,11 +20,12 @@ from gateway.core.records import EVERYTHING, Resource
 from gateway.core.routes import Ownership, Pricing
 from gateway.flow.call import Call
 from gateway.flow.meaning import PAYMENT_REQUIRED, Classified, asks_who, classify, classify_account, classify_at
+from gateway.flow.prove import proof_terms
 from gateway.flow.quote import Quote, Quoter, Refusal
 from gateway.flow.sharing import Sharing
 from gateway.ports import Clock, Entropy, PricedItem, Store
 from gateway.rails.asked import Asked
-from gateway.rails.choose import AcceptableTerms, choose_proof
+from gateway.rails.choose import choose_proof
 from gateway.rails.offer import AnyOffer
 from gateway.rails.problems import OfferRefused
 
@@ -142,7 +143,7 @@ class Explainer:
     def _proof(self, call: Call, found: Classified, asked: Asked, checks: tuple[Check, ...]) -> Explained:
         offer: AnyOffer = asked.proofs[0]
         try:
-            offer = choose_proof(asked, _proof_terms(call, self._clock.now_ms()))
+            offer = choose_proof(asked, proof_terms(call, self._clock.now_ms()))
             proof = Check("proof", "the challenge is this vendor's own and has not expired")
         except OfferRefused as refused:
             proof = Check("proof", refused.message, refused.code.value)
@@ -237,16 +238,3 @@ def _renewal(resource: Resource | None, *, renews: bool) -> Check:
     if renews and resource is not None and resource.open_renewal is not None:
         return Check("renewal", f"a renewal is open: payment {resource.open_renewal}", "renewal_open")
     return Check("renewal", "no other renewal of this is open")
-
-
-def _proof_terms(call: Call, now_ms: int) -> AcceptableTerms:
-    terms = call.vendor.terms
-    return AcceptableTerms(
-        assets=frozenset(token.key for token in terms.tokens),
-        payees=frozenset(),
-        own_addresses=frozenset[Address](),
-        ceiling_base=0,
-        now_ms=now_ms,
-        rails=terms.rails,
-        realms=terms.realms,
-    )

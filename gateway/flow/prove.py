@@ -35,6 +35,20 @@ OLDER_VERSIONS: Final[tuple[ProofVersion, ...]] = (2, 1)
 log = structlog.get_logger()
 
 
+def proof_terms(call: Call, now_ms: int) -> AcceptableTerms:
+    """Return what a zero-amount challenge must be to be answered with a proof: of this vendor's tokens and realms alone."""
+    terms = call.vendor.terms
+    return AcceptableTerms(
+        assets=frozenset(token.key for token in terms.tokens),
+        payees=frozenset(),
+        own_addresses=frozenset(),
+        ceiling_base=0,
+        now_ms=now_ms,
+        rails=terms.rails,
+        realms=terms.realms,
+    )
+
+
 class Prover:
     """Proves with the vendors' wallets."""
 
@@ -68,18 +82,8 @@ class Prover:
         raise Problem("proof_refused", f"{call.vendor.name} asks again who we are after we have proven it")
 
     def _choose(self, call: Call, asked: Asked) -> MppOffer:
-        terms = call.vendor.terms
-        acceptable = AcceptableTerms(
-            assets=frozenset(token.key for token in terms.tokens),
-            payees=frozenset(),
-            own_addresses=frozenset(),
-            ceiling_base=0,
-            now_ms=self._clock.now_ms(),
-            rails=terms.rails,
-            realms=terms.realms,
-        )
         try:
-            return choose_proof(asked, acceptable)
+            return choose_proof(asked, proof_terms(call, self._clock.now_ms()))
         except OfferRefused as refused:
             raise Problem(refused.code.value, refused.message, refused.field or None) from refused
 

@@ -11,6 +11,7 @@ import fractions
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeGuard
 from urllib.parse import quote
@@ -275,12 +276,20 @@ def request_to(method: str, target: str, document: Any | None = None) -> Upstrea
     return UpstreamRequest(method, target, JSON_HEADERS, dump_json(document), may_resend=method == "GET")
 
 
-def with_ceilings(routes: Iterable[Route], overrides: Mapping[str, RouteOverride]) -> tuple[Route, ...]:
+def with_ceilings(
+    routes: Iterable[Route], overrides: Mapping[str, RouteOverride], ceiling_base: int | None = None
+) -> tuple[Route, ...]:
     """Return the routes with the operator's ceilings (USD base units in a period) on metered ones.
 
-    Raises ValueError, naming the route, for any other route, and for what has no meaning without a challenge.
+    `ceiling_base`, where given, is that of metered routes without an override. Raises ValueError, naming the route, for
+    any other route, and for what has no meaning without a challenge.
     """
-    table = tuple(routes)
+    table = tuple(
+        replace(route, ceiling_base=ceiling_base)
+        if ceiling_base is not None and route.pricing is Pricing.METERED
+        else route
+        for route in routes
+    )
     metered = {route.name for route in table if route.pricing is Pricing.METERED}
     for name, override in overrides.items():
         if name not in metered:

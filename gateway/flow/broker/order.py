@@ -5,7 +5,6 @@ the mark in the thing's name is the purchase's own, so whatever the vendor made 
 twice.
 """
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -45,14 +44,11 @@ from gateway.flow.call import AccountCall, Reply
 from gateway.flow.limit_headers import retry_after_ms
 from gateway.flow.pack import Headers, pack, unpack
 from gateway.flow.present import Outcome
-from gateway.flow.promise import seal_context
+from gateway.flow.promise import purchase_key, seal_context
 from gateway.http.port import NotSent, UpstreamError, UpstreamRequest, UpstreamResponse
 from gateway.ports import Clock, Entropy, Store
 from wallets.sealing import Sealer
 
-PURPOSE = uuid.UUID(
-    "5b0f6a52-35f0-5d2c-9c0c-6f8a3d0e7b11"
-)  # names our idempotency keys among all UUIDs (RFC 9562, 5.5)
 CLOCKS_APART_MS = 60_000
 BUFFER_BYTES = 1024 * 1024
 TOO_MANY_REQUESTS = 429
@@ -124,7 +120,7 @@ class Orders:
             delivery_deadline_ms=now_ms,
             axes=Axes(transfer=Transfer.PREPARED),
         )
-        key = str(uuid.uuid5(PURPOSE, payment_id))
+        key = purchase_key(payment_id)
         headers = merged(call.headers, vendor.headers_for(call.match, key))
         body = vendor.marked(call.match, call.body, meter.token)
         request = UpstreamRequest(call.method, call.target, headers, body, BUFFER_BYTES)

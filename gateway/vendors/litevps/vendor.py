@@ -7,7 +7,6 @@ take no key, so a create is held for by its plan, marked in its name, and found 
 # ruff: noqa: ARG002 - the seam passes what some vendor needs; a vendor without keys, pages or short ids uses less of it
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -27,7 +26,7 @@ from gateway.account_ports import (
 )
 from gateway.core.login import AccessToken, Credentials
 from gateway.core.meaning import Meaning
-from gateway.core.routes import Match, Pricing, match_route
+from gateway.core.routes import Match, match_route
 from gateway.http.port import UpstreamRequest, UpstreamResponse
 from gateway.vendors.account import (
     JSON_HEADERS,
@@ -105,12 +104,10 @@ class LiteVps:
         A metered route's ceiling is the account's, or its override by route name. Raises ValueError naming a bad ceiling
         or override.
         """
-        ceiling_base = check_ceiling(account.ceiling_base, name)
-        table = (replace(r, ceiling_base=ceiling_base) if r.pricing is Pricing.METERED else r for r in ROUTES)
         self.name = name
         self.origin = origin
         self.account = account
-        self.routes = with_ceilings(table, overrides)
+        self.routes = with_ceilings(ROUTES, overrides, check_ceiling(account.ceiling_base, name))
         self.response_headers: frozenset[str] = frozenset()  # X-Balance-Remaining is the account's: see own_headers
         self.rates = RATES
         self.login: LoginPlan | None = None if standing_token else LiteVpsLogin()

@@ -7,7 +7,6 @@ reads one; what agents owe is counted by the gateway, from creation to deletion.
 # ruff: noqa: ARG002 - the seam passes what vendors with logins and bulk calls need; this one has neither
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -27,7 +26,7 @@ from gateway.account_ports import (
 )
 from gateway.core.meaning import Meaning
 from gateway.core.problems import Problem
-from gateway.core.routes import Match, Pricing, match_route
+from gateway.core.routes import Match, match_route
 from gateway.http.port import UpstreamRequest, UpstreamResponse
 from gateway.vendors.account import JSON_HEADERS, SECRET_PARAMETERS, request_to, segment, with_ceilings
 from gateway.vendors.capabilities import Capabilities
@@ -78,12 +77,10 @@ class Vrtx:
 
         Raises ValueError naming a bad ceiling or override.
         """
-        ceiling_base = check_ceiling(account.ceiling_base, name)
-        table = (replace(r, ceiling_base=ceiling_base) if r.pricing is Pricing.METERED else r for r in ROUTES)
         self.name = name
         self.origin = origin
         self.account = account
-        self.routes = with_ceilings(table, overrides)
+        self.routes = with_ceilings(ROUTES, overrides, check_ceiling(account.ceiling_base, name))
         self.response_headers: frozenset[str] = frozenset()  # X-RateLimit-* speak of the whole account
         self.pager: Pager | None = Pages()
         self._scrub = Scrubber(SECRET_PARAMETERS)
