@@ -5,10 +5,11 @@ vendor's document or its own list; what no list prices is not ordered.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from typing import TypeVar
 
-from gateway.account_ports import AccountVendor, Order, Price, Template
+from gateway.account_ports import Order, Price, Template
 from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Priority
@@ -20,6 +21,9 @@ from gateway.ports import Clock
 SUCCESS_CLASS = 2
 FRESH_S = 300
 KEPT_S = 86_400  # a list that is not answered for a day is no list any more
+T = TypeVar("T")
+_Kept = dict[str, tuple[int, tuple[T, ...]]]
+"""What vendors said last, by vendor, and when."""
 SHOPPING = Asking(priority=Priority.CREATE, max_wait_s=10.0)
 
 
@@ -28,9 +32,9 @@ class PriceBook:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lists: dict[str, tuple[int, tuple[Price, ...]]] = {}
+        self._lists: _Kept[Price] = {}
         self._asking: dict[str, asyncio.Lock] = {}
-        self._templates: dict[str, tuple[int, tuple[Template, ...]]] = {}
+        self._templates: _Kept[Template] = {}
 
     async def bound(self, desk: Desk, order: Order, source: Resource | None) -> Price:
         """Return the price that an order may have at most. `source` is what it is made of, if it is.
@@ -54,7 +58,7 @@ class PriceBook:
         target = desk.vendor.template_target
         if order.template is None or target is None:
             return order
-        templates = await self._templates_of(desk, target)
+        templates = await self._fresh(desk, target, self._templates, desk.vendor.read_templates)
         found = next((template for template in templates if template.name == order.template), None)
         if found is None and templates:
             raise Problem("input_refused", f"{desk.vendor.name} has no template of this name", "template")
@@ -62,38 +66,33 @@ class PriceBook:
             raise Problem("price_unknown", f"{desk.vendor.name} does not tell its templates now", "template")
         return found.fill(order)
 
-    async def _templates_of(self, desk: Desk, target: str) -> tuple[Template, ...]:
-        async with self._asking.setdefault(desk.vendor.name, asyncio.Lock()):
-            known, now_ms = self._templates.get(desk.vendor.name), self._clock.now_ms()
-            if known is not None and now_ms - known[0] < FRESH_S * 1000:
-                return known[1]
-            answer = await self._get(desk, target)
-            templates = () if answer is None else desk.vendor.read_templates(answer)
-            if templates:
-                self._templates[desk.vendor.name] = now_ms, templates
-            return templates
-
     async def of(self, desk: Desk) -> tuple[Price, ...]:
         """Return the vendor's price list, asked for anew when it is old."""
         vendor = desk.vendor
         if vendor.price_target is None:
             return vendor.prices
-        async with self._asking.setdefault(vendor.name, asyncio.Lock()):
-            known = self._lists.get(vendor.name)
-            now_ms = self._clock.now_ms()
+        found = await self._fresh(desk, vendor.price_target, self._lists, vendor.read_prices)
+        if found:
+            return found
+        known = self._lists.get(vendor.name)
+        if known is not None and self._clock.now_ms() - known[0] < KEPT_S * 1000:
+            return known[1]
+        raise Problem("price_unknown", f"{vendor.name} does not tell its prices now")
+
+    async def _fresh(
+        self, desk: Desk, target: str, kept: _Kept[T], read: Callable[[UpstreamResponse], tuple[T, ...]]
+    ) -> tuple[T, ...]:
+        """Return what is kept where it is fresh, else what the vendor says now; nothing where it says nothing."""
+        name = desk.vendor.name
+        async with self._asking.setdefault(name, asyncio.Lock()):
+            known, now_ms = kept.get(name), self._clock.now_ms()
             if known is not None and now_ms - known[0] < FRESH_S * 1000:
                 return known[1]
-            asked = await self._ask(desk, vendor, vendor.price_target)
-            if asked:
-                self._lists[vendor.name] = now_ms, asked
-                return asked
-            if known is not None and now_ms - known[0] < KEPT_S * 1000:
-                return known[1]
-            raise Problem("price_unknown", f"{vendor.name} does not tell its prices now")
-
-    async def _ask(self, desk: Desk, vendor: AccountVendor, target: str) -> tuple[Price, ...]:
-        answer = await self._get(desk, target)
-        return () if answer is None else vendor.read_prices(answer)
+            answer = await self._get(desk, target)
+            found = () if answer is None else read(answer)
+            if found:
+                kept[name] = now_ms, found
+            return found
 
     async def _get(self, desk: Desk, target: str) -> UpstreamResponse | None:
         try:
