@@ -19,6 +19,7 @@ from wallets.secret import Secret
 
 SECRET_BYTES = 32
 PROXY, READ, KEYS = "proxy", "read", "keys"
+SPEND = "spend"  # what a route asks for that buys at a vendor which is chosen later: no key holds it by name
 
 _TEXT = re.compile(r"gk_([A-Za-z0-9_-]{1,64})_[A-Za-z0-9_-]{43}", re.ASCII)
 _SCOPE = re.compile(r"proxy|read|keys|proxy:[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
@@ -85,8 +86,10 @@ def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
 
 
 def allows(scopes: Iterable[str], wanted: str) -> bool:
-    """Say whether scopes include the wanted one: "proxy" includes "proxy:<vendor>"."""
+    """Say whether scopes include the wanted one: "proxy" includes "proxy:<vendor>", and either of them SPEND."""
     held = frozenset(scopes)
+    if wanted == SPEND:
+        return any(scope.partition(":")[0] == PROXY for scope in held)
     return wanted in held or (wanted.startswith("proxy:") and PROXY in held)
 
 

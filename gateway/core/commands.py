@@ -4,7 +4,8 @@ Must not know how a command is decided or stored.  Theory: every change to money
 test, a simulation and the running service drive exactly the same decisions.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gateway.core.payment import Charge, Delivery, Fault
 from gateway.core.records import (
@@ -19,6 +20,7 @@ from gateway.core.records import (
     Task,
     VendorEvent,
 )
+from gateway.core.server import HookDelivery, Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +396,37 @@ class CloseEvent:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Keep a record of the neutral API: a new one (version 1), or one that follows what is kept (its version plus one).
+
+    `event` names what happened (`ordered`, `running`, ...): the journal row is "<record>.<event>" with `detail` in it.
+    Refused with `changed_meanwhile` where another version is kept, and with `idempotency_conflict` where the client token
+    of a new server or fleet stands for another order; the same order again is `Attached` with the id of the first one.
+    """
+
+    record: Kept
+    event: str
+    at_ms: int
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """Every journal row up to `seq` was read for whom it concerns: these deliveries are due. A lower `seq` changes nothing."""
+
+    seq: int
+    deliveries: tuple[HookDelivery, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutDelivery:
+    """An endpoint was tried, or a delivery is to be made again. It leaves no journal row: no money and no right moves."""
+
+    delivery: HookDelivery
+
+
 Command = (
     OpenAccount
     | CreditAccount
@@ -428,6 +461,9 @@ Command = (
     | RecordProof
     | TakeEvent
     | CloseEvent
+    | Put
+    | FanOut
+    | PutDelivery
 )
 
 
@@ -441,7 +477,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An earlier purchase stands for this request: nothing new was reserved."""
+    """An earlier purchase (for `Put`, an earlier order: then it is that record's id) stands for this request."""
 
     payment_id: str
 

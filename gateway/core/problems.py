@@ -45,6 +45,18 @@ TYPES: dict[str, ProblemType] = {
     "idempotency_spent": ProblemType(
         409, "The purchase under this key is over", "take a new Idempotency-Key to buy again"
     ),
+    "changed_meanwhile": ProblemType(409, "It changed meanwhile", "read it again and repeat what still makes sense"),
+    "quote_expired": ProblemType(409, "The quote is no longer valid", "ask for a new one at POST /v1/quotes"),
+    "no_plan_fits": ProblemType(
+        409, "No vendor's plan fits", "see candidates_lost for why each one lost; ask for less or allow more"
+    ),
+    "server_ended": ProblemType(409, "The server has ended", "see its state and reason; order another one"),
+    "server_not_ready": ProblemType(409, "The server cannot do this now", "wait for the state that the detail names"),
+    "max_total_reached": ProblemType(409, "The server's max_total does not cover this", "raise max_total with PATCH"),
+    "capability_missing": ProblemType(
+        501, "The vendor cannot do this", "see `vendors` for those that can; the capability is named in `capability`"
+    ),
+    "webhook_url_refused": ProblemType(422, "No events are sent to this address", "use a public https address"),
     "renewal_open": ProblemType(409, "A renewal is open", "wait until it is settled or dead"),
     # the agent's money
     "insufficient_balance": ProblemType(402, "The balance does not cover this", "top up the account and ask again"),

@@ -59,6 +59,7 @@ class AnyCall:
     max_charge_base: int | None = None
     quote_only: bool = False
     part: int = 0  # of a bulk call, from 1: two equal parts are two purchases
+    purpose: str = ""  # of a call of the neutral API: its claim, so that no proxied call is taken for it
 
     @property
     def account_id(self) -> str:
@@ -76,6 +77,8 @@ class AnyCall:
             digest.update(part)
         if self.part:
             digest.update(b"part %d" % self.part)
+        if self.purpose:
+            digest.update(b"purpose " + self.purpose.encode())
         return digest.digest()
 
 
