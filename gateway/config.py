@@ -21,6 +21,7 @@ from gateway.settings.checks import Finding, findings
 from gateway.settings.lines import key_lines
 from gateway.settings.model import (
     AccountConfig,
+    CatalogueConfig,
     ChainConfig,
     KeystoreConfig,
     LimitsConfig,
@@ -29,18 +30,21 @@ from gateway.settings.model import (
     LogLevel,
     RouteOverride,
     ServerConfig,
+    ServersConfig,
     Settings,
     StoreConfig,
     TokenConfig,
     VendorConfig,
     VendorKind,
     WalletConfig,
+    WebhooksConfig,
     WhenUnfunded,
 )
 from gateway.settings.table import At, ConfigError, Source, Spoiled, expand, read_table
 from wallets.guard import Policy, WalletPolicy
 
 __all__ = [
+    "CatalogueConfig",
     "ChainConfig",
     "Config",
     "ConfigError",
@@ -51,11 +55,13 @@ __all__ = [
     "LogLevel",
     "RouteOverride",
     "ServerConfig",
+    "ServersConfig",
     "StoreConfig",
     "TokenConfig",
     "VendorConfig",
     "VendorKind",
     "WalletConfig",
+    "WebhooksConfig",
     "load_config",
     "parse_config",
 ]

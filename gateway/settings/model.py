@@ -451,6 +451,38 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueConfig:
+    """[catalogue]: how fresh plans are, and what the house pays to read those that cost money."""
+
+    ttl_s: Annotated[int, Key(r.integer(1, DAY_S), 300)]
+    paid_ttl_s: Annotated[int, Key(r.integer(60, 30 * DAY_S), 6 * 3600)]
+    paid_budget_base: Annotated[int, Key(r.amount_or_zero, "0.10", name="paid_budget_per_day")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServersConfig:
+    """[servers]: the vendor-neutral API."""
+
+    quote_ttl_s: Annotated[int, Key(r.integer(10, DAY_S), 600)]
+    wait_max_s: Annotated[int, Key(r.integer(1, 3600), 300)]
+    open_per_account: Annotated[int, Key(r.integer(1, 100_000), 100)]
+    fleets_per_account: Annotated[int, Key(r.integer(1, 10_000), 20)]
+    warn_before_s: Annotated[tuple[int, ...], Key(r.several(r.integer(60, 30 * DAY_S)), [3 * DAY_S, DAY_S, 3600])]
+    sweep_s: Annotated[float, Key(r.seconds(0.05, 60), 1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhooksConfig:
+    """[webhooks]: where events may be sent, and for how long an endpoint is waited for."""
+
+    per_account: Annotated[int, Key(r.integer(0, 10_000), 20)]
+    timeout_s: Annotated[float, Key(r.seconds(0.1, 60), 15)]
+    streams_per_account: Annotated[int, Key(r.integer(1, 10_000), 20)]
+    allow_private: Annotated[bool, Key(r.flag, False)]
+    allow_plain_http: Annotated[bool, Key(r.flag, False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     """[log]: what is written to standard error."""
 
@@ -471,6 +503,9 @@ class Settings:
     wallets: Annotated[Mapping[str, WalletConfig], Key(tables(WalletConfig), {})]
     vendors: Annotated[Mapping[str, VendorConfig], Key(tables(VendorConfig), {})]
     limits: Annotated[LimitsConfig, Key(table(LimitsConfig), {})]
+    catalogue: Annotated[CatalogueConfig, Key(table(CatalogueConfig), {})]
+    servers: Annotated[ServersConfig, Key(table(ServersConfig), {})]
+    webhooks: Annotated[WebhooksConfig, Key(table(WebhooksConfig), {})]
     log: Annotated[LogConfig, Key(table(LogConfig), {})]
 
     def networks(self) -> frozenset[Network]:

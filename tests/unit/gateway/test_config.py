@@ -14,16 +14,19 @@ from gateway.core.routes import Represent
 from gateway.core.tariff import Rule
 from gateway.settings.model import (
     AccountConfig,
+    CatalogueConfig,
     ChainConfig,
     KeystoreConfig,
     LimitsConfig,
     LogConfig,
     RouteOverride,
     ServerConfig,
+    ServersConfig,
     StoreConfig,
     TokenConfig,
     VendorConfig,
     WalletConfig,
+    WebhooksConfig,
 )
 from gateway.settings.table import keys_of
 from gateway.vendor_config import make_account_vendor, make_vendor
@@ -49,6 +52,9 @@ TABLES: dict[str, type[Any]] = {
     "vendors.*.routes.*": RouteOverride,
     "vendors.*.account": AccountConfig,
     "limits": LimitsConfig,
+    "catalogue": CatalogueConfig,
+    "servers": ServersConfig,
+    "webhooks": WebhooksConfig,
     "log": LogConfig,
 }
 
@@ -130,7 +136,20 @@ def test_the_manual_names_every_key(pattern: str) -> None:
     title = re.escape(pattern.replace("routes.*", "routes.<route>").replace("*", "<name>"))
     heading = r"## Top level" if not pattern else rf"#+ `\[{title}\]`"
     section = re.split(r"\n#", re.split(heading, manual)[1])[0]
-    tables = {"server", "store", "keystore", "chains", "tokens", "wallets", "vendors", "limits", "log"}
+    tables = {
+        "server",
+        "store",
+        "keystore",
+        "chains",
+        "tokens",
+        "wallets",
+        "vendors",
+        "limits",
+        "log",
+        "catalogue",
+        "servers",
+        "webhooks",
+    }
     wanted = {key for key in keys_of(TABLES[pattern]) if key} - (tables if not pattern else set())
     assert {key for key in wanted if f"`{key}`" not in section} == set()
 
