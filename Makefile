@@ -29,7 +29,7 @@ setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed sandbox/
 .venv/.installed: pyproject.toml constraints.txt
 	$(call require,$(PYTHON) -c 'import ensurepip',python3-venv,$(PYTHON) cannot make a virtual environment)
 	@[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
-	$(product_pip) -e '.[dev]'
+	$(product_pip) -e '.[dev,mcp]'
 	@$(product_pip) -e '.[fast]' 2>/dev/null || echo "no C compiler for the fast keccak; pycryptodome's serves"
 	@touch $@
 

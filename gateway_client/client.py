@@ -284,21 +284,25 @@ class GatewayClient:
     # any route
 
     async def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, key: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> JsonObject:
         """Send one JSON request to any route and return its JSON object. Raises GatewayProblem.
 
         Reads, and requests with an Idempotency-Key, are repeated when no answer comes or the answer says to come again.
         """
-        headers: dict[str, str] = {}
+        said = dict(headers or {})
         content = None
         if body is not None:
-            content, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+            content, said["Content-Type"] = json.dumps(body).encode(), "application/json"
         if key is not None:
-            headers["Idempotency-Key"] = key
-        _, answer = await self._send(
-            method, path, content, headers, repeat=key is not None or method in {"GET", "DELETE"}
-        )
+            said["Idempotency-Key"] = key
+        _, answer = await self._send(method, path, content, said, repeat=key is not None or method in {"GET", "DELETE"})
         document: JsonObject = json.loads(answer) if answer else {}
         return document
 
@@ -306,7 +310,7 @@ class GatewayClient:
         self, _shape: type[T], method: str, path: str, body: Mapping[str, Any] | None = None, *, key: str | None = None
     ) -> T:
         """`call`, with its answer as the shape that the route documents."""
-        return cast(T, await self.call(method, path, body, key=key))
+        return cast("T", await self.call(method, path, body, key=key))
 
     async def _send(
         self, method: str, path: str, content: bytes | None, headers: dict[str, str], *, repeat: bool = False
@@ -334,7 +338,7 @@ class GatewayClient:
         self, path: str, after: str | None, limit: int | None, filters: Mapping[str, str | int | bool] | None = None
     ) -> Page[Any]:
         query = _query(after=after, limit=limit, **(filters or {}))
-        return cast(Page[Any], await self.call("GET", path + query))
+        return cast("Page[Any]", await self.call("GET", path + query))
 
 
 def _problem(status: int, body: bytes) -> GatewayProblem:

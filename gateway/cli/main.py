@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from gateway.cli import verbs_journal, verbs_local, verbs_vendor, verbs_wallet
+from gateway.cli import verbs_journal, verbs_local, verbs_mcp, verbs_vendor, verbs_wallet
 from gateway.cli.exits import CliError, Exit
 from gateway.cli.output import print_error
 from gateway.cli.verbs_operator import VERBS, run_verb
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     leaves = Leaves(parser)
     for verb in VERBS:
         verb.arguments(leaves.add(verb.words, verb.help, partial(run_verb, verb)))
-    for add in (verbs_local.add, verbs_wallet.add, verbs_vendor.add, verbs_journal.add):
+    for add in (verbs_local.add, verbs_wallet.add, verbs_vendor.add, verbs_journal.add, verbs_mcp.add):
         add(leaves.add)
     return parser
 

@@ -1,0 +1,129 @@
+"""The MCP server: lists the tools, checks what a model sends, and asks the gateway.
+
+Must not know what a route does.  Theory: the model's arguments are untrusted input, checked against the tool's own schema
+before anything leaves, and the operator's cap stands above whatever cap the model names.
+"""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+from jsonschema import Draft202012Validator
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp_types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
+
+from gateway_client import GatewayClient, GatewayProblem
+from gateway_mcp.tools import BY_NAME, TOOLS, ApiTool
+
+NAME = "agent-payment-gateway"
+INSTRUCTIONS = (
+    "Rent and run servers at several vendors from one prepaid balance. Begin with get_balance and list_plans or quote_server. "
+    "Whatever may spend takes max_charge (refused unpaid if dearer) and idempotency_key (choose one for each intention and "
+    "repeat it when you try again). Amounts are decimals in USD, in quotes."
+)
+
+
+class Tools:
+    """Serves the tools for one gateway. `api_key` None: each HTTP request brings its own as Bearer."""
+
+    def __init__(self, base_url: str, api_key: str | None, max_charge: Decimal | None) -> None:
+        self._base_url, self._api_key, self._max_charge = base_url, api_key, max_charge
+
+    def server(self) -> Server[dict[str, Any]]:
+        """Return the MCP server, to be run over any transport."""
+        return Server(NAME, instructions=INSTRUCTIONS, on_list_tools=self._list, on_call_tool=self._call)
+
+    async def _list(
+        self, _context: ServerRequestContext[dict[str, Any]], _asked: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        return ListToolsResult(tools=[_shown(tool) for tool in TOOLS])
+
+    async def _call(
+        self, context: ServerRequestContext[dict[str, Any]], asked: CallToolRequestParams
+    ) -> CallToolResult:
+        tool, arguments = BY_NAME.get(asked.name), asked.arguments or {}
+        if tool is None:
+            return _refusal({"code": "tool_unknown", "detail": "there is no such tool", "known": sorted(BY_NAME)})
+        wrong = next(iter(Draft202012Validator(tool.input_schema).iter_errors(arguments)), None)
+        if wrong is not None:
+            field = ".".join(str(part) for part in wrong.absolute_path) or "arguments"
+            return _refusal({"code": "bad_arguments", "field": field, "detail": wrong.message[:500]})
+        key = self._api_key or _bearer(context)
+        if key is None:
+            return _refusal({"code": "key_missing", "detail": "send the gateway's API key as Authorization: Bearer"})
+        return await self._ask(tool, arguments, key)
+
+    async def _ask(self, tool: ApiTool, arguments: Mapping[str, Any], key: str) -> CallToolResult:
+        headers = {}
+        if tool.spends:
+            cap = Decimal(arguments["max_charge"])
+            if self._max_charge is not None and cap > self._max_charge:
+                detail = f"whoever runs this server allows at most {self._max_charge} a call"
+                return _refusal({"code": "max_charge_above_cap", "field": "max_charge", "detail": detail})
+            headers["X-Max-Charge"] = arguments["max_charge"]
+        async with GatewayClient(self._base_url, key) as client:
+            try:
+                document = await client.call(
+                    tool.method,
+                    tool.target(arguments),
+                    tool.content(arguments),
+                    key=arguments.get("idempotency_key"),
+                    headers=headers,
+                )
+            except GatewayProblem as problem:
+                return _refusal(
+                    {
+                        "status": problem.status,
+                        "code": problem.code,
+                        "detail": problem.detail,
+                        "remedy": problem.remedy,
+                        "request_id": problem.request_id,
+                        **problem.extra,
+                    }
+                )
+            except (aiohttp.ClientError, TimeoutError) as error:
+                what = f"the gateway did not answer ({type(error).__name__}); send the same call again"
+                return _refusal({"code": "gateway_unreachable", "detail": what})
+        return CallToolResult(content=[TextContent(type="text", text=_dump(document))], structured_content=document)
+
+
+def _shown(tool: ApiTool) -> Tool:
+    return Tool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=tool.input_schema,
+        annotations=ToolAnnotations(
+            read_only_hint=tool.method == "GET",
+            destructive_hint=tool.destroys,
+            idempotent_hint=tool.method in {"GET", "DELETE", "PATCH"} or tool.spends,
+            open_world_hint=True,
+        ),
+    )
+
+
+def _refusal(document: Mapping[str, Any]) -> CallToolResult:
+    return CallToolResult(
+        content=[TextContent(type="text", text=_dump(document))], structured_content=dict(document), is_error=True
+    )
+
+
+def _dump(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _bearer(context: ServerRequestContext[dict[str, Any]]) -> str | None:
+    request: Any = context.request  # the HTTP request, where there is one
+    header = "" if request is None else request.headers.get("authorization", "")
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
