@@ -18,12 +18,14 @@ from gateway.chains.broadcast import RpcBroadcaster
 from gateway.chains.quorum import QuorumChain
 from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.chains.startup import verify_tokens
-from gateway.config import ChainConfig, Config, ConfigError
+from gateway.config import ChainConfig, Config, ConfigError, WebhooksConfig
 from gateway.core.records import EVERYTHING
 from gateway.core.view import View
 from gateway.flow.stranded import stranded
 from gateway.graph import Gateway, Parts, assemble
 from gateway.http.client import HttpUpstream
+from gateway.http.courier import CONNECT_TIMEOUT_S, Courier
+from gateway.http.egress import Timeouts
 from gateway.ports import Block
 from gateway.store import queries
 from gateway.store.core import StoreCore
@@ -104,6 +106,7 @@ async def open_gateway(
             business=clock,
             vendor_secrets=_vendor_secrets(config, unlocked),
             broadcasters=broadcasters,
+            posting=_courier(config.webhooks),
         )
         gateway = assemble(config, fittings.refit(parts))
         if gateway.accounts is not None:
@@ -169,6 +172,12 @@ def _chain(chain: ChainConfig, endpoints: Sequence[RpcEndpoint], view: View) -> 
         quorum=chain.evidence_quorum,
         known_final=None if cursor is None else Block(*cursor),
     )
+
+
+def _courier(webhooks: WebhooksConfig) -> Courier:
+    limit_s = webhooks.timeout_s
+    timeouts = Timeouts(min(CONNECT_TIMEOUT_S, limit_s), limit_s, limit_s, limit_s, limit_s)
+    return Courier(webhooks.allow_private_networks, allow_http=webhooks.allow_plain_http, timeouts=timeouts)
 
 
 def _now_s() -> int:

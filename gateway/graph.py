@@ -24,11 +24,14 @@ from gateway.flow.quarantine import SCOPE, Quarantine
 from gateway.flow.quote import Quoter
 from gateway.flow.readiness import limits, unread_chains
 from gateway.flow.recover import Recovery
+from gateway.flow.servers.hooks import Posting
+from gateway.flow.servers.neutral import Neutral
 from gateway.flow.settle import Sightings, Tracker
 from gateway.flow.spend import Spend
 from gateway.http.port import Upstream
 from gateway.jobs.loops import Loop, Loops
 from gateway.ports import Broadcaster, Chain, Clock, Entropy, Store, Vendor
+from gateway.server_graph import Base, assemble_servers, server_loops
 from gateway.vendor_config import make_vendor
 from gateway.vendor_credentials import VendorSecrets
 from gateway.vendors.surrogate import digest, make_surrogate
@@ -60,6 +63,7 @@ class Parts:
     business: Clock  # by which vendors bill: the wall clock, but where a test drives it
     vendor_secrets: Mapping[str, VendorSecrets]
     broadcasters: Mapping[int, Broadcaster]
+    posting: Posting  # where events are sent to
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Gateway:
     quarantine: Quarantine
     heads: Heads
     sightings: Sightings
+    neutral: Neutral
     accounts: AccountSide | None = None
 
     def refresh_guard(self) -> None:
@@ -104,6 +109,7 @@ class Gateway:
         loops.append(Loop("recover answers", self.recovery.sweep, RECOVERY_PAUSE_S))
         if self.accounts is not None:
             loops += self.accounts.loops(self.config)
+        loops += server_loops(self.config, self.neutral)
         loops.append(Loop("lift quarantine", self.quarantine.lift, QUARANTINE_PAUSE_S))
         loops.append(Loop("sync watermark", self._sync_watermark, WATERMARK_PAUSE_S))
         return Loops(loops, on_broken)
@@ -156,18 +162,18 @@ def assemble(config: Config, parts: Parts) -> Gateway:
         answers=answers,
         clock=clock,
     )
-    trackers = [
-        Tracker(
-            store=store,
-            chain=chain,
-            watched=_watched(config, chain_id),
-            heads=heads,
-            sightings=sightings,
-            clock=clock,
-            entropy=entropy,
-        )
-        for chain_id, chain in parts.chains.items()
-    ]
+    accounts = assemble_accounts(
+        config,
+        secrets=parts.vendor_secrets,
+        store=store,
+        upstream=parts.upstream,
+        answers=answers,
+        sealer=sealer,
+        tokens=VendorTokens(derive_key(parts.data_key, "vendor tokens")),
+        clock=clock,
+        business=parts.business,
+        entropy=entropy,
+    )
     return Gateway(
         config=config,
         parts=parts,
@@ -183,29 +189,56 @@ def assemble(config: Config, parts: Parts) -> Gateway:
             clock=clock,
             finder=finder,
         ),
-        trackers=trackers,
-        quarantine=Quarantine(
-            store=store,
-            watermark=parts.watermark,
-            heads=heads,
-            chain_ids=tuple(parts.chains),
-            clock=clock,
-            entropy=entropy,
-        ),
+        trackers=_trackers(config, parts, heads, sightings),
+        quarantine=_quarantine(parts, heads),
         heads=heads,
         sightings=sightings,
-        accounts=assemble_accounts(
+        accounts=accounts,
+        neutral=assemble_servers(
             config,
-            secrets=parts.vendor_secrets,
-            store=store,
-            upstream=parts.upstream,
-            answers=answers,
-            sealer=sealer,
-            tokens=VendorTokens(derive_key(parts.data_key, "vendor tokens")),
-            clock=clock,
-            business=parts.business,
-            entropy=entropy,
+            Base(
+                store=store,
+                sealer=sealer,
+                answers=answers,
+                spend=spend,
+                broker=None if accounts is None else accounts.broker,
+                house=house,
+                heads=heads,
+                vendors=vendors,
+                accounts={} if accounts is None else accounts.vendors,
+                poll_s={chain.chain_id: chain.poll_s for chain in config.chains.values()},
+                posting=parts.posting,
+                clock=clock,
+                business=parts.business,
+                entropy=entropy,
+            ),
         ),
+    )
+
+
+def _trackers(config: Config, parts: Parts, heads: Heads, sightings: Sightings) -> list[Tracker]:
+    return [
+        Tracker(
+            store=parts.store,
+            chain=chain,
+            watched=_watched(config, chain_id),
+            heads=heads,
+            sightings=sightings,
+            clock=parts.clock,
+            entropy=parts.entropy,
+        )
+        for chain_id, chain in parts.chains.items()
+    ]
+
+
+def _quarantine(parts: Parts, heads: Heads) -> Quarantine:
+    return Quarantine(
+        store=parts.store,
+        watermark=parts.watermark,
+        heads=heads,
+        chain_ids=tuple(parts.chains),
+        clock=parts.clock,
+        entropy=parts.entropy,
     )
 
 

@@ -13,10 +13,12 @@ from typing import Any, Literal, Protocol, Self
 from contracts.logs import Log
 from contracts.tokens import Token
 from gateway.core.commands import AccountLimits, Command, Result
+from gateway.core.journal import Record
 from gateway.core.meaning import Meaning
 from gateway.core.payment import Delivery, Fault
-from gateway.core.records import Answer, Attempt, Payment, Resource
+from gateway.core.records import Answer, Attempt, Meter, Payment, Resource
 from gateway.core.routes import Match, Route
+from gateway.core.server import Fleet, HookDelivery, Kept, Server, Snapshot, SshKey
 from gateway.core.view import View
 from gateway.http.port import UpstreamResponse
 from wallets.secret import Secret
@@ -92,6 +94,50 @@ class Store(Protocol):
         """Return an account's newest captured payments at a vendor, newest first."""
         ...
 
+    async def meter(self, meter_id: str) -> Meter | None:
+        """Return a meter as committed, ended or not."""
+        ...
+
+    async def server(self, server_id: str) -> Server | None:
+        """Return a server as committed, open or not."""
+        ...
+
+    async def record(self, kind: str, record_id: str) -> Kept | None:
+        """Return a record of the neutral API as committed; `kind` is one of gateway.core.kept."""
+        ...
+
+    async def server_cost(self, server: Server) -> "ServerCost":
+        """Return what is captured and held for a server: its orders, its renewals, its meter, and other calls for it."""
+        ...
+
+    async def renewals(self, server: Server, limit: int) -> tuple[Payment, ...]:
+        """Return the newest payments that renewed a server, newest first."""
+        ...
+
+    async def servers_of_fleet(self, fleet: Fleet) -> tuple[Server, ...]:
+        """Return every server that was ordered for a fleet, ended or not, by id."""
+        ...
+
+    async def snapshots_of_server(self, server_id: str) -> tuple[Snapshot, ...]:
+        """Return every snapshot that was made of a server, by id."""
+        ...
+
+    async def snapshots_due(self, at_ms: int) -> tuple[Snapshot, ...]:
+        """Return every snapshot that is pending or whose time is over by then without its record saying so. Reads them all."""
+        ...
+
+    async def ssh_keys(self, account_id: str) -> tuple[SshKey, ...]:
+        """Return an account's SSH keys that were not deleted, by id."""
+        ...
+
+    async def delivery(self, hook_id: str, event_seq: int) -> HookDelivery | None:
+        """Return one delivery as committed, pending or not."""
+        ...
+
+    async def journal(self, after: int, limit: int) -> tuple[Record, ...]:
+        """Return at most `limit` journal rows after a sequence number, in order."""
+        ...
+
     async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Sequence[Mapping[str, Any]]:
         """Run one of the named statements of gateway.store.queries on the reading connection."""
         ...
@@ -107,11 +153,22 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClaimedAnswer:
-    """An idempotency key in use: the request it belongs to, and the payment or the kept answer behind it."""
+    """An idempotency key in use: the request it belongs to, and the payment or the kept answer behind it.
+
+    Neither is behind the client token of a server or a fleet.
+    """
 
     fingerprint: bytes
     payment_id: str | None
     answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCost:
+    """What a server cost its account so far, and what is on hold for it, in USD base units."""
+
+    captured_base: int
+    held_base: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
                 await stop.wait()
                 countdown.start()
         finally:
+            await gateway.neutral.drain(countdown.left_s())
             await gateway.answers.drain(countdown.left_s())
             await gateway.recovery.drain(countdown.left_s())
             await loops.stop(countdown.left_s())
@@ -136,6 +137,7 @@ def _deps(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> ApiD
         ready=gateway.reasons_not_ready,
         on_broken=on_broken,
         accounts=_accounts(gateway),
+        neutral=gateway.neutral,
         webhooks=Webhooks(hooks_of(gateway.config, parts.vendor_secrets), parts.business),
         limits=gateway.limits,
         loops=loops.states,

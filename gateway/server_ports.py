@@ -6,7 +6,7 @@ translations; where vendors differ, they differ in `Features` and nowhere else.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -82,7 +82,8 @@ class RenewRule:
 
     `lead_s`: how long before the end the planner starts; `slow`: the vendor collects, and the end moves, only after work
     of its own, for which `window_s` is the longest; `retry_before_s`: so long before the end a renewal that is still not
-    settled counts as stuck, and a replacement should be bought elsewhere.
+    settled counts as stuck, and a replacement should be bought elsewhere. `unit_s` 0: a unit is the term of the server's
+    plan, so the rule of one server is `of(plan.term_s)`.
     """
 
     unit_s: int
@@ -94,6 +95,13 @@ class RenewRule:
     window_s: int = 0
     retry_before_s: int = 0
     grace_s: int = 0
+
+    def of(self, term_s: int | None) -> "RenewRule":
+        """Return the rule for a server of a plan with this term: its own unit, and times that fit into a short term."""
+        if self.unit_s or term_s is None:
+            return self
+        lead_s, retry_before_s = min(self.lead_s, term_s // 2), min(self.retry_before_s, term_s // 6)
+        return replace(self, unit_s=term_s, lead_s=lead_s, retry_before_s=retry_before_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +143,15 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueAsk:
-    """A free or paid GET that states plans. `paid`: it costs money each time, so the house pays and keeps the answer."""
+    """A free or paid GET that states plans. `paid`: it costs money each time, so the house pays and keeps the answer.
+
+    `optional`: without it the plans can be stated all the same, with less in them; it may not exist any more.
+    """
 
     target: str
     paid: bool = False
     proof: bool = False  # costs nothing, and asks who we are
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,17 @@ from gateway.core.records import (
     Task,
     VendorEvent,
 )
+from gateway.core.server import (
+    Candidate,
+    Fleet,
+    Hook,
+    HookDelivery,
+    HookDeliveryState,
+    Quote,
+    Server,
+    Snapshot,
+    SshKey,
+)
 from gateway.store.core import StoreCore, connect
 
 NOW_MS = 1_800_000_000_000
@@ -288,6 +299,79 @@ def make_outflow(n: int = 1, **changes: Any) -> c.RecordOutflow:
     return c.RecordOutflow(WALLET, ASSET, make_evidence(n, kind="outflow", **changes), f"task_out_{n}", NOW_MS)
 
 
+def make_candidate(n: int = 1, **changes: Any) -> Candidate:
+    """Return a way to fulfil an order for USD 9 at first."""
+    return replace(Candidate(VENDOR, f"plan-{n}", "eu", 9_000_000), **changes)
+
+
+def make_server(n: int = 1, **changes: Any) -> Server:
+    """Return a server that was just ordered by acc_1."""
+    server = Server(
+        id=f"srv_{n:04}",
+        account_id="acc_1",
+        key_id="key_1",
+        name=f"box {n}",
+        client_token=f"token {n}",
+        fingerprint=sha256(b"order %d" % n).digest(),
+        sealed_spec=b"sealed spec",
+        candidates=(make_candidate(1), make_candidate(2)),
+        created_at_ms=NOW_MS,
+        as_of_ms=NOW_MS,
+        vendor=VENDOR,
+        plan="plan-1",
+        region="eu",
+    )
+    return replace(server, **changes)
+
+
+def make_quote(n: int = 1, **changes: Any) -> Quote:
+    """Return a quote that is good for an hour."""
+    quote = Quote(f"quo_{n:04}", "acc_1", make_candidate(n), '{"plan": {}}', b"sealed spec", NOW_MS, NOW_MS + HOUR_MS)
+    return replace(quote, **changes)
+
+
+def make_snapshot(n: int = 1, **changes: Any) -> Snapshot:
+    """Return a snapshot of srv_0001."""
+    snapshot = Snapshot(f"snp_{n:04}", "acc_1", "srv_0001", VENDOR, f"snap-{n}", "before", "pending", NOW_MS, NOW_MS)
+    return replace(snapshot, **changes)
+
+
+def make_ssh_key(n: int = 1, **changes: Any) -> SshKey:
+    """Return an SSH key that no vendor knows yet."""
+    key = SshKey(f"sshk_{n:04}", "acc_1", f"laptop {n}", f"ssh-ed25519 AAAA{n}", f"SHA256:{n}", NOW_MS)
+    return replace(key, **changes)
+
+
+def make_fleet(n: int = 1, **changes: Any) -> Fleet:
+    """Return a fleet of two servers for a day and USD 50."""
+    fleet = Fleet(
+        id=f"flt_{n:04}",
+        account_id="acc_1",
+        key_id="key_1",
+        name=f"fleet {n}",
+        client_token=f"fleet token {n}",
+        fingerprint=sha256(b"fleet %d" % n).digest(),
+        sealed_spec=b"sealed need",
+        count=2,
+        until_ms=NOW_MS + DAY_MS,
+        budget_base=50_000_000,
+        created_at_ms=NOW_MS,
+    )
+    return replace(fleet, **changes)
+
+
+def make_hook(n: int = 1, **changes: Any) -> Hook:
+    """Return an endpoint that wants to hear of servers."""
+    hook = Hook(f"hook_{n:04}", "acc_1", f"https://agent.example/{n}", b"sealed", ("server.*",), "mine", NOW_MS)
+    return replace(hook, **changes)
+
+
+def make_delivery(n: int = 1, hook: int = 1, **changes: Any) -> HookDelivery:
+    """Return journal row `n` on its way to an endpoint."""
+    delivery = HookDelivery(f"hook_{hook:04}", n, "acc_1", HookDeliveryState.PENDING, 0, NOW_MS, NOW_MS)
+    return replace(delivery, **changes)
+
+
 def open_core(
     folder: Path | None = None, rules: BookRules | None = None, core: type[StoreCore] = StoreCore
 ) -> StoreCore:
@@ -322,6 +406,7 @@ def book_state(book: Book) -> dict[str, Any]:
     for name in (
         *("agent_accounts", "keys", "keys_by_digest", "freezes", "budget_uses", "open_payments"),
         *("payees", "prices", "cursors", "meters", "vendor_balances", "pending_events"),
+        *("servers", "server_refs", "fleets", "hooks", "deliveries", "told_seq"),
     ):
         state[name] = type(getattr(book, name))(getattr(book, name))
     return state

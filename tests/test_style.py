@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PRODUCT = ("contracts", "wallets", "gateway")
+PRODUCT = ("contracts", "wallets", "gateway", "gateway_client", "gateway_mcp")
 
 # Each ring and what it may import of ours: inward only (DESIGN 5).
 RINGS: dict[str, tuple[str, ...]] = {
@@ -18,6 +18,7 @@ RINGS: dict[str, tuple[str, ...]] = {
     "gateway.http": ("contracts", "gateway.core", "gateway.http"),
     "gateway.rails": ("contracts", "gateway.core", "gateway.rails"),
     "gateway.account_ports": ("contracts", "wallets.secret", "gateway.core", "gateway.http.port"),
+    "gateway.server_ports": ("contracts", "wallets.secret", "gateway.core"),
     "gateway.chains": ("contracts", "gateway.core", "gateway.ports", "gateway.chains"),
     "gateway.store": ("contracts", "gateway.core", "gateway.ports", "gateway.store"),
     "gateway.vendors": (
@@ -26,6 +27,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "gateway.core",
         "gateway.ports",
         "gateway.account_ports",
+        "gateway.server_ports",
         "gateway.http.port",
         "gateway.vendors",
     ),
@@ -35,6 +37,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "gateway.core",
         "gateway.ports",
         "gateway.account_ports",
+        "gateway.server_ports",
         "gateway.rails",
         "gateway.http.port",
         "gateway.http.egress",
@@ -42,7 +45,9 @@ RINGS: dict[str, tuple[str, ...]] = {
         "gateway.flow",
     ),
     "gateway.jobs": ("gateway.core", "gateway.flow", "gateway.ports", "gateway.store.core", "gateway.jobs"),
-    "sandbox": ("sandbox",),
+    "sandbox": ("sandbox", "gateway_client"),
+    "gateway_client": ("gateway_client",),
+    "gateway_mcp": ("gateway_client", "gateway_mcp"),
 }
 
 # What may be caught whole, and where (style.md 4.12).

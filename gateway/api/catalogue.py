@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.account_ports import AccountTerms, AccountVendor
 from gateway.api.asked import page_of, query_of
+from gateway.api.catalogue_views import HEALTH, LIMITS, NEUTRAL, features_view, health_view
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
@@ -20,6 +21,7 @@ from gateway.core.problems import Problem
 from gateway.core.routes import Ownership, Pricing, Represent, Retry, Route
 from gateway.core.tariff import Rule
 from gateway.flow.call import Served
+from gateway.flow.servers.neutral import Neutral
 from gateway.ports import Vendor
 from gateway.store import columns, queries
 from gateway.vendors.capabilities import CAPABILITY_NAMES, told_by
@@ -68,10 +70,16 @@ VENDOR = optional(
         delivery_deadline_s=INTEGER,
         account=ACCOUNT,
         routes=several(ROUTE),
+        health=HEALTH,
+        limits=LIMITS,
+        **NEUTRAL,
     ),
     "assets",
     "delivery_deadline_s",
     "account",
+    "health",
+    "limits",
+    *NEUTRAL,
 )
 
 
@@ -81,6 +89,10 @@ async def vendors(deps: ApiDeps, exchange: Exchange) -> Told:
     accounts = {} if deps.accounts is None else deps.accounts.vendors
     views = {name: paid_view(vendor) for name, vendor in deps.vendors.items()}
     views |= {name: account_view(vendor) for name, vendor in accounts.items()}
+    if deps.neutral is not None:
+        views = {
+            name: {**view, **_neutral_view(deps.neutral, name, accounts.get(name))} for name, view in views.items()
+        }
     return Told({"vendors": [view for _, view in sorted(views.items())]})
 
 
@@ -148,6 +160,20 @@ def ceiling_of(vendor: Served, route: Route) -> int:
         return route.ceiling_base
     account: AccountTerms | None = getattr(vendor, "account", None)
     return 0 if account is None else account.ceiling_base
+
+
+def _neutral_view(neutral: Neutral, name: str, account: AccountVendor | None) -> dict[str, Any]:
+    """Return how a vendor does and what limits calls to it; of one that /v1/servers knows, also what it can do."""
+    rates, catalogue = () if account is None else account.rates, neutral.catalogue
+    servers = catalogue.servers.get(name)
+    return {
+        "health": health_view(catalogue.health(name)),
+        "limits": {
+            "rates": [{"limit": rate.limit, "window_s": rate.window_s, "scope": rate.scope} for rate in rates],
+            "calls_at_once": catalogue.standing.calls_at_once,
+        },
+        **({} if servers is None else features_view(servers.features)),
+    }
 
 
 def _head(vendor: Served, payment: list[str]) -> dict[str, Any]:

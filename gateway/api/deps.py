@@ -14,9 +14,10 @@ from gateway.api.lines import RequestLog
 from gateway.core.records import Payment
 from gateway.core.runway import Period
 from gateway.core.vendor_tokens import VendorTokens
-from gateway.flow.broker.periods import LEAD_MOST_S, LEAD_SHARE
+from gateway.flow.broker.periods import held_periods
 from gateway.flow.call import AccountCall, Reply, Served
 from gateway.flow.heads import Heads
+from gateway.flow.servers.neutral import Neutral
 from gateway.flow.settle import Sighting
 from gateway.flow.spend import Spend
 from gateway.jobs.loops import LoopState
@@ -97,6 +98,7 @@ class ApiDeps:
     on_broken: Callable[[], None]
     accounts: Accounts | None = None
     webhooks: Webhooks | None = None
+    neutral: Neutral | None = None
     limits: Callable[[], list[str]] = list
     loops: Callable[[], Iterable[LoopState]] = tuple
     request_log: RequestLog = log_request
@@ -105,11 +107,7 @@ class ApiDeps:
     @property
     def periods(self) -> Mapping[str, Period]:
         """How things at each vendor account are held."""
-        accounts = {} if self.accounts is None else self.accounts.vendors
-        spans = {name: vendor.account.period_s for name, vendor in accounts.items()}
-        return {
-            name: Period(span_s * 1000, min(span_s // LEAD_SHARE, LEAD_MOST_S) * 1000) for name, span_s in spans.items()
-        }
+        return held_periods({} if self.accounts is None else self.accounts.vendors)
 
     @property
     def served(self) -> Mapping[str, Served]:

@@ -4,7 +4,7 @@ Must not know what any handler does.  Theory: the description that agents read i
 them, so the two cannot drift apart.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -19,11 +19,21 @@ PAGE = frozenset({"after", "limit"})
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a handler answers. `body` is a document for JSON, or bytes as they are."""
+    """What a handler answers. `body` is a document for JSON, bytes as they are, or an async iterator of bytes.
+
+    Pieces of an iterator are written as they come, and it is closed at the end; where it raises, or the reader does not
+    keep up, the connection is cut off. `media_type` stands for the endpoint's own where the answer has another.
+    """
 
     body: object
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    media_type: str | None = None
+
+    @property
+    def stream(self) -> AsyncIterator[bytes] | None:
+        """The body as pieces that come, None for one that is there."""
+        return self.body if isinstance(self.body, AsyncIterator) else None
 
 
 Handler = Callable[[ApiDeps, Exchange], Awaitable[Told]]

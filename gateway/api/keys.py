@@ -5,29 +5,24 @@ has a budget of its own, for a budget that its children did not share would be n
 second key: its answer is sealed under the Idempotency-Key first, and the key is made from that answer.
 """
 
-import json
-from hashlib import sha256
 from typing import Any
 
-from gateway.api.asked import idempotency_key, page_of, query_of
+from gateway.api.asked import page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.newkey import BODY, MAX_BODY_BYTES, KeyAsked, parse_key_body
-from gateway.api.respond import encode
+from gateway.api.once import CREATED, once
 from gateway.api.schemas import TEXT, page, record
 from gateway.api.views import KEY, key_view
 from gateway.core.apikeys import KEYS, digest_of, new_budget, new_key, within
-from gateway.core.commands import AddKey, Refused, Remember, RevokeKey
+from gateway.core.commands import AddKey, Refused, RevokeKey
 from gateway.core.money import parse_amount
 from gateway.core.problems import Problem
-from gateway.core.records import Answer, ApiKey, Budget
-from gateway.flow.pack import pack, unpack
-from gateway.flow.promise import seal_context
+from gateway.core.records import ApiKey, Budget
 from gateway.store import columns, queries
 
-CREATED = 201
 NEW_KEY = record(**KEY["properties"], key={**TEXT, "description": "shown this once"})
 
 
@@ -44,23 +39,22 @@ async def create_key(deps: ApiDeps, exchange: Exchange) -> Told:
     """Make a narrower key; its text is in this answer and nowhere else. Raises Problem."""
     query_of(exchange.query, frozenset())
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
-    claim = idempotency_key(exchange.request)
     asked = parse_key_body(body, {v.name: frozenset(route.name for route in v.routes) for v in deps.served.values()})
     _check_rights(exchange.granted, asked)  # of a repeat as well: its answer holds the key
-    fingerprint = _fingerprint(exchange.request.method, "/v1/keys", body)
-    if claim is not None:
-        earlier = await _earlier(deps, exchange, claim, fingerprint)
-        if earlier is not None:
-            return await _replay(deps, exchange, earlier)
-    if len(await _keys(deps, exchange.account_id)) >= deps.settings.keys_per_account:
-        raise Problem("bad_request", f"an account has at most {deps.settings.keys_per_account} keys; ask the operator")
-    made, document = _make(deps, exchange, asked)
-    if claim is not None:
-        kept = await _remember(deps, exchange, claim, fingerprint, document)
-        if kept != document:  # the same request came twice at once, and the other was first
-            return await _replay(deps, exchange, kept)
-    await _add(deps, made)
-    return Told(document, CREATED)
+    now_ms = deps.clock.now_ms()
+
+    async def make() -> dict[str, Any]:
+        if len(await _keys(deps, exchange.account_id)) >= deps.settings.keys_per_account:
+            raise Problem(
+                "bad_request", f"an account has at most {deps.settings.keys_per_account} keys; ask the operator"
+            )
+        return _make(deps, exchange, asked, now_ms)
+
+    async def ensure(document: dict[str, Any]) -> None:
+        if document["id"] not in deps.store.view.keys_by_id:
+            await _add(deps, _key_of(document, exchange.account_id, now_ms))
+
+    return await once(deps, exchange, body, make, ensure)
 
 
 async def revoke_key(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -94,61 +88,19 @@ def _check_rights(own: ApiKey, asked: KeyAsked) -> None:
         raise Problem("scope_missing", f"this key may grant no more than {', '.join(own.scopes)}", "scopes")
 
 
-def _make(deps: ApiDeps, exchange: Exchange, asked: KeyAsked) -> tuple[ApiKey, dict[str, Any]]:
-    now_ms = deps.clock.now_ms()
+def _make(deps: ApiDeps, exchange: Exchange, asked: KeyAsked, now_ms: int) -> dict[str, Any]:
     budgets = [
         new_budget(b.limit_base, b.window_s, now_ms, deps.entropy.bytes, vendor=b.vendor, route=b.route)
         for b in asked.budgets
     ]
     made = new_key(exchange.account_id, asked.name, asked.scopes, budgets, now_ms, deps.entropy.bytes)
-    return made.key, {**key_view(made.key, {}, now_ms), "key": made.text.reveal()}
+    return {**key_view(made.key, {}, now_ms), "key": made.text.reveal()}
 
 
 async def _add(deps: ApiDeps, key: ApiKey) -> None:
     result = await deps.store.post(AddKey(key))
     if isinstance(result, Refused) and result.code != "key_exists":
         raise Problem(result.code, result.detail)
-
-
-# under an Idempotency-Key
-
-
-def _fingerprint(method: str, path: str, body: bytes) -> bytes:
-    digest = sha256(b"gateway-own-route-v1")
-    for part in (method.encode(), path.encode(), body):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.digest()
-
-
-async def _earlier(deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: bytes) -> dict[str, Any] | None:
-    found = await deps.store.claimed(exchange.account_id, claim)
-    if found is None:
-        return None
-    if found.fingerprint != fingerprint or found.answer is None:
-        raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
-    packed = deps.sealer.open(found.answer.sealed, seal_context("kept", f"{exchange.account_id}/{claim}"))
-    document: dict[str, Any] = json.loads(unpack(packed)[3])
-    return document
-
-
-async def _remember(
-    deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: bytes, document: dict[str, Any]
-) -> dict[str, Any]:
-    """Seal the answer under the claim; return the answer that stands there now, which may be another's."""
-    context = seal_context("kept", f"{exchange.account_id}/{claim}")
-    sealed = deps.sealer.seal(pack("", "", (), encode(document)), context)
-    answer = Answer("", CREATED, sealed, deps.clock.now_ms())
-    await deps.store.post(Remember(exchange.account_id, claim, fingerprint, answer))
-    kept = await _earlier(deps, exchange, claim, fingerprint)
-    assert kept is not None, "a claim that was committed is found"
-    return kept
-
-
-async def _replay(deps: ApiDeps, exchange: Exchange, document: dict[str, Any]) -> Told:
-    """Answer as before, and make sure that the key exists: a crash may have come between the answer and the key."""
-    if document["id"] not in deps.store.view.keys_by_id:
-        await _add(deps, _key_of(document, exchange.account_id, deps.clock.now_ms()))
-    return Told(document, CREATED, (("Idempotent-Replayed", "true"),))
 
 
 def _key_of(document: dict[str, Any], account_id: str, now_ms: int) -> ApiKey:

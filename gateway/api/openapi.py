@@ -1,4 +1,4 @@
-"""`/openapi.json` and `/llms.txt`: the API as it is, made from the rows that serve it.
+"""`/openapi.json`: the API as it is, made from the rows that serve it.
 
 Must not know handlers.  Theory: what is generated from the dispatcher's own table cannot promise a route that is not
 there; whatever this gateway does not serve yet is not in it.
@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.api.catalogue import ceiling_of, route_path
 from gateway.api.endpoint import Endpoint
+from gateway.api.guide import SUMMARY
 from gateway.api.proxy import PREFIX
 from gateway.api.schemas import AMOUNT, AMOUNT_IN, ANY, INTEGER, PROBLEM, TEXT, TIME, choice
 from gateway.core.money import format_amount
@@ -72,7 +73,7 @@ def openapi(endpoints: Iterable[Endpoint], vendors: Mapping[str, Served]) -> dic
                 place.setdefault(method.lower(), _proxied(vendor, route, method))
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Agent payment gateway", "version": VERSION, "description": _DESCRIPTION},
+        "info": {"title": "Agent payment gateway", "version": VERSION, "description": SUMMARY},
         "paths": paths,
         "components": {
             "schemas": {"Problem": {**PROBLEM, "properties": {**PROBLEM["properties"], "code": choice(*TYPES)}}},
@@ -189,52 +190,3 @@ def _problems(codes: Iterable[str]) -> dict[str, Any]:
         str(status): {"description": ", ".join(found), "content": _PROBLEM_CONTENT}
         for status, found in sorted(by_status.items())
     }
-
-
-_DESCRIPTION = (
-    "One key and one prepaid balance for servers that are sold for crypto. Send a vendor's own requests to "
-    "/proxy/<vendor>; the gateway answers its 402 from your balance. The money is held until the vendor collects it on "
-    "chain, and goes back if it never does. Where a vendor charges by time, each period of what you run is held and "
-    "charged from your balance until it is destroyed."
-)
-
-
-def llms_text(vendors: Mapping[str, Served]) -> str:
-    """Return what a language model needs to use this gateway, on one page."""
-    names = "\n".join(
-        f"- {PREFIX}{name}: {len(vendor.routes)} routes{_by_time(vendor)}" for name, vendor in sorted(vendors.items())
-    )
-    return f"""# Agent payment gateway
-
-> {_DESCRIPTION}
-
-Send your API key as `Authorization: Bearer <key>`, as `X-Api-Key`, or as the user name of the base URL.
-Amounts are decimal strings in USD, such as "9.990000". Errors are RFC 9457 problem documents: branch on `type`.
-
-## Vendors
-
-{names}
-
-Use a vendor's own documentation, with its origin replaced by the path above. Where its scripts log in, the password is your API
-key; the API key as Bearer works too. GET /v1/vendors says what each can do, and what is refused here, with the reason.
-
-## Spend with care
-
-- `Prefer: quote` answers with the price and spends nothing.
-- POST /v1/explain-402 says what a vendor's 402 means, whether it would be paid, and why; nothing is done.
-- `X-Max-Charge: 5.00` refuses anything dearer.
-- `Idempotency-Key` makes a retry safe; an identical request whose answer you never got attaches to the first anyway.
-- Answers say `X-Payment-Id`, `X-Charge` and `X-Balance-Available`.
-- What is charged by time runs until you destroy it, or until your balance cannot hold its next period: then it is stopped or
-  destroyed. GET /v1/balance says under `running` what that is and when it can end; `X-Balance-Low: <time>` on an answer warns.
-- Status 504 `outcome_unknown`: send the same request again; you are not charged twice.
-
-## Look
-
-- GET /v1/balance, /v1/statement, /v1/payments, /v1/payments/{{id}}, /v1/resources, /v1/vendors, /v1/keys
-- GET /openapi.json for all of it
-"""
-
-
-def _by_time(vendor: Served) -> str:
-    return ", charged by time" if any(route.pricing is Pricing.METERED for route in vendor.routes) else ""

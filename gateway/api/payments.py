@@ -25,7 +25,7 @@ from gateway.store import columns, queries
 
 AFTER_EVERY_ID = "~"
 # What operators wrote about a payment (tasks, freezes, who decided a dispute) is not the agent's to read.
-SHOWN_JOURNAL = ("payment.", "resource.")
+SHOWN_JOURNAL = ("payment.", "resource.", "server.")
 
 EVIDENCE = record(
     kind=choice("settled", "canceled", "unused", "failed"),
@@ -49,6 +49,7 @@ DETAIL = record(
     entries=several(ENTRY),
     journal=several(record(seq=INTEGER, at=TIME, kind=TEXT, content=ANY, digest=HASH)),
     rental=maybe(RESOURCE),
+    server=maybe(TEXT),
 )
 
 
@@ -88,6 +89,7 @@ async def payment(deps: ApiDeps, exchange: Exchange) -> Told:
             "entries": await _entries(deps, found),
             "journal": await _journal(deps, found),
             "rental": await _rental(deps, found),
+            "server": await _server(deps, found),
         }
     )
 
@@ -173,6 +175,12 @@ async def _rental(deps: ApiDeps, found: Payment) -> dict[str, Any] | None:
     if resource is None or resource.account_id != found.account_id:
         return None
     return resource_view(resource)
+
+
+async def _server(deps: ApiDeps, found: Payment) -> str | None:
+    """Return the id of the server of the neutral API that it was made for."""
+    rows = await deps.store.query(queries.SERVERS_OF_PAYMENT, {"payment_id": found.id})
+    return next((row["id"] for row in rows if row["account_id"] == found.account_id), None)
 
 
 ENDPOINTS = (

@@ -6,7 +6,10 @@ to be asked for again.
 """
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Literal
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -48,6 +51,11 @@ def answer(exchange: Exchange, store: Store, status: int, body: bytes, *headers:
     return web.Response(status=status, headers=all_headers, body=body)
 
 
+def stream_answer(exchange: Exchange, store: Store, status: int, *headers: tuple[str, str]) -> web.StreamResponse:
+    """Return an answer of our own whose body is yet to come."""
+    return web.StreamResponse(status=status, headers=CIMultiDict([*exchange.own_headers(store), *headers]))
+
+
 def problem_answer(exchange: Exchange, store: Store, problem: Problem) -> web.Response:
     """Return the RFC 9457 document of a problem, with the headers that its status calls for."""
     document = {**problem.document(), "code": problem.code, "request_id": exchange.request_id}
@@ -79,6 +87,62 @@ async def write_whole(request: web.BaseRequest, response: web.Response, flush_s:
     except (ConnectionError, TimeoutError):
         return False
     return False
+
+
+async def write_stream(
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    pieces: AsyncIterator[bytes],
+    stop: asyncio.Event,
+    flush_s: float,
+) -> bool:
+    """Write an answer piece by piece until there are no more, or `stop` is set; False where its reader was cut off.
+
+    A reader that takes nothing for `flush_s` is: what waits for it is never more than a socket's buffer and one piece.
+    What the pieces raise is raised; they are closed in every case.
+    """
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        async with contextlib.aclosing(_until(pieces, stopping)) as coming:
+            await response.prepare(request)
+            async for piece in coming:
+                async with asyncio.timeout(flush_s):
+                    await response.write(piece)
+            await response.write_eof()
+    except (ConnectionError, TimeoutError):
+        cut_off(request)
+        return False
+    finally:
+        stopping.cancel()
+        await close_stream(pieces)
+    return True
+
+
+async def _until(pieces: AsyncIterator[bytes], stopping: "asyncio.Future[Literal[True]]") -> AsyncGenerator[bytes]:
+    """Yield the pieces until they end or it is time to stop."""
+    coming: asyncio.Future[bytes] | None = None
+    try:
+        while not stopping.done():
+            coming = asyncio.ensure_future(anext(pieces))
+            await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                return
+            try:
+                piece = coming.result()
+            except StopAsyncIteration:
+                return
+            yield piece
+    finally:
+        if coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+
+async def close_stream(pieces: AsyncIterator[bytes]) -> None:
+    """Let go of what the pieces would have come from; a generator that was not begun has nothing to let go of."""
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def cut_off(request: web.BaseRequest) -> None:

@@ -4,24 +4,53 @@ Must not know vendors or money.  Theory: aiohttp's low-level server costs a quar
 34 µs for a hello), and leaves the path alone; whoever asks, whatever fails and what is logged are settled here, once.
 """
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 
 import structlog
 from aiohttp import web
 
-from gateway.api import catalogue, explain, keys, money, ops, payments
+from gateway.api import (
+    catalogue,
+    events,
+    explain,
+    fleets,
+    keys,
+    money,
+    ops,
+    payments,
+    plans,
+    quotes,
+    renewals,
+    servers,
+    webhooks,
+)
 from gateway.api.auth import authenticate, require_scope
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Found, Table, Told
 from gateway.api.exchange import SERVER_NAME, Exchange, start
+from gateway.api.guide import agent_document, llms_text
 from gateway.api.hooks import PREFIX as HOOKS_PREFIX
 from gateway.api.hooks import Hooks
 from gateway.api.metrics import TEXT_TYPE, RequestCounts, loop_lines, state_lines
-from gateway.api.openapi import llms_text, openapi
+from gateway.api.openapi import openapi
 from gateway.api.proxy import PREFIX, Proxy
-from gateway.api.respond import NO_STORE, PROBLEM_TYPE, answer, cut_off, encode, problem_answer
+from gateway.api.respond import (
+    NO_STORE,
+    PROBLEM_TYPE,
+    answer,
+    close_stream,
+    cut_off,
+    encode,
+    problem_answer,
+    stream_answer,
+    write_stream,
+)
 from gateway.api.schemas import ANY, TEXT
 from gateway.core.problems import Problem
+from gateway.flow.pack import Headers
+from gateway.http.port import UpstreamError
 from gateway.store import queries
 from gateway.store.core import StoreBroken
 
@@ -42,10 +71,12 @@ class Api:
     def __init__(self, deps: ApiDeps) -> None:
         self.deps, self.proxy, self.counts = deps, Proxy(deps), RequestCounts()
         self.hooks = Hooks(deps)
-        self.in_flight, self.closing = 0, False
+        self.in_flight, self.stopping = 0, asyncio.Event()
         self.table = Table(self._endpoints())
         self._openapi = encode(openapi(self.table.endpoints, deps.served))
-        self._llms = llms_text(deps.served).encode()
+        translated = {} if deps.neutral is None else deps.neutral.servers
+        self._llms = llms_text(deps.served, translated).encode()
+        self._agent = encode(agent_document(self.table.endpoints, deps.served, translated))
         self._periods = deps.periods
         self._chain_ids = frozenset(token.chain_id for v in deps.vendors.values() for token in v.terms.tokens)
 
@@ -86,13 +117,13 @@ class Api:
 
     def _refuse(self, exchange: Exchange, problem: Problem) -> web.Response:
         response = problem_answer(exchange, self.deps.store, problem)
-        if self.closing:
+        if self.stopping.is_set():
             response.force_close()
         return response
 
     async def _serve(self, exchange: Exchange) -> web.StreamResponse:
         raw = exchange.request.raw_path
-        if self.closing:
+        if self.stopping.is_set():
             raise Problem("shutting_down", "this gateway is about to stop")
         if self.in_flight > self.deps.settings.max_in_flight:
             raise Problem("overloaded", "too many requests at once")
@@ -103,7 +134,7 @@ class Api:
         path, _, exchange.query = raw.partition("?")
         return await self._own(exchange, path)
 
-    async def _own(self, exchange: Exchange, path: str) -> web.Response:
+    async def _own(self, exchange: Exchange, path: str) -> web.StreamResponse:
         found = self.table.find(path)
         if found is None:
             raise Problem("not_found", "there is no such route; see /openapi.json")
@@ -114,9 +145,27 @@ class Api:
             require_scope(exchange.granted, endpoint.scope)
         exchange.parameters = found.parameters
         told = await endpoint.handler(self.deps, exchange)
+        headers = (("Content-Type", told.media_type or endpoint.media_type), NO_STORE, *told.headers)
+        if told.stream is not None:
+            return await self._stream(exchange, told.status, told.stream, headers)
         body = told.body if isinstance(told.body, bytes) else encode(told.body)
-        headers = (("Content-Type", endpoint.media_type), NO_STORE, *told.headers)
         return answer(exchange, self.deps.store, told.status, body, *headers)
+
+    async def _stream(
+        self, exchange: Exchange, status: int, pieces: AsyncIterator[bytes], headers: Headers
+    ) -> web.StreamResponse:
+        response = stream_answer(exchange, self.deps.store, status, *headers)
+        if exchange.request.method == "HEAD":
+            await close_stream(pieces)
+            return response
+        try:
+            whole = await write_stream(exchange.request, response, pieces, self.stopping, self.deps.settings.flush_s)
+        except (Problem, UpstreamError):
+            # The status has been sent: breaking off is the only way left to say that this is not the whole answer.
+            cut_off(exchange.request)
+            whole = False
+        exchange.cut = not whole
+        return response
 
     # what describes and measures
 
@@ -124,6 +173,14 @@ class Api:
         own = [
             Endpoint("GET", "/openapi.json", "This document", self._tell_openapi, ANY, public=True),
             Endpoint("GET", "/llms.txt", "How to use it, short", self._tell_llms, TEXT, public=True, media_type=_PLAIN),
+            Endpoint(
+                "GET",
+                "/.well-known/agent.json",
+                "What an agent can do here, as data",
+                self._tell_agent,
+                ANY,
+                public=True,
+            ),
         ]
         if self.deps.settings.metrics:
             own.append(
@@ -134,6 +191,13 @@ class Api:
             *payments.ENDPOINTS,
             *catalogue.ENDPOINTS,
             *explain.ENDPOINTS,
+            *plans.ENDPOINTS,
+            *quotes.ENDPOINTS,
+            *servers.ENDPOINTS,
+            *renewals.ENDPOINTS,
+            *fleets.ENDPOINTS,
+            *events.ENDPOINTS,
+            *webhooks.ENDPOINTS,
             *keys.ENDPOINTS,
             *ops.ENDPOINTS,
             *own,
@@ -144,6 +208,9 @@ class Api:
 
     async def _tell_llms(self, _deps: ApiDeps, _exchange: Exchange) -> Told:
         return Told(self._llms)
+
+    async def _tell_agent(self, _deps: ApiDeps, _exchange: Exchange) -> Told:
+        return Told(self._agent)
 
     async def _tell_metrics(self, deps: ApiDeps, _exchange: Exchange) -> Told:
         rows = await deps.store.query(queries.OPEN_TASK_COUNT)
@@ -174,8 +241,8 @@ class ApiServer(web.Server):
         return _Connection(self, loop=self._loop, **self._kwargs)
 
     def refuse_new(self) -> None:
-        """Answer everything that comes from now on with shutting_down."""
-        self.api.closing = True
+        """Answer everything that comes from now on with shutting_down, and end the answers that would go on."""
+        self.api.stopping.set()
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for purchases under way whose agents have gone, at most that long."""

@@ -7,10 +7,11 @@ spend the same cent (P2); what they leave is collected in `Rows` and committed a
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.core import chart
 from gateway.core.journal import Chain, Record
+from gateway.core.kept import FLEET, HOOK, QUOTE, SERVER, SNAPSHOT, SSH_KEY, Order, is_over, kind_of, order_of
 from gateway.core.ledger import Account, Ledger, Transfer
 from gateway.core.money import USD
 from gateway.core.payment import Charge, Delivery
@@ -32,9 +33,11 @@ from gateway.core.records import (
     Task,
     VendorEvent,
 )
+from gateway.core.server import Fleet, Hook, HookDelivery, HookDeliveryState, Kept, Quote, Server, Snapshot, SshKey
 from gateway.core.unanswered import Unanswered
 
 DAY_MS = 86_400_000
+OPEN_KINDS = frozenset({SERVER, FLEET, HOOK})  # whose open records are in memory
 
 
 class Reader(Protocol):
@@ -78,6 +81,12 @@ class Reader(Protocol):
 
     def refunded_base(self, vendor: str, account_id: str, since_ms: int) -> int:
         """Sum what the house bore for this vendor and account since then."""
+
+    def kept(self, kind: str, record_id: str) -> Kept | None:
+        """Return a record of the neutral API, of one of the kinds of gateway.core.kept."""
+
+    def order(self, account_id: str, client_token: str) -> Order | None:
+        """Return what an account ordered with this client token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,28 @@ class Rows:
     challenges: dict[tuple[str, str], int] = field(default_factory=dict)
     events: dict[tuple[str, str], VendorEvent] = field(default_factory=dict)  # new ones
     closed_events: dict[tuple[str, str], int] = field(default_factory=dict)
+    servers: dict[str, Server] = field(default_factory=dict)
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    ssh_keys: dict[str, SshKey] = field(default_factory=dict)
+    fleets: dict[str, Fleet] = field(default_factory=dict)
+    hooks: dict[str, Hook] = field(default_factory=dict)
+    orders: dict[tuple[str, str], Order] = field(default_factory=dict)  # client tokens of new servers and fleets
+    freed_refs: dict[str, None] = field(default_factory=dict)  # servers that gave their vendor's thing up in this group
+    deliveries: dict[tuple[str, int], HookDelivery] = field(default_factory=dict)
+    told_seq: int | None = None
+
+    def kept(self, kind: str) -> dict[str, Any]:
+        """Return the rows of one of the kinds of gateway.core.kept."""
+        tables: dict[str, dict[str, Any]] = {
+            SERVER: self.servers,
+            QUOTE: self.quotes,
+            SNAPSHOT: self.snapshots,
+            SSH_KEY: self.ssh_keys,
+            FLEET: self.fleets,
+            HOOK: self.hooks,
+        }
+        return tables[kind]
 
 
 def _unpaid(payment: Payment) -> bool:
@@ -171,6 +202,12 @@ class Book:
         self.open_periods: dict[str, dict[int, Payment]] = {}  # by meter and number, those of open payments
         self.vendor_balances: dict[str, tuple[int, int]] = {}
         self.pending_events: dict[tuple[str, str], VendorEvent] = {}
+        self.servers: dict[str, Server] = {}  # open ones
+        self.server_refs: dict[tuple[str, str], str] = {}  # of these: the vendor's thing of each
+        self.fleets: dict[str, Fleet] = {}  # those that have not ended
+        self.hooks: dict[str, Hook] = {}  # those that were not deleted
+        self.deliveries: dict[tuple[str, int], HookDelivery] = {}  # pending ones
+        self.told_seq = 0
         self.rows = Rows()
 
     # reading
@@ -236,6 +273,15 @@ class Book:
                 committed = self.reader.payment(payment.id)
                 if committed is None or not is_so(committed):
                     yield payment
+
+    def kept(self, kind: str, record_id: str) -> Kept | None:
+        """Return a record of the neutral API as it stands after the decisions so far, committed or not."""
+        found: Kept | None = self.rows.kept(kind).get(record_id) or self._open_of(kind).get(record_id)
+        return found if found is not None else self.reader.kept(kind, record_id)
+
+    def order(self, account_id: str, client_token: str) -> Order | None:
+        """Return what an account ordered with this client token, committed or not."""
+        return self.rows.orders.get((account_id, client_token)) or self.reader.order(account_id, client_token)
 
     def frozen(self, scopes: Iterable[str]) -> Freeze | None:
         """Return the first freeze that covers one of the scopes, or everything."""
@@ -334,6 +380,46 @@ class Book:
             self._open(payment)
             self._count(payment, +1)
         self.unanswered.put(payment)
+
+    def put_kept(self, record: Kept) -> None:
+        """Add or replace a record of the neutral API; one that is over leaves the memory."""
+        kind, order = kind_of(record), order_of(record)
+        if isinstance(record, Server):
+            self._move_ref(record)
+        if order is not None and isinstance(record, Server | Fleet) and record.version == 1:
+            self.rows.orders[record.account_id, record.client_token] = order
+        self.rows.kept(kind)[record.id] = record
+        if is_over(record):
+            self._open_of(kind).pop(record.id, None)
+        elif kind in OPEN_KINDS:
+            self._open_of(kind)[record.id] = record
+
+    def _open_of(self, kind: str) -> dict[str, Any]:
+        tables: dict[str, dict[str, Any]] = {SERVER: self.servers, FLEET: self.fleets, HOOK: self.hooks}
+        return tables.get(kind, {})
+
+    def _move_ref(self, server: Server) -> None:
+        before = self.servers.get(server.id)
+        held = None if before is None or before.ref is None else (before.vendor, before.ref)
+        holds = None if server.ref is None or not server.open else (server.vendor, server.ref)
+        if held is not None and held != holds:
+            del self.server_refs[held]
+            self.rows.freed_refs[server.id] = None
+        if holds is not None:
+            self.server_refs[holds] = server.id
+
+    def put_delivery(self, delivery: HookDelivery) -> None:
+        """Add or replace a delivery; one that is done leaves the memory."""
+        place = (delivery.hook_id, delivery.event_seq)
+        self.rows.deliveries[place] = delivery
+        if delivery.state is HookDeliveryState.PENDING:
+            self.deliveries[place] = delivery
+        else:
+            self.deliveries.pop(place, None)
+
+    def put_told(self, seq: int) -> None:
+        """Move the cursor of what was read for whom it concerns."""
+        self.told_seq = self.rows.told_seq = seq
 
     def put_evidence(self, evidence: Evidence) -> None:
         """Add evidence; the caller has asked `has_evidence` first."""

@@ -45,6 +45,7 @@ from gateway.core.decide_operator import (
 )
 from gateway.core.decide_proof import decide_proof
 from gateway.core.decide_purchase import decide_purchase
+from gateway.core.decide_put import decide_delivery, decide_fan_out, decide_put
 from gateway.core.decide_treasury import decide_float, decide_outflow
 
 _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
@@ -81,6 +82,9 @@ _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
     c.RecordProof: decide_proof,
     c.TakeEvent: decide_event,
     c.CloseEvent: decide_close_event,
+    c.Put: decide_put,
+    c.FanOut: decide_fan_out,
+    c.PutDelivery: decide_delivery,
 }
 
 

@@ -210,9 +210,11 @@ def decide_cursor(book: Book, command: c.MoveCursor) -> Result:
 
 
 def decide_remember(book: Book, command: c.Remember) -> Result:
-    """Keep the answer to an unpriced request under its key; the first one stays."""
+    """Keep the answer to an unpriced request under its key; the first one stays, and an order's key is the order's."""
     if book.claim(command.account_id, command.idempotency_key) is not None:
         return Done(changed=False)
+    if book.order(command.account_id, command.idempotency_key) is not None:
+        return Refused("idempotency_conflict", "this Idempotency-Key ordered a server or a fleet; take a new one")
     place = (command.account_id, command.idempotency_key)
     book.rows.claims[place] = Claim(command.fingerprint, None, command.answer.at_ms)
     book.rows.remembered[place] = command.answer

@@ -97,6 +97,8 @@ def _earlier(book: Book, payment: Payment, at_ms: int) -> Result | None:
             earlier = book.payment(claim.payment_id)
             if earlier is None or not earlier.reclaimable:
                 return Attached(claim.payment_id)
+        if claim is None and book.order(payment.account_id, key) is not None:
+            return Refused("idempotency_conflict", "this Idempotency-Key ordered a server or a fleet; take a new one")
     open_id = book.unanswered.find(payment.account_id, payment.fingerprint, key, payment.created_at_ms)
     if open_id is None:
         return None

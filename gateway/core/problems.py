@@ -50,6 +50,7 @@ TYPES: dict[str, ProblemType] = {
     "no_plan_fits": ProblemType(
         409, "No vendor's plan fits", "see candidates_lost for why each one lost; ask for less or allow more"
     ),
+    "too_many_servers": ProblemType(429, "Too many servers at once", "destroy one, or ask the operator for more"),
     "server_ended": ProblemType(409, "The server has ended", "see its state and reason; order another one"),
     "server_not_ready": ProblemType(409, "The server cannot do this now", "wait for the state that the detail names"),
     "max_total_reached": ProblemType(409, "The server's max_total does not cover this", "raise max_total with PATCH"),
@@ -145,6 +146,12 @@ TYPES: dict[str, ProblemType] = {
     "vendor_timeout": ProblemType(504, "The vendor did not answer in time", "nothing was charged; ask again later"),
     "vendor_busy": ProblemType(
         429, "The vendor's rate limit is used up", "nothing was charged; ask again after Retry-After"
+    ),
+    "action_unknown": ProblemType(
+        504, "Whether the vendor did it is not known", "look before you ask again: it may have been done"
+    ),
+    "action_refused": ProblemType(
+        502, "The vendor did not do it", "nothing was done; the detail says what the vendor answered"
     ),
     "upstream_policy_denied": ProblemType(
         403, "The vendor's policy refuses this", "nothing was done; the vendor's document says what it refuses"

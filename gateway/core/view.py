@@ -4,14 +4,20 @@ Must not know about decisions in flight.  Theory: decisions happen where the sto
 only when a group of rows is durable, so whatever it shows has survived (P3), and only one thread ever touches it.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gateway.core.book import Book, PriceView, Rows
+from gateway.core.kept import is_over
 from gateway.core.ledger import Account
 from gateway.core.money import USD
 from gateway.core.payment import Charge
 from gateway.core.records import AgentAccount, ApiKey, BudgetUse, Freeze, Meter, MeterState, Payment, VendorEvent
+from gateway.core.server import Fleet, Hook, HookDelivery, HookDeliveryState, Server
 from gateway.core.unanswered import Unanswered
+
+_R = TypeVar("_R", Server, Fleet, Hook)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,36 @@ class Balance:
 
     available_base: int = 0
     held_base: int = 0
+
+
+Listener = Callable[["Step"], None]
+
+
+class Listeners:
+    """Who is called with each step once the view shows it: a set that keeps its order, so that a run can be repeated.
+
+    The store calls them, each by itself, so that one that raises stops neither the others nor the committer.
+    """
+
+    def __init__(self) -> None:
+        self._all: dict[Listener, None] = {}
+
+    def add(self, listener: Listener) -> None:
+        """Call it from the next step on."""
+        self._all[listener] = None
+
+    def discard(self, listener: Listener) -> None:
+        """Call it no more; one that is not called is fine."""
+        self._all.pop(listener, None)
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(tuple(self._all))
+
+    def __contains__(self, listener: object) -> bool:
+        return listener in self._all
+
+    def __len__(self) -> int:
+        return len(self._all)
 
 
 @dataclass(slots=True)
@@ -43,8 +79,14 @@ class View:
     meters_of: dict[str, dict[str, Meter]] = field(default_factory=dict)
     vendor_balances: dict[str, tuple[int, int]] = field(default_factory=dict)
     events: dict[str, dict[str, VendorEvent]] = field(default_factory=dict)  # pending, by vendor and id
+    servers: dict[str, Server] = field(default_factory=dict)  # open ones
+    fleets: dict[str, Fleet] = field(default_factory=dict)  # those that have not ended
+    hooks: dict[str, Hook] = field(default_factory=dict)  # those that were not deleted
+    deliveries: dict[tuple[str, int], HookDelivery] = field(default_factory=dict)  # pending ones
+    told_seq: int = 0
     journal_seq: int = 0
     journal_head: bytes = bytes(32)
+    listeners: Listeners = field(default_factory=Listeners, compare=False)
 
     def load(self, book: Book) -> None:
         """Take everything from a book that was just loaded."""
@@ -59,6 +101,8 @@ class View:
             self._meter(meter)
         for event in book.pending_events.values():
             self._event(event)
+        self.servers, self.fleets, self.hooks = dict(book.servers), dict(book.fleets), dict(book.hooks)
+        self.deliveries, self.told_seq = dict(book.deliveries), book.told_seq
         self.journal_seq, self.journal_head = book.chain.seq, book.chain.head
         for account in book.ledger.accounts():
             self._balance(*_totals(account))
@@ -90,6 +134,10 @@ class View:
             self._event(event)
         for vendor, event_id in rows.closed_events:
             self._close_event(vendor, event_id)
+        _replace(self.servers, rows.servers)
+        _replace(self.fleets, rows.fleets)
+        _replace(self.hooks, rows.hooks)
+        self._deliveries(rows)
         if rows.journal:
             self.journal_seq, self.journal_head = rows.journal[-1].seq, rows.journal[-1].digest
 
@@ -117,6 +165,15 @@ class View:
         if not pending:
             del self.events[vendor]
 
+    def _deliveries(self, rows: Rows) -> None:
+        for place, delivery in rows.deliveries.items():
+            if delivery.state is HookDeliveryState.PENDING:
+                self.deliveries[place] = delivery
+            else:
+                self.deliveries.pop(place, None)
+        if rows.told_seq is not None:
+            self.told_seq = rows.told_seq
+
     def _payment(self, payment: Payment) -> None:
         if payment.axes.charge is Charge.HELD:
             self.open_payments[payment.id] = payment
@@ -143,6 +200,14 @@ class View:
             self.balances[name] = balance
         elif kind == "wallet":
             self.wallets[name, asset] = balance
+
+
+def _replace(open_ones: dict[str, _R], changed: Mapping[str, _R]) -> None:
+    for record in changed.values():
+        if is_over(record):
+            open_ones.pop(record.id, None)
+        else:
+            open_ones[record.id] = record
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urljoin, urlsplit
 
-__all__ = ["EgressRule", "Origin", "Timeouts", "address_allowed", "leaves_origin", "resolve_location"]
+__all__ = ["EgressRule", "Network", "Origin", "Timeouts", "address_allowed", "leaves_origin", "resolve_location"]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]", re.ASCII)
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
@@ -93,7 +95,8 @@ class Timeouts:
 class EgressRule:
     """What one vendor's requests may do. `allow_private` and `allow_plain_http` are for sandboxes on loopback.
 
-    Raises ValueError for plain http, or a private address as host, that the rule does not allow.
+    `allow_networks` are those of the operator's own that may be reached although they are not public. Raises ValueError
+    for plain http, or a private address as host, that the rule does not allow.
     """
 
     origin: Origin
@@ -101,6 +104,7 @@ class EgressRule:
     allow_plain_http: bool = False
     max_connections: int = 32
     timeouts: Timeouts = field(default_factory=Timeouts)
+    allow_networks: tuple[Network, ...] = ()
 
     def __post_init__(self) -> None:
         if self.origin.scheme == "http" and not self.allow_plain_http:
@@ -117,7 +121,7 @@ def address_allowed(rule: EgressRule, address: str) -> bool:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return rule.allow_private or _is_public(parsed)
+    return rule.allow_private or _is_public(parsed) or any(parsed in network for network in rule.allow_networks)
 
 
 def leaves_origin(origin: Origin, target: str, status: int, location: str | None) -> bool:

@@ -19,7 +19,7 @@ from gateway.http.port import NotSent
 if TYPE_CHECKING:
     from gateway.http.egress import EgressRule
 
-__all__ = ["KEEPALIVE_S", "Pool"]
+__all__ = ["KEEPALIVE_S", "Pool", "resolve"]
 
 KEEPALIVE_S: Final = 15.0
 """Idle time after which a connection is not used again: many servers drop theirs soon after, and in silence."""
@@ -160,7 +160,7 @@ class Pool:
 
     async def _dial(self) -> Connection:
         """Connect to the first address that answers, of those that the rule allows."""
-        addresses = await self._resolve()
+        addresses = await resolve(self._rule)
         limit = asyncio.get_running_loop().time() + self._rule.timeouts.connect_s
         last: NotSent | None = None
         for index, address in enumerate(addresses):
@@ -176,20 +176,6 @@ class Pool:
                 last = NotSent("connect_failed", "no connection to the vendor")
         raise last if last is not None else NotSent("connect_failed", "the vendor's name has no address")
 
-    async def _resolve(self) -> list[str]:
-        origin = self._rule.origin
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(origin.connect_host, origin.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise NotSent("connect_failed", "the vendor's name does not resolve") from error
-        # The address that is checked is the address that is connected to: no second look-up can differ (DNS rebinding).
-        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-        allowed = [address for address in addresses if address_allowed(self._rule, address)]
-        if addresses and not allowed:
-            raise NotSent("address_refused", "the vendor's name leads to an address that is not public")
-        return allowed[:MAX_ADDRESSES]
-
     async def _connect(self, address: str) -> Connection:
         loop = asyncio.get_running_loop()
         origin = self._rule.origin
@@ -200,3 +186,21 @@ class Pool:
             lambda: Connection(loop, self._on_lost), host=address, port=origin.port, **secure
         )
         return connection
+
+
+async def resolve(rule: EgressRule) -> list[str]:
+    """Return the addresses that the rule's origin means now, of those that it allows. Raises NotSent.
+
+    The address that is checked is the address that is connected to: no second look-up can differ (DNS rebinding).
+    """
+    origin = rule.origin
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(origin.connect_host, origin.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise NotSent("connect_failed", "the vendor's name does not resolve") from error
+    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+    allowed = [address for address in addresses if address_allowed(rule, address)]
+    if addresses and not allowed:
+        raise NotSent("address_refused", "the vendor's name leads to an address that is not public")
+    return allowed[:MAX_ADDRESSES]

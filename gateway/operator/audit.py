@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
 
 async def trace(services: Services, params: Params) -> dict[str, Any]:
-    """Return everything that belongs to a transaction, server, key, account, payment, nonce or journal row."""
+    """Return everything that belongs to a transaction, server, fleet, key, account, payment, nonce or journal row."""
     what = params.text("what")
     if what.startswith("gk_"):
         raise Problem("bad_request", "this looks like an API key itself; trace the key's id (key_…)", "what")
@@ -48,7 +48,8 @@ async def trace(services: Services, params: Params) -> dict[str, Any]:
         **_holder(services, what),
     }
     answer["resources"] = await _resources(services, answer["payments"])
-    if not any(answer[part] for part in ("payments", "outflows", "journal_row", "key", "account")):
+    answer["servers"] = await _servers(services, what, answer["payments"])
+    if not any(answer[part] for part in ("payments", "outflows", "journal_row", "key", "account", "servers")):
         raise Problem("not_found", "nothing is known under this")
     return answer
 
@@ -66,6 +67,13 @@ async def _resources(services: Services, payments: list[dict[str, Any]]) -> list
     places = sorted({(p["vendor"], p["resource"]) for p in payments if p["resource"] is not None})
     found = [await services.store.resource(vendor, ref) for vendor, ref in places]
     return [describe.resource(each) for each in found if each is not None]
+
+
+async def _servers(services: Services, what: str, payments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    named = await services.store.query(queries.SERVERS_NAMED, {"text": what, "limit": TRACE_MAX})
+    found = {row["id"] for row in named} | {server_id for payment in payments for server_id in payment["servers"]}
+    servers = [await services.store.server(server_id) for server_id in sorted(found)[:TRACE_MAX]]
+    return [describe.server(each) for each in servers if each is not None]
 
 
 async def _journal_row(services: Services, seq: int) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import Any
 from contracts.codec import Address, checksum, to_hex
 from gateway.core.money import format_amount
 from gateway.core.records import ApiKey, AuthorizationTerms, Budget, Meter, Payment, PeriodTerms, Resource, Task
+from gateway.core.server import Server
 from gateway.core.times import utc_text
 
 _BLOBS = frozenset({"block_hash", "tx_hash"})
@@ -99,6 +100,33 @@ def meter(m: Meter) -> dict[str, Any]:
         "reason": m.reason,
         "created_at": when(m.created_at_ms),
         "ended_at": when(m.ended_at_ms),
+    }
+
+
+def server(s: Server) -> dict[str, Any]:
+    """Return a server of the neutral API without what only its owner may read."""
+    return {
+        "id": s.id,
+        "account": s.account_id,
+        "key": s.key_id,
+        "name": s.name,
+        "vendor": s.vendor,
+        "plan": s.plan,
+        "region": s.region,
+        "ref": s.ref,
+        "state": s.state.value,
+        "wanted": s.wanted.value,
+        "reason": s.reason,
+        "fleet": s.fleet_id,
+        "quote": s.quote_id,
+        "payment": s.payment_id,
+        "expires_at": when(s.expires_at_ms),
+        "keep_until": when(s.keep_until_ms),
+        "auto_renew": s.auto_renew,
+        "renewal": s.renewal or None,
+        "created_at": when(s.created_at_ms),
+        "ended_at": when(s.ended_at_ms),
+        "version": s.version,
     }
 
 

@@ -60,7 +60,7 @@ async def payments_resolve(services: Services, params: Params) -> dict[str, Any]
 
 
 async def whole_payment(services: Services, payment: Payment) -> dict[str, Any]:
-    """Return a payment with its evidence, attempts, transfers and journal rows."""
+    """Return a payment with its evidence, attempts, transfers and journal rows, and the servers that it was made for."""
     store, of_payment = services.store, {"payment_id": payment.id}
     evidence = [describe.evidence(row) for row in await store.query(queries.EVIDENCE_OF_PAYMENT, of_payment)]
     return {
@@ -71,4 +71,5 @@ async def whole_payment(services: Services, payment: Payment) -> dict[str, Any]:
         "attempts": [describe.attempt(row) for row in await store.query(queries.ATTEMPTS_OF_PAYMENT, of_payment)],
         "transfers": [describe.transfer(row) for row in await store.query(queries.TRANSFERS_OF_PAYMENT, of_payment)],
         "journal": [describe.journal_row(row) for row in await store.query(queries.JOURNAL_OF_PAYMENT, of_payment)],
+        "servers": [row["id"] for row in await store.query(queries.SERVERS_OF_PAYMENT, of_payment)],
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from contracts.codec import Address
-from contracts.networks import Network
+from contracts.networks import Network as ChainNetwork
 from contracts.tokens import (
     BASE_SEPOLIA_USDC,
     BASE_USDC,
@@ -28,7 +28,7 @@ from gateway.core.commands import AccountLimits
 from gateway.core.money import DECIMALS
 from gateway.core.routes import Represent
 from gateway.core.tariff import Rule
-from gateway.http.egress import EgressRule, Origin, Timeouts
+from gateway.http.egress import EgressRule, Network, Origin, Timeouts
 from gateway.settings import readers as r
 from gateway.settings.table import BadValue, Key, Label, table, tables
 from wallets.passphrase import PassphraseSource
@@ -478,7 +478,7 @@ class WebhooksConfig:
     per_account: Annotated[int, Key(r.integer(0, 10_000), 20)]
     timeout_s: Annotated[float, Key(r.seconds(0.1, 60), 15)]
     streams_per_account: Annotated[int, Key(r.integer(1, 10_000), 20)]
-    allow_private: Annotated[bool, Key(r.flag, False)]
+    allow_private_networks: Annotated[tuple[Network, ...], Key(r.several(r.network), [])]
     allow_plain_http: Annotated[bool, Key(r.flag, False)]
 
 
@@ -508,6 +508,6 @@ class Settings:
     webhooks: Annotated[WebhooksConfig, Key(table(WebhooksConfig), {})]
     log: Annotated[LogConfig, Key(table(LogConfig), {})]
 
-    def networks(self) -> frozenset[Network]:
+    def networks(self) -> frozenset[ChainNetwork]:
         """The chains that are configured."""
-        return frozenset(Network(chain.chain_id) for chain in self.chains.values())
+        return frozenset(ChainNetwork(chain.chain_id) for chain in self.chains.values())

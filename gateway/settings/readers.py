@@ -4,6 +4,7 @@ Must not know which setting it reads, and never repeats a value in a message: it
 an amount, an address or an origin once, at the start, and is never parsed again.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TypeVar
 from contracts.codec import Address, CodecError, parse_address
 from gateway.chains.finality import Finality
 from gateway.core.money import AmountError, parse_amount
-from gateway.http.egress import Origin
+from gateway.http.egress import Network, Origin
 from gateway.settings.table import At, BadValue, Reader, Spoiled
 from wallets.passphrase import PassphraseError, PassphraseSource, SourceKind, parse_passphrase_source
 from wallets.secret import Secret
@@ -100,6 +101,14 @@ def origin(value: object, at: At) -> Origin:
         raise BadValue(
             "must be a scheme, a host and a port and nothing else", 'write it as "https://host" or "https://host:port"'
         ) from None
+
+
+def network(value: object, at: At) -> Network:
+    """Read a network of addresses."""
+    try:
+        return ipaddress.ip_network(text(value, at))
+    except ValueError:
+        raise BadValue("must be a network of addresses", 'write it as "10.0.0.0/8" or "fd00::/8"') from None
 
 
 def url(value: object, at: At) -> Secret[str]:

@@ -1,7 +1,7 @@
 """How records become rows and rows become records; nothing else knows the columns' order.
 
 Must not know when anything is written.  Theory: one pair of functions per record, so that what is read back equals what
-was written, field by field.
+was written, field by field. The neutral API's records have theirs in kept_columns.
 """
 
 import json
@@ -22,6 +22,7 @@ from gateway.core.records import (
     TransferKind,
     VendorEvent,
 )
+from gateway.store import kept_columns as kept
 
 PAYMENT_COLUMNS = (
     "id, account_id, key_id, request_id, vendor, route, method, path, fingerprint, idempotency_key, represent, "
@@ -43,6 +44,10 @@ EVENT_COLUMNS = "vendor, event_id, kind, ref, state, created_at_ms, received_at_
 TASK_COLUMNS = "id, kind, subject, detail, opened_at_ms, payment_id, closed_at_ms, resolution"
 KEY_COLUMNS = "id, account_id, digest, name, scopes, budgets, created_at_ms, revoked_at_ms"
 
+
+server_from, quote_from, snapshot_from = kept.server_from, kept.quote_from, kept.snapshot_from
+ssh_key_from, fleet_from = kept.ssh_key_from, kept.fleet_from
+hook_from, delivery_from = kept.hook_from, kept.delivery_from
 
 _NO_AUTHORIZATION = (None,) * 10
 _NO_PERIOD = (None,) * 4

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from gateway.core.book import Book, PriceView
 from gateway.core.journal import verify
+from gateway.core.kept import FLEET
 from gateway.core.ledger import Account, Phase, Reservation, Side, imbalance
 from gateway.core.records import AgentAccount, BudgetUse, Freeze
 from gateway.store import columns as col
+from gateway.store import kept_columns as kept
+from gateway.store.broken import BookBroken
+from gateway.store.verify_kept import verify_kept
 
-
-class BookBroken(RuntimeError):  # noqa: N818 - named for what the operator reads
-    """The rows on disk contradict each other. Nothing may be decided on them."""
+__all__ = ["BookBroken", "first_contradiction", "load_book", "verify_book", "verify_ledger"]
 
 
 OPEN_TRANSFERS = (
@@ -31,6 +33,12 @@ OPEN_PAYMENTS = (
 )
 
 OPEN_METERS = f"SELECT {col.METER_COLUMNS} FROM meters WHERE state <> 'ended' ORDER BY id"  # noqa: S608
+OPEN_SERVERS = f"SELECT {kept.SERVER_COLUMNS} FROM servers WHERE ended_at_ms IS NULL ORDER BY id"  # noqa: S608
+OPEN_FLEETS = f"SELECT {kept.FLEET_COLUMNS} FROM fleets WHERE ended_at_ms IS NULL ORDER BY id"  # noqa: S608
+OPEN_HOOKS = f"SELECT {kept.HOOK_COLUMNS} FROM hooks WHERE deleted_at_ms IS NULL ORDER BY id"  # noqa: S608
+PENDING_DELIVERIES = (
+    f"SELECT {kept.DELIVERY_COLUMNS} FROM hook_deliveries WHERE state = 'pending' ORDER BY hook_id, event_seq"  # noqa: S608
+)
 PENDING_EVENTS = f"SELECT {col.EVENT_COLUMNS} FROM vendor_events WHERE handled_at_ms IS NULL"  # noqa: S608
 
 
@@ -59,10 +67,12 @@ def load_book(db: sqlite3.Connection, book: Book) -> None:
     for row in db.execute("SELECT * FROM cursors"):
         book.cursors[row[0]] = (row[1], row[2], row[3])
     _load_vendor_accounts(db, book)
+    _load_kept(db, book)
     for row in db.execute(OPEN_PAYMENTS):
         book.load_payment(col.payment_from(row))
     book.take_rows()
     _check_open(book)
+    _check_kept(book)
 
 
 def _load_vendor_accounts(db: sqlite3.Connection, book: Book) -> None:
@@ -73,6 +83,31 @@ def _load_vendor_accounts(db: sqlite3.Connection, book: Book) -> None:
     for row in db.execute(PENDING_EVENTS):
         event = col.event_from(row)
         book.pending_events[event.vendor, event.event_id] = event
+
+
+def _load_kept(db: sqlite3.Connection, book: Book) -> None:
+    for row in db.execute(OPEN_FLEETS):
+        book.put_kept(kept.fleet_from(row))
+    for row in db.execute(OPEN_SERVERS):
+        book.put_kept(kept.server_from(row))
+    for row in db.execute(OPEN_HOOKS):
+        book.put_kept(kept.hook_from(row))
+    for row in db.execute(PENDING_DELIVERIES):
+        book.put_delivery(kept.delivery_from(row))
+    told = db.execute("SELECT seq FROM told").fetchone()
+    book.told_seq = 0 if told is None else told[0]
+
+
+def _check_kept(book: Book) -> None:
+    if book.told_seq > book.chain.seq:
+        raise BookBroken(f"events were told up to journal row {book.told_seq}, and it ends at {book.chain.seq}")
+    for hook_id, seq in book.deliveries:
+        if hook_id not in book.hooks:
+            raise BookBroken(f"event {seq} is due to {hook_id}, which was deleted or never was")
+    for server in book.servers.values():
+        fleet = None if server.fleet_id is None else book.kept(FLEET, server.fleet_id)
+        if fleet is not None and fleet.account_id != server.account_id:
+            raise BookBroken(f"{server.id} of {server.account_id} is in {fleet.id} of {fleet.account_id}")
 
 
 def _check_open(book: Book) -> None:
@@ -117,6 +152,7 @@ def verify_book(db: sqlite3.Connection) -> tuple[int, bytes]:
         sealed = json.loads(body)
         if (at_ms, kind, payment_id) != (sealed["at_ms"], sealed["kind"], sealed["payment_id"]):
             raise BookBroken(f"journal row {seq}: its columns do not say what its sealed body says")
+    verify_kept(db)
     return verify(db.execute("SELECT seq, body, digest FROM journal ORDER BY seq"))
 
 
@@ -152,6 +188,7 @@ def first_contradiction(path: Path) -> str | None:
     try:
         db.execute("BEGIN")
         verify_ledger(db)
+        verify_kept(db)
     except BookBroken as broken:
         return str(broken)
     finally:

@@ -4,7 +4,11 @@ Must not know who may ask; callers filter by account.  Theory: pages go by key, 
 page costs the same on the first day and after ten million rows.
 """
 
+from typing import Any
+
+from gateway.core.server import Server
 from gateway.store import columns as col
+from gateway.store import kept_columns as kept
 
 PAYMENTS_OF_ACCOUNT = (
     f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE account_id = :account_id AND id < :before "  # noqa: S608
@@ -53,6 +57,96 @@ ACCOUNTS = "SELECT id, name, created_at_ms FROM agent_accounts WHERE id > :after
 LEDGER_ACCOUNTS = "SELECT * FROM ledger_accounts ORDER BY id"
 SPENT = "SELECT debits_posted, credits_posted, debits_pending FROM ledger_accounts WHERE code = :code AND asset = 'USD'"
 
+# The neutral API. Newest first, each page from below the last id of the one before; "" and 0 do not narrow.
+SERVERS_OF_ACCOUNT = (
+    f"SELECT {kept.SERVER_COLUMNS} FROM servers WHERE account_id = :account_id AND id < :before "  # noqa: S608
+    "AND (:open = 0 OR ended_at_ms IS NULL) AND (:state = '' OR state = :state) AND (:vendor = '' OR vendor = :vendor) "
+    "AND (:fleet_id = '' OR fleet_id = :fleet_id) ORDER BY id DESC LIMIT :limit"
+)
+SERVERS_OF_FLEET = f"SELECT {kept.SERVER_COLUMNS} FROM servers WHERE fleet_id = :fleet_id ORDER BY id"  # noqa: S608
+QUOTE = f"SELECT {kept.QUOTE_COLUMNS} FROM quotes WHERE id = :id AND account_id = :account_id"  # noqa: S608
+SNAPSHOTS_OF_ACCOUNT = (
+    f"SELECT {kept.SNAPSHOT_COLUMNS} FROM snapshots WHERE account_id = :account_id AND id < :before "  # noqa: S608
+    "ORDER BY id DESC LIMIT :limit"
+)
+SNAPSHOTS_OF_SERVER = (
+    f"SELECT {kept.SNAPSHOT_COLUMNS} FROM snapshots WHERE server_id = :server_id AND account_id = :account_id "  # noqa: S608
+    "AND id < :before ORDER BY id DESC LIMIT :limit"
+)
+SNAPSHOTS_DUE = (
+    f"SELECT {kept.SNAPSHOT_COLUMNS} FROM snapshots WHERE state = 'pending' "  # noqa: S608
+    "OR (state IN ('available', 'unknown') AND expires_at_ms <= :at_ms) ORDER BY id"
+)
+ALL_SNAPSHOTS_OF_SERVER = f"SELECT {kept.SNAPSHOT_COLUMNS} FROM snapshots WHERE server_id = :server_id ORDER BY id"  # noqa: S608
+SSH_KEYS_OF_ACCOUNT = (
+    f"SELECT {kept.SSH_KEY_COLUMNS} FROM ssh_keys WHERE account_id = :account_id AND deleted_at_ms IS NULL "  # noqa: S608
+    "AND id < :before ORDER BY id DESC LIMIT :limit"
+)
+ALL_SSH_KEYS_OF_ACCOUNT = (
+    f"SELECT {kept.SSH_KEY_COLUMNS} FROM ssh_keys WHERE account_id = :account_id AND deleted_at_ms IS NULL ORDER BY id"  # noqa: S608
+)
+FLEETS_OF_ACCOUNT = (
+    f"SELECT {kept.FLEET_COLUMNS} FROM fleets WHERE account_id = :account_id AND id < :before "  # noqa: S608
+    "ORDER BY id DESC LIMIT :limit"
+)
+HOOKS_OF_ACCOUNT = (
+    f"SELECT {kept.HOOK_COLUMNS} FROM hooks WHERE account_id = :account_id AND deleted_at_ms IS NULL "  # noqa: S608
+    "AND id < :before ORDER BY id DESC LIMIT :limit"
+)
+DELIVERIES_OF_HOOK = (
+    f"SELECT {kept.DELIVERY_COLUMNS} FROM hook_deliveries WHERE hook_id = :hook_id AND account_id = :account_id "  # noqa: S608
+    "AND event_seq < :before ORDER BY event_seq DESC LIMIT :limit"
+)
+DELIVERY = f"SELECT {kept.DELIVERY_COLUMNS} FROM hook_deliveries WHERE hook_id = :hook_id AND event_seq = :event_seq"  # noqa: S608
+RENEWALS_OF = (
+    f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE vendor = :vendor AND resource_ref = :ref AND renews = 1 "  # noqa: S608
+    "AND meter_id IS NULL AND account_id = :account_id AND id < :before ORDER BY id DESC LIMIT :limit"
+)
+
+# The payments of one server: of its thing at the vendor, of each order that was tried for it (their claims are named after
+# the server; "!" is what follows " "), and the one that it names itself. A meter stands for its periods.
+_PAID_FOR_SERVER = (
+    "SELECT id FROM payments WHERE vendor = :vendor AND resource_ref = :ref AND meter_id IS NULL AND account_id = :account_id "
+    "UNION SELECT payment_id FROM claims WHERE account_id = :account_id AND payment_id IS NOT NULL "
+    "AND idempotency_key > 'create ' || :server_id || ' ' AND idempotency_key < 'create ' || :server_id || '!' "
+    "UNION SELECT id FROM payments WHERE id = :payment_id AND account_id = :account_id"
+)
+SERVER_COST = (
+    f"WITH paid AS (SELECT p.* FROM payments p WHERE p.id IN ({_PAID_FOR_SERVER})), "  # noqa: S608
+    "metered AS (SELECT id FROM meters WHERE account_id = :account_id AND id IN ("
+    "SELECT meter_id FROM paid WHERE meter_id IS NOT NULL "
+    "UNION SELECT meter_id FROM resources WHERE vendor = :vendor AND ref = :ref)) "
+    "SELECT (SELECT COALESCE(SUM(captured_base), 0) FROM paid WHERE meter_id IS NULL) "
+    "+ (SELECT COALESCE(SUM(billed_base - lost_base), 0) FROM meters WHERE id IN metered) AS captured_base, "
+    "(SELECT COALESCE(SUM(hold_base), 0) FROM paid WHERE meter_id IS NULL AND charge = 'held') "
+    "+ (SELECT COALESCE(SUM(hold_base), 0) FROM payments WHERE meter_id IN metered AND charge = 'held') AS held_base"
+)
+
+
+def cost_parameters(server: Server) -> dict[str, Any]:
+    """Return what SERVER_COST asks of a server."""
+    return {
+        "account_id": server.account_id,
+        "server_id": server.id,
+        "vendor": server.vendor,
+        "ref": server.ref,
+        "payment_id": server.payment_id,
+    }
+
+
+SERVERS_NAMED = "SELECT id FROM servers WHERE id = :text OR fleet_id = :text ORDER BY id LIMIT :limit"
+
+# P11: from a payment to the servers that it was made for: those that name it, whose thing it paid, whose order it was.
+SERVERS_OF_PAYMENT = (
+    "SELECT id, account_id FROM servers WHERE id IN ("
+    "SELECT id FROM servers WHERE payment_id = :payment_id "
+    "UNION SELECT s.id FROM payments p JOIN servers s ON s.vendor = p.vendor AND s.ref = p.resource_ref "
+    "AND s.account_id = p.account_id WHERE p.id = :payment_id "
+    "UNION SELECT s.id FROM payments p JOIN servers s ON s.account_id = p.account_id AND s.id = "
+    "substr(p.idempotency_key, 8, instr(substr(p.idempotency_key, 8), ' ') - 1) "
+    "WHERE p.id = :payment_id AND p.idempotency_key LIKE 'create %') ORDER BY id"
+)
+
 # P11: from whatever an auditor holds to the payments it belongs to.
 TRACE = (
     "SELECT payment_id, 'payment' AS found_as FROM (SELECT id AS payment_id FROM payments WHERE id = :text) "
@@ -62,6 +156,12 @@ TRACE = (
     "WHERE r.ref = :text "
     "UNION SELECT payment_id, 'nonce' FROM authorizations a WHERE a.nonce = :blob "
     "UNION SELECT payment_id, 'journal row' FROM journal WHERE seq = :number AND payment_id IS NOT NULL "
+    "UNION SELECT payment_id, 'server' FROM servers WHERE (id = :text OR fleet_id = :text) AND payment_id IS NOT NULL "
+    "UNION SELECT p.id, 'server' FROM servers s JOIN payments p ON p.vendor = s.vendor AND p.resource_ref = s.ref "
+    "AND p.account_id = s.account_id WHERE s.id = :text "
+    "UNION SELECT c.payment_id, 'server' FROM servers s JOIN claims c ON c.account_id = s.account_id "
+    "AND c.idempotency_key > 'create ' || s.id || ' ' AND c.idempotency_key < 'create ' || s.id || '!' "
+    "AND c.payment_id IS NOT NULL WHERE s.id = :text "
     "UNION SELECT id, 'key' FROM payments WHERE key_id = :text "
     "UNION SELECT id, 'account' FROM payments WHERE account_id = :text LIMIT :limit"
 )

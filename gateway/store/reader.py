@@ -7,8 +7,11 @@ rows and at ten million.
 import sqlite3
 
 from gateway.core.book import Claim
+from gateway.core.kept import Order
 from gateway.core.records import Payment, Resource, Task
+from gateway.core.server import Kept
 from gateway.store import columns as col
+from gateway.store.kept_columns import TABLES
 
 CLAIM = "SELECT fingerprint, payment_id, at_ms FROM claims WHERE account_id = ? AND idempotency_key = ?"
 PAYMENT = f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE id = ?"  # noqa: S608 - column names are ours
@@ -31,6 +34,11 @@ UNPAID = (
 REFUNDED = (
     "SELECT COALESCE(SUM(hold_base), 0) FROM payments WHERE vendor = ? AND account_id = ? AND closed_at_ms >= ? "
     "AND charge = 'refunded'"
+)
+
+ORDER = (
+    "SELECT 'server', id, fingerprint FROM servers WHERE account_id = :account_id AND client_token = :token "
+    "UNION ALL SELECT 'fleet', id, fingerprint FROM fleets WHERE account_id = :account_id AND client_token = :token"
 )
 
 
@@ -99,3 +107,14 @@ class SqliteReader:
     def refunded_base(self, vendor: str, account_id: str, since_ms: int) -> int:
         """Sum what the house bore for this vendor and account since then."""
         return int(self._db.execute(REFUNDED, (vendor, account_id, since_ms)).fetchone()[0])
+
+    def kept(self, kind: str, record_id: str) -> Kept | None:
+        """Return a record of the neutral API."""
+        table = TABLES[kind]
+        row = self._db.execute(table.by_id, (record_id,)).fetchone()
+        return None if row is None else table.record(row)
+
+    def order(self, account_id: str, client_token: str) -> Order | None:
+        """Return what an account ordered with this client token."""
+        row = self._db.execute(ORDER, {"account_id": account_id, "token": client_token}).fetchone()
+        return None if row is None else Order(*row)

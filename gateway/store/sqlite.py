@@ -19,11 +19,16 @@ import aiosqlite
 
 from gateway.core.book import BookRules
 from gateway.core.commands import Command, Result
-from gateway.core.records import Answer, Attempt, Payment, Resource
-from gateway.core.view import Step, View
-from gateway.ports import ClaimedAnswer
+from gateway.core.journal import Record
+from gateway.core.kept import SERVER
+from gateway.core.records import Answer, Attempt, Meter, Payment, Resource
+from gateway.core.server import Fleet, HookDelivery, Kept, Server, Snapshot, SshKey
+from gateway.core.view import Listener, Step, View
+from gateway.ports import ClaimedAnswer, ServerCost
 from gateway.store import columns as col
+from gateway.store import queries
 from gateway.store.core import StoreBroken, StoreCore, connect
+from gateway.store.kept_columns import TABLES
 from gateway.store.load import first_contradiction
 from gateway.store.reader import CHARGES, PAYMENT, RESOURCE, THINGS
 
@@ -39,9 +44,16 @@ ATTEMPT = (
     "SELECT payment_id, seq, value_base, valid_before_s, sealed_request, created_at_ms FROM attempts "
     "WHERE payment_id = ? ORDER BY seq DESC LIMIT 1"
 )
+METER = f"SELECT {col.METER_COLUMNS} FROM meters WHERE id = ?"  # noqa: S608
 ANSWER = "SELECT payment_id, status, sealed, at_ms FROM answers WHERE payment_id = ?"
+# A client token is an Idempotency-Key too: what it ordered has no answer here, and is no other request's.
 CLAIMED = (
-    "SELECT fingerprint, payment_id, status, sealed, at_ms FROM claims WHERE account_id = ? AND idempotency_key = ?"
+    "SELECT fingerprint, payment_id, status, sealed, at_ms FROM claims "
+    "WHERE account_id = :account_id AND idempotency_key = :key "
+    "UNION ALL SELECT fingerprint, NULL, NULL, NULL, created_at_ms FROM servers "
+    "WHERE account_id = :account_id AND client_token = :key "
+    "UNION ALL SELECT fingerprint, NULL, NULL, NULL, created_at_ms FROM fleets "
+    "WHERE account_id = :account_id AND client_token = :key"
 )
 
 
@@ -124,9 +136,16 @@ class SqliteStore:
 
     def _tell(self, group: list[tuple[Command, asyncio.Future[Result]]], results: list[Result], step: Step) -> None:
         self.view.advance(step)
+        loop = asyncio.get_running_loop()
+        for listener in self.view.listeners:  # each by itself: one that raises is the loop's to log, and stops nobody
+            loop.call_soon(self._call, listener, step)
         for (_, waiter), result in zip(group, results, strict=True):
             if not waiter.done():  # a waiter that was cancelled has still had its command committed
                 waiter.set_result(result)
+
+    def _call(self, listener: Listener, step: Step) -> None:
+        if listener in self.view.listeners:  # it may have stopped listening meanwhile
+            listener(step)
 
     def _fail(self, group: list[tuple[Command, asyncio.Future[Result]]]) -> None:
         for _, waiter in (*group, *self._queue):
@@ -136,14 +155,14 @@ class SqliteStore:
 
     # reading
 
-    async def _one(self, sql: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
+    async def _one(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> tuple[Any, ...] | None:
         def fetch(db: sqlite3.Connection) -> tuple[Any, ...] | None:
             row = db.execute(sql, parameters).fetchone()
             return None if row is None else tuple(row)
 
         return await self._reader.run(fetch, self._reader._conn)  # noqa: SLF001 - our own subclass's connection
 
-    async def _all(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def _all(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         def fetch(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
             return [tuple(row) for row in db.execute(sql, parameters)]
 
@@ -179,7 +198,7 @@ class SqliteStore:
 
     async def claimed(self, account_id: str, idempotency_key: str) -> ClaimedAnswer | None:
         """Return what an idempotency key stands for."""
-        row = await self._one(CLAIMED, (account_id, idempotency_key))
+        row = await self._one(CLAIMED, {"account_id": account_id, "key": idempotency_key})
         if row is None:
             return None
         kept = None if row[2] is None else Answer("", row[2], row[3], row[4])
@@ -197,6 +216,68 @@ class SqliteStore:
     async def charges(self, account_id: str, vendor: str, limit: int) -> tuple[Payment, ...]:
         """Return an account's newest captured payments at a vendor, newest first."""
         return tuple(map(col.payment_from, await self._all(CHARGES, (account_id, vendor, limit))))
+
+    async def meter(self, meter_id: str) -> Meter | None:
+        """Return a meter as committed, ended or not."""
+        live = self.view.meters.get(meter_id)
+        row = None if live is not None else await self._one(METER, (meter_id,))
+        return live if row is None else col.meter_from(row)
+
+    async def server(self, server_id: str) -> Server | None:
+        """Return a server as committed, open or not."""
+        found = self.view.servers.get(server_id) or await self.record(SERVER, server_id)
+        return found if isinstance(found, Server) else None
+
+    async def record(self, kind: str, record_id: str) -> Kept | None:
+        """Return a record of the neutral API as committed."""
+        table = TABLES[kind]
+        row = await self._one(table.by_id, (record_id,))
+        return None if row is None else table.record(row)
+
+    async def server_cost(self, server: Server) -> ServerCost:
+        """Return what a server has cost and what is held for it."""
+        row = await self._one(queries.SERVER_COST, queries.cost_parameters(server))
+        return ServerCost(0, 0) if row is None else ServerCost(*row)
+
+    async def renewals(self, server: Server, limit: int) -> tuple[Payment, ...]:
+        """Return the newest payments that renewed a server, newest first."""
+        asked = {
+            "account_id": server.account_id,
+            "vendor": server.vendor,
+            "ref": server.ref,
+            "before": "~",
+            "limit": limit,
+        }
+        return tuple(map(col.payment_from, await self._all(queries.RENEWALS_OF, asked)))
+
+    async def servers_of_fleet(self, fleet: Fleet) -> tuple[Server, ...]:
+        """Return every server that was ordered for a fleet, by id."""
+        return tuple(map(col.server_from, await self._all(queries.SERVERS_OF_FLEET, {"fleet_id": fleet.id})))
+
+    async def snapshots_of_server(self, server_id: str) -> tuple[Snapshot, ...]:
+        """Return every snapshot that was made of a server, by id."""
+        rows = await self._all(queries.ALL_SNAPSHOTS_OF_SERVER, {"server_id": server_id})
+        return tuple(map(col.snapshot_from, rows))
+
+    async def snapshots_due(self, at_ms: int) -> tuple[Snapshot, ...]:
+        """Return every snapshot that is pending or whose time is over by then."""
+        rows = await self._all(queries.SNAPSHOTS_DUE, {"at_ms": at_ms})
+        return tuple(map(col.snapshot_from, rows))
+
+    async def ssh_keys(self, account_id: str) -> tuple[SshKey, ...]:
+        """Return an account's SSH keys that were not deleted, by id."""
+        rows = await self._all(queries.ALL_SSH_KEYS_OF_ACCOUNT, {"account_id": account_id})
+        return tuple(map(col.ssh_key_from, rows))
+
+    async def delivery(self, hook_id: str, event_seq: int) -> HookDelivery | None:
+        """Return one delivery as committed."""
+        row = await self._one(queries.DELIVERY, {"hook_id": hook_id, "event_seq": event_seq})
+        return None if row is None else col.delivery_from(row)
+
+    async def journal(self, after: int, limit: int) -> tuple[Record, ...]:
+        """Return journal rows after a sequence number, in order."""
+        rows = await self._all(queries.JOURNAL_PAGE, {"after": after, "limit": limit})
+        return tuple(Record(*row) for row in rows)
 
     async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Sequence[Mapping[str, Any]]:
         """Run one of the named statements of gateway.store.queries on the reading connection."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.core.book import Claim, Rows
 from gateway.store import columns as col
+from gateway.store.kept_columns import DELIVERY_COLUMNS, TABLES, delivery_row
 
 _MARKS = ", ".join("?" * len(col.PAYMENT_COLUMNS.split(",")))
 _RESOURCE_MARKS = ", ".join("?" * len(col.RESOURCE_COLUMNS.split(",")))
@@ -61,6 +62,10 @@ INSERT_CHALLENGE = "INSERT INTO challenges VALUES (?, ?, ?)"
 INSERT_EVENT = "INSERT INTO vendor_events VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
 CLOSE_EVENT = "UPDATE vendor_events SET handled_at_ms = ? WHERE vendor = ? AND event_id = ?"
 PUT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)"
+FREE_REF = "UPDATE servers SET ref = NULL WHERE id = ?"
+_DELIVERY_MARKS = ", ".join("?" * len(DELIVERY_COLUMNS.split(",")))
+PUT_DELIVERY = f"INSERT OR REPLACE INTO hook_deliveries ({DELIVERY_COLUMNS}) VALUES ({_DELIVERY_MARKS})"  # noqa: S608
+PUT_TOLD = "INSERT OR REPLACE INTO told VALUES (1, ?)"
 
 
 def write_rows(db: sqlite3.Connection, rows: Rows) -> None:
@@ -69,6 +74,7 @@ def write_rows(db: sqlite3.Connection, rows: Rows) -> None:
     _ledger(db, rows)
     _payments(db, rows)
     _seen(db, rows)
+    _kept(db, rows)
     if rows.journal:
         db.executemany(INSERT_JOURNAL, [(r.seq, r.at_ms, r.kind, r.payment_id, r.body, r.digest) for r in rows.journal])
 
@@ -195,3 +201,16 @@ def _seen(db: sqlite3.Connection, rows: Rows) -> None:
         db.executemany(INSERT_EVENT, [col.event_row(event) for event in rows.events.values()])
     if rows.closed_events:
         db.executemany(CLOSE_EVENT, [(at_ms, *place) for place, at_ms in rows.closed_events.items()])
+
+
+def _kept(db: sqlite3.Connection, rows: Rows) -> None:
+    if rows.freed_refs:  # first: another server of this group may have taken what one gave up
+        db.executemany(FREE_REF, [(server_id,) for server_id in rows.freed_refs])
+    for kind, table in TABLES.items():
+        records = rows.kept(kind)
+        if records:
+            db.executemany(table.put, [table.row(record) for record in records.values()])
+    if rows.deliveries:
+        db.executemany(PUT_DELIVERY, [delivery_row(delivery) for delivery in rows.deliveries.values()])
+    if rows.told_seq is not None:
+        db.execute(PUT_TOLD, (rows.told_seq,))

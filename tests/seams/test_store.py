@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from gateway.core import commands as c
 from gateway.core.book import Rows
 from gateway.core.commands import Attached, Command, Done, Refused, Result
 from gateway.core.payment import Charge, Delivery, Transfer
+from gateway.core.server import ServerState
 from gateway.core.view import Balance, Step, View
+from gateway.ports import ServerCost
 from gateway.store.core import StoreBroken, StoreCore, connect
 from gateway.store.load import verify_book
 from gateway.store.sqlite import SqliteStore, StoreInUse
@@ -27,13 +29,20 @@ from tests.factories import (
     make_answer,
     make_attempt,
     make_credit,
+    make_delivery,
     make_event,
+    make_fleet,
     make_float,
+    make_hook,
     make_key,
     make_outcome,
     make_purchase,
+    make_quote,
     make_resource,
+    make_server,
     make_settled,
+    make_snapshot,
+    make_ssh_key,
 )
 from tests.fakes.store import InlineStore, copy_of, memory_database
 
@@ -255,6 +264,173 @@ async def test_reading_finds_what_was_posted(bed: Bed) -> None:
     assert missing == [None] * 5
 
 
+# the neutral API's records
+
+RUNNING = replace(
+    make_server(1, fleet_id="flt_0001", quote_id="quo_0001"),
+    version=2,
+    state=ServerState.RUNNING,
+    ref="srv_0001",
+    payment_id="pay_0001",
+)
+LOST = replace(make_server(2), version=2, state=ServerState.LOST, ended_at_ms=NOW_MS)
+KEPT: list[Command] = [
+    c.Put(make_quote(), "made", NOW_MS),
+    c.Put(make_fleet(), "created", NOW_MS),
+    c.Put(make_server(1, fleet_id="flt_0001", quote_id="quo_0001"), "ordered", NOW_MS),
+    c.Put(make_server(2), "ordered", NOW_MS),
+    c.Put(make_snapshot(1), "created", NOW_MS),
+    c.Put(make_snapshot(2), "created", NOW_MS),
+    c.Put(make_ssh_key(1), "added", NOW_MS),
+    c.Put(make_ssh_key(2), "added", NOW_MS),
+    c.Put(replace(make_ssh_key(2), version=2, deleted_at_ms=NOW_MS), "deleted", NOW_MS),
+    c.Put(make_hook(), "created", NOW_MS),
+    make_purchase(1, idempotency_key="create srv_0001 0"),
+    make_outcome(1, resource=make_resource(1)),
+    make_settled(1),
+    make_purchase(2, renews=True, resource_ref="srv_0001"),
+    c.Put(RUNNING, "running", NOW_MS),
+    c.Put(LOST, "lost", NOW_MS),
+    c.FanOut(5, (make_delivery(4), make_delivery(5)), NOW_MS),
+]
+
+
+async def test_records_of_the_neutral_api_are_found_by_their_ids_before_and_after_a_restart(bed: Bed) -> None:
+    """Open or over, each is read as it was kept; the view holds what is open, and again so from disk."""
+    for command in KEPT:
+        assert await bed.store.post(command) == Done() or not isinstance(command, c.Put | c.FanOut)
+    before = bed.store.view
+    for store in (bed.store, await bed.reopen()):
+        assert store.view == before
+        assert (store.view.servers, store.view.fleets) == ({"srv_0001": RUNNING}, {"flt_0001": make_fleet()})
+        assert (set(store.view.hooks), set(store.view.deliveries)) == (
+            {"hook_0001"},
+            {("hook_0001", 4), ("hook_0001", 5)},
+        )
+        assert store.view.told_seq == 5
+        assert (await store.server("srv_0001"), await store.server("srv_0002")) == (RUNNING, LOST)
+        assert await store.record("server", "srv_0002") == LOST
+        assert await store.record("quote", "quo_0001") == make_quote()
+        assert await store.record("snapshot", "snp_0001") == make_snapshot()
+        assert await store.record("fleet", "flt_0001") == make_fleet()
+        assert await store.record("hook", "hook_0001") == make_hook()
+        assert await store.servers_of_fleet(make_fleet()) == (RUNNING,)
+        assert await store.snapshots_of_server("srv_0001") == (make_snapshot(1), make_snapshot(2))
+        assert await store.ssh_keys("acc_1") == (make_ssh_key(1),)
+        assert await store.delivery("hook_0001", 5) == make_delivery(5)
+        missing: list[Any] = [await store.server("x"), await store.record("quote", "x"), await store.delivery("x", 1)]
+        assert missing == [None] * 3
+    verify_book(bed.disk())
+
+
+async def test_what_a_server_cost_and_what_renewed_it_are_read_as_committed(bed: Bed) -> None:
+    """Its order is captured and its renewal held; the server that was lost cost nothing."""
+    for command in KEPT:
+        await bed.store.post(command)
+    assert await bed.store.server_cost(RUNNING) == ServerCost(9_000_000, 9_000_000)
+    assert await bed.store.server_cost(LOST) == ServerCost(0, 0)
+    assert [payment.id for payment in await bed.store.renewals(RUNNING, 5)] == ["pay_0002"]
+    assert await bed.store.renewals(LOST, 5) == ()
+
+
+async def test_the_journal_is_read_row_by_row(bed: Bed) -> None:
+    """From any row on, as many as are asked for, each as it was sealed."""
+    for command in KEPT:
+        await bed.store.post(command)
+    rows = await bed.store.journal(0, 1_000)
+    assert [row.seq for row in rows] == list(range(1, bed.store.view.journal_seq + 1))
+    assert rows[-1].digest == bed.store.view.journal_head
+    assert await bed.store.journal(3, 2) == rows[3:5]
+
+
+async def test_a_client_token_is_an_idempotency_key_in_use(bed: Bed) -> None:
+    """Whoever asks what a key stands for is told of orders too: another request's key is refused before it acts."""
+    for command in KEPT[:3]:
+        await bed.store.post(command)
+    for order in (make_server(1), make_fleet(1)):
+        claimed = await bed.store.claimed("acc_1", order.client_token)
+        assert claimed is not None
+        assert (claimed.fingerprint, claimed.payment_id, claimed.answer) == (order.fingerprint, None, None)
+        assert await bed.store.claimed("acc_2", order.client_token) is None
+
+
+async def test_concurrent_repeats_of_one_order_make_one_server(bed: Bed) -> None:
+    """Whatever arrives under one client token at once is one order; the others are told of it."""
+    same = {"client_token": "once", "fingerprint": bytes(32)}
+    results = await asyncio.gather(
+        *(bed.store.post(c.Put(make_server(n, **same), "ordered", NOW_MS)) for n in range(1, 41))
+    )
+    assert results == [Done(), *[Attached("srv_0001")] * 39]
+    assert count(bed.disk(), "servers") == 1
+
+
+async def test_of_two_changes_of_one_version_one_is_kept(bed: Bed) -> None:
+    """However many flows move a server at once, none undoes what it has not seen."""
+    await bed.store.post(c.Put(make_server(1), "ordered", NOW_MS))
+    changes = [c.Put(replace(make_server(1), version=2, name=str(n)), "changed", NOW_MS) for n in range(20)]
+    results = await asyncio.gather(*map(bed.store.post, changes))
+    assert results[0] == Done()
+    assert [r.code for r in results[1:] if isinstance(r, Refused)] == ["changed_meanwhile"] * 19
+    assert bed.store.view.servers["srv_0001"].name == "0"
+
+
+async def test_a_listener_hears_of_each_step_once_the_view_shows_it(bed: Bed) -> None:
+    """It is called in the order of the commits, before whoever posted goes on, and no more once it has left."""
+    heard: list[tuple[int, bool]] = []
+
+    def listen(step: Step) -> None:
+        heard.extend((len(heard), name in bed.store.view.servers) for name in step.rows.servers)
+
+    bed.store.view.listeners.add(listen)
+    for n in (1, 2, 3):
+        await bed.store.post(c.Put(make_server(n), "ordered", NOW_MS))
+        assert heard == [(i, True) for i in range(n)]
+    bed.store.view.listeners.discard(listen)
+    await bed.store.post(c.Put(make_server(4), "ordered", NOW_MS))
+    assert len(heard) == 3
+
+
+async def test_a_listener_that_raises_is_told_of_and_stops_nobody(bed: Bed) -> None:
+    """The others are called, the committer goes on, and the loop's handler has the error."""
+    loop, told, heard = asyncio.get_running_loop(), list[BaseException](), list[Step]()
+
+    def fail(_: Step) -> None:
+        raise ZeroDivisionError
+
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    bed.store.view.listeners.add(fail)
+    bed.store.view.listeners.add(heard.append)
+    for n in (1, 2):
+        assert await bed.store.post(c.Put(make_server(n), "ordered", NOW_MS)) == Done()
+    loop.set_exception_handler(None)
+    assert [type(error) for error in told] == [ZeroDivisionError] * 2
+    assert [list(step.rows.servers) for step in heard] == [["srv_0001"], ["srv_0002"]]
+    assert not bed.store.broken
+
+
+async def test_a_listener_may_leave_while_it_is_told(bed: Bed) -> None:
+    """One that leaves at its first step, and takes another with it, changes nothing for the rest."""
+    listeners, heard = bed.store.view.listeners, list[str]()
+
+    def once(_: Step) -> None:
+        heard.append("once")
+        listeners.discard(once)
+        listeners.discard(never)
+
+    def never(_: Step) -> None:
+        heard.append("never")
+
+    def always(_: Step) -> None:
+        heard.append("always")
+
+    for each in (once, never, always):
+        listeners.add(each)
+    for n in (1, 2):
+        await bed.store.post(c.Put(make_server(n), "ordered", NOW_MS))
+    assert heard == ["once", "always", "always"]
+    assert (len(listeners), always in listeners, once in listeners) == (1, True, False)
+
+
 async def test_a_bug_breaks_the_store_for_everybody_and_for_good(bed: Bed) -> None:
     """If a decision raises, all who wait are told, nothing of the group is kept, and no later post is taken."""
     before = count(bed.disk(), "journal")
@@ -351,13 +527,14 @@ async def test_a_database_that_cannot_be_opened_is_let_go(tmp_path: Path) -> Non
     path = tmp_path / "gateway.db"
     await (await SqliteStore.open(path)).close()
     db = connect(path)
+    known = db.execute("PRAGMA user_version").fetchone()[0]
     db.execute("PRAGMA user_version = 999")
     db.close()
     for _ in range(2):
         with pytest.raises(StoreBroken, match="use a newer program"):
             await SqliteStore.open(path)
     db = connect(path)
-    db.execute("PRAGMA user_version = 1")
+    db.execute(f"PRAGMA user_version = {known}")
     db.close()
     await (await SqliteStore.open(path)).close()
 

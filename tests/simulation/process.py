@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gateway.core.records import EVERYTHING
 from gateway.graph import Gateway, Parts, assemble
+from gateway.http.courier import Courier
 from tests.fakes.store import InlineStore
 from tests.fakes.upstream import ScriptedUpstream
 from tests.simulation.lines import Line, Recorded
@@ -111,6 +112,7 @@ class Process:
             business=world.clock,
             vendor_secrets=world.vendor_secrets,
             broadcasters={},
+            posting=Courier(),
         )
         gateway = assemble(world.config, parts)
         await gateway.prepare()

@@ -4,6 +4,8 @@ Must not ask a vendor anything: what agents owe must not wait for an answer.  Th
 of, then stopped or ended before its last period is over; what it costs beyond that is the house's.
 """
 
+from collections.abc import Mapping
+
 import structlog
 
 from gateway.account_ports import AccountVendor
@@ -12,12 +14,19 @@ from gateway.core.meter import next_hold_base
 from gateway.core.payment import Axes, Delivery, Transfer
 from gateway.core.problems import Problem
 from gateway.core.records import Meter, MeterState, Payment, PeriodTerms
+from gateway.core.runway import Period
 from gateway.flow.broker.watch import Watch
 
 LEAD_SHARE, LEAD_MOST_S = 6, 600  # the next period is held a sixth of a period ahead, at most ten minutes
 UNFUNDED = "unfunded"
 
 log = structlog.get_logger()
+
+
+def held_periods(vendors: Mapping[str, AccountVendor]) -> Mapping[str, Period]:
+    """Return how things at each vendor account are held, by vendor."""
+    spans = {name: vendor.account.period_s for name, vendor in vendors.items()}
+    return {name: Period(s * 1000, min(s // LEAD_SHARE, LEAD_MOST_S) * 1000) for name, s in spans.items()}
 
 
 class Periods:

@@ -13,9 +13,9 @@ from gateway.core.strict_json import JsonError, dump_json, parse_json
 from gateway.vendors.account import choice_in, integer_in, mark, read_object, refuse_body, refused, text_in
 from gateway.vendors.cryptovps.routes import PLANS, REGIONS
 
-__all__ = ["check_input", "marked", "order", "password_in", "split"]
+__all__ = ["LABEL", "check_input", "marked", "order", "password_in", "split"]
 
-_LABEL: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}", re.ASCII)
+LABEL: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}", re.ASCII)
 _LABEL_RULE: Final = "1 to 64 of the characters a-z A-Z 0-9 . _ -"
 _LABEL_MAX: Final = 64
 _BULK_MAX: Final = 10
@@ -105,7 +105,7 @@ def _bulk(body: bytes) -> dict[str, Any]:
 
 
 def _checked(document: dict[str, Any]) -> dict[str, Any]:
-    text_in(document, "label", _LABEL, _LABEL_RULE)
+    text_in(document, "label", LABEL, _LABEL_RULE)
     choice_in(document, "planId", PLANS)
     choice_in(document, "regionId", REGIONS)
     return document

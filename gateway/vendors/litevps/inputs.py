@@ -23,7 +23,7 @@ from gateway.vendors.account import (
     text_in,
 )
 
-__all__ = ["JSON_BODIES", "MAX_BATCH", "check_input", "marked", "order", "password_in", "split"]
+__all__ = ["JSON_BODIES", "MAX_BATCH", "NAME", "check_input", "marked", "order", "password_in", "split"]
 
 MAX_BATCH: Final = 50  # the vendor's own max_batch_size is not in its document; ours bounds the work of one call
 
@@ -31,7 +31,7 @@ _RAW_BODIES: Final = frozenset({"upload"})
 
 _NAME_MAX: Final = 63  # of a DNS label; the vendor makes a DNS record of the name
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_NAME: Final = re.compile(rf"(?=.{{1,{_NAME_MAX}}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+NAME: Final = re.compile(rf"(?=.{{1,{_NAME_MAX}}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _NAME_RULE: Final = f"a host name of at most {_NAME_MAX} characters"
 _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 _TEXT_RULE: Final = "a text of 1 to 255 characters on one line"
@@ -142,7 +142,7 @@ def password_in(match: Match, body: bytes) -> tuple[str, str] | None:
 
 def _create(body: bytes) -> dict[str, Any]:
     document = read_object(body, _CREATE)
-    text_in(document, "name", _NAME, _NAME_RULE)
+    text_in(document, "name", NAME, _NAME_RULE)
     for member in ("plan_id", "template"):
         if member in document and not is_ref(document[member]):
             raise refused(f"{member} must be one that the vendor lists", member)
@@ -166,7 +166,7 @@ def _create(body: bytes) -> dict[str, Any]:
 
 def _update(body: bytes) -> dict[str, Any]:
     document = read_object(body, ("name",))
-    text_in(document, "name", _NAME, _NAME_RULE)
+    text_in(document, "name", NAME, _NAME_RULE)
     return document
 
 

@@ -14,7 +14,7 @@ from gateway.core.strict_json import JsonError, dump_json, parse_json
 from gateway.vendors.account import integer_in, mark, read_object, refuse_body, refused, text_in
 from gateway.vendors.vrtx.routes import POWER_ACTIONS
 
-__all__ = ["DEFAULT_NAME", "canonical", "check_input", "is_uuid", "marked", "marked_name", "order"]
+__all__ = ["DEFAULT_NAME", "HOSTNAME", "canonical", "check_input", "is_uuid", "marked", "marked_name", "order"]
 
 DEFAULT_NAME: Final = "vps"  # the name of a server that its agent gave none
 
@@ -24,7 +24,7 @@ _SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _MAX_LABEL: Final = 63
 _MAX_HOSTNAME: Final = 253
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_HOSTNAME: Final = re.compile(rf"(?=.{{1,{_MAX_HOSTNAME}}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+HOSTNAME: Final = re.compile(rf"(?=.{{1,{_MAX_HOSTNAME}}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
 _SHORT: Final = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 
@@ -92,7 +92,7 @@ def _order(body: bytes) -> dict[str, Any]:
     integer_in(document, "location_id", 1, _MAX_ID)
     text_in(document, "template_slug", _SLUG, "a template's slug, such as ubuntu-24.04")
     if document.get("hostname") is not None:
-        text_in(document, "hostname", _HOSTNAME, f"a host name of at most {_MAX_HOSTNAME} characters (RFC 1123)")
+        text_in(document, "hostname", HOSTNAME, f"a host name of at most {_MAX_HOSTNAME} characters (RFC 1123)")
     return document
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from gateway.core import commands as c
 from gateway.core.commands import Command, Refused
 from gateway.core.payment import Delivery, Fault
+from gateway.core.server import FleetState, HookDeliveryState, ServerState
 from gateway.core.view import Balance, View
 from gateway.store.core import StoreCore
 from tests.factories import (
@@ -23,14 +24,21 @@ from tests.factories import (
     make_created,
     make_credit,
     make_dead,
+    make_delivery,
     make_event,
+    make_fleet,
     make_float,
+    make_hook,
     make_identity,
     make_key,
     make_order,
     make_outcome,
     make_purchase,
+    make_quote,
+    make_server,
     make_settled,
+    make_snapshot,
+    make_ssh_key,
     make_start,
     open_core,
 )
@@ -60,6 +68,21 @@ GROUPS: list[list[Command]] = [
         c.TakeEvent(make_event(5)),
         c.CloseEvent(METERED, "evt_00000005", 1),
     ],
+    [c.Put(each, "made", NOW_MS) for each in (make_fleet(), make_quote(), make_server(1), make_server(2), make_hook())],
+    [
+        c.Put(make_snapshot(), "made", NOW_MS),
+        c.Put(make_ssh_key(), "made", NOW_MS),
+        c.Put(make_hook(2), "made", NOW_MS),
+    ],
+    [c.Put(replace(make_server(1), version=2, ref="r", state=ServerState.RUNNING, warned=("day",)), "running", NOW_MS)],
+    [c.FanOut(3, (make_delivery(2), make_delivery(3), make_delivery(3, hook=2)), NOW_MS)],
+    [
+        c.Put(replace(make_server(1), version=3, state=ServerState.LOST, ended_at_ms=NOW_MS), "lost", NOW_MS),
+        c.Put(replace(make_server(2), version=2, ref="r"), "provisioning", NOW_MS),
+        c.Put(replace(make_hook(2), version=2, deleted_at_ms=NOW_MS), "deleted", NOW_MS),
+        c.PutDelivery(make_delivery(2, state=HookDeliveryState.DELIVERED, attempts=1, done_at_ms=NOW_MS)),
+    ],
+    [c.Put(replace(make_fleet(), version=2, state=FleetState.ENDED, ended_at_ms=NOW_MS), "ended", NOW_MS)],
     [],
 ]
 

@@ -12,6 +12,7 @@ from gateway.core.commands import MoveCursor, RevokeKey, SetFreeze
 from gateway.flow.heads import Heads
 from gateway.flow.quarantine import BY, SCOPE, Quarantine
 from gateway.graph import WATERMARK_PAUSE_S, Gateway, Parts, assemble
+from gateway.http.courier import Courier
 from gateway.ports import Block
 from gateway.system import SystemEntropy
 from tests.unit.gateway.flow.spend_bed import NOW_MS, PAYEE, WALLET, Bed, opened
@@ -87,6 +88,7 @@ def gateway(bed: Bed, config: Config) -> Gateway:
         business=bed.clock,
         vendor_secrets={},
         broadcasters={},
+        posting=Courier(),
     )
     return assemble(config, parts)
 

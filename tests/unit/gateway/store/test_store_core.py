@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from gateway.core import commands as c
 from gateway.core.book import BookRules, Rows
 from gateway.core.commands import Command, Done
 from gateway.core.payment import Delivery, Fault
+from gateway.core.server import FleetState, HookDeliveryState, ServerState
 from gateway.core.view import View
 from gateway.store import core as store_core
 from gateway.store.core import StoreBroken, StoreCore, connect, migrate
@@ -32,8 +34,11 @@ from tests.factories import (
     make_created,
     make_credit,
     make_dead,
+    make_delivery,
     make_event,
+    make_fleet,
     make_float,
+    make_hook,
     make_identity,
     make_key,
     make_meter,
@@ -42,8 +47,12 @@ from tests.factories import (
     make_outcome,
     make_outflow,
     make_purchase,
+    make_quote,
     make_resource,
+    make_server,
     make_settled,
+    make_snapshot,
+    make_ssh_key,
     make_start,
     make_task,
     open_core,
@@ -75,6 +84,21 @@ LIFE: list[list[Command]] = [
     [c.EndMeter("met_0022", NOW_MS + HOUR_MS, "gone", NOW_MS + HOUR_MS), make_created(24)],
     [c.TakeEvent(make_event(24)), c.TakeEvent(make_event(25)), c.CloseEvent(METERED, "evt_00000025", NOW_MS)],
     [c.CloseEvent(METERED, "evt_00000024", NOW_MS), c.TakeEvent(make_event(26))],
+    [c.Put(each, "made", NOW_MS) for each in (make_fleet(), make_quote(), make_server(1), make_server(2), make_hook())],
+    [
+        c.Put(make_snapshot(), "made", NOW_MS),
+        c.Put(make_ssh_key(), "made", NOW_MS),
+        c.Put(make_hook(2), "made", NOW_MS),
+    ],
+    [c.Put(replace(make_server(1), version=2, ref="r", state=ServerState.RUNNING, warned=("day",)), "running", NOW_MS)],
+    [c.FanOut(3, (make_delivery(2), make_delivery(3), make_delivery(3, hook=2)), NOW_MS)],
+    [
+        c.Put(replace(make_server(1), version=3, state=ServerState.LOST, ended_at_ms=NOW_MS), "lost", NOW_MS),
+        c.Put(replace(make_server(2), version=2, ref="r"), "provisioning", NOW_MS),
+        c.Put(replace(make_hook(2), version=2, deleted_at_ms=NOW_MS), "deleted", NOW_MS),
+        c.PutDelivery(make_delivery(2, state=HookDeliveryState.DELIVERED, attempts=1, done_at_ms=NOW_MS)),
+    ],
+    [c.Put(replace(make_fleet(), version=2, state=FleetState.ENDED, ended_at_ms=NOW_MS), "ended", NOW_MS)],
 ]
 
 

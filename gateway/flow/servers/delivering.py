@@ -1,0 +1,243 @@
+"""Deliveries on their way: sent when they are due, sent again while that makes sense, and given up with the reason.
+
+Must not know how an address is reached.  Theory: what is due stands in the store, and what became of an attempt is written
+after it, so a crash between the two sends an event twice under one id and never loses it (at least once); an endpoint that
+fails is asked by one attempt at a time, for nobody's sake faster than it can answer.
+"""
+
+import asyncio
+import heapq
+import json
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from gateway.core.commands import PutDelivery, Refused
+from gateway.core.events import Event, project
+from gateway.core.server import Hook, HookDelivery, HookDeliveryState
+from gateway.core.webhook import JITTER_PARTS, retry_at_ms, sign
+from gateway.flow.servers.history import History
+from gateway.flow.servers.hooks import Hooks, HookSettings, Posting
+from gateway.flow.servers.keeping import Keeping
+from gateway.http.port import UpstreamError
+from gateway.ports import Entropy
+
+MAX_BODY_BYTES: Final = 20 * 1024  # what the specification advises
+REST_MS: Final = 1_000  # after a failure, doubled with each that follows it
+REST_MAX_MS: Final = 60_000
+USER_AGENT: Final = "agent-payment-gateway-webhooks/1"
+
+GONE: Final = 410
+GONE_REASON: Final = "the endpoint answered 410 Gone"
+FAILED_REASON: Final = "nothing was taken for as long as an event is tried; the last attempt ended with {last}"
+DISABLED_ERROR: Final = "endpoint_disabled"
+UNKNOWN_EVENT: Final = "event_unknown"
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Box:
+    """What is due to one endpoint, by time, and how it has been answering."""
+
+    due: list[tuple[int, int]] = field(default_factory=list)  # (due_at_ms, event_seq): a heap; old times may stay in it
+    flying: set[int] = field(default_factory=set)
+    failures: int = 0
+    rest_until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    status: int | None
+    error: str
+    retry_after_s: int | None = None
+
+    @property
+    def taken(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - the class of success
+
+    @property
+    def last(self) -> str:
+        return self.error if self.status is None else f"status {self.status}"
+
+
+class Outbox:
+    """Sends what is due. `deliver` is called often and returns at once; attempts go on beside it."""
+
+    def __init__(
+        self,
+        keeping: Keeping,
+        history: History,
+        posting: Posting,
+        hooks: Hooks,
+        entropy: Entropy,
+        settings: HookSettings,
+    ) -> None:
+        self._keeping, self._history, self._posting, self._hooks = keeping, history, posting, hooks
+        self._entropy, self._settings = entropy, settings
+        self._boxes: dict[str, _Box] = {}
+        self._loaded = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def waiting(self, hook_id: str) -> int:
+        """Return about how much is due to an endpoint."""
+        box = self._boxes.get(hook_id)
+        return 0 if box is None else len(box.due) + len(box.flying)
+
+    def add(self, hook_id: str, seq: int) -> None:
+        """Take up a delivery that was just kept as pending."""
+        delivery = self._keeping.view.deliveries.get((hook_id, seq))
+        if delivery is not None:
+            heapq.heappush(self._boxes.setdefault(hook_id, _Box()).due, (delivery.due_at_ms, seq))
+
+    def is_flying(self, hook_id: str, seq: int) -> bool:
+        """Say whether an attempt of this delivery is under way."""
+        return hook_id in self._boxes and seq in self._boxes[hook_id].flying
+
+    async def deliver(self) -> None:
+        """Begin every attempt that is due and has room. Raises what an earlier attempt raised that no receiver caused."""
+        self._load()
+        self._raise_failures()
+        for hook_id, box in list(self._boxes.items()):
+            hook = self._keeping.view.hooks.get(hook_id)
+            if hook is None or hook.disabled_reason:
+                await self._give_up(hook_id, box)
+            else:
+                self._begin(hook, box, self._keeping.clock.now_ms())
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for attempts under way, at most that long; what is not over by then is made again after the next start."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _load(self) -> None:
+        """Take up what was pending when this process began."""
+        if not self._loaded:
+            self._loaded = True
+            self._boxes.clear()
+            for hook_id, seq in self._keeping.view.deliveries:
+                self.add(hook_id, seq)
+
+    def _raise_failures(self) -> None:
+        for task in [task for task in self._tasks if task.done()]:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                task.result()
+
+    def _begin(self, hook: Hook, box: _Box, now_ms: int) -> None:
+        room = 1 if box.failures else self._settings.at_once_per_endpoint
+        while now_ms >= box.rest_until_ms and len(box.flying) < room and len(self._tasks) < self._settings.at_once:
+            delivery = self._next_due(hook.id, box, now_ms)
+            if delivery is None:
+                return
+            box.flying.add(delivery.event_seq)
+            self._tasks.add(asyncio.create_task(self._fly(hook, box, delivery), name=f"deliver to {hook.id}"))
+
+    def _next_due(self, hook_id: str, box: _Box, now_ms: int) -> HookDelivery | None:
+        while box.due and box.due[0][0] <= now_ms:
+            due_at_ms, seq = heapq.heappop(box.due)
+            delivery = self._keeping.view.deliveries.get((hook_id, seq))
+            if delivery is not None and delivery.due_at_ms == due_at_ms and seq not in box.flying:
+                return delivery
+        return None
+
+    async def _give_up(self, hook_id: str, box: _Box) -> None:
+        """Nobody wants what is left: its owner can have it sent again once the endpoint is enabled."""
+        now_ms = self._keeping.clock.now_ms()
+        for _, seq in box.due:
+            delivery = self._keeping.view.deliveries.get((hook_id, seq))
+            if delivery is not None and seq not in box.flying:
+                await self._put(_given_up(delivery, DISABLED_ERROR, now_ms))
+        box.due.clear()
+        if not box.flying:
+            del self._boxes[hook_id]
+
+    # one attempt
+
+    async def _fly(self, hook: Hook, box: _Box, delivery: HookDelivery) -> None:
+        try:
+            row = await self._history.row(delivery.event_seq)
+            event = None if row is None else project(row)
+            if event is None or event.account_id != hook.account_id:
+                await self._put(_given_up(delivery, UNKNOWN_EVENT, self._keeping.clock.now_ms()))
+                return
+            outcome = await self._post(hook, event)
+            self._judge(box, outcome)
+            await self._record(hook, delivery, outcome)
+        finally:
+            box.flying.discard(delivery.event_seq)
+            self.add(hook.id, delivery.event_seq)
+
+    async def _post(self, hook: Hook, event: Event) -> _Outcome:
+        body, now_ms = body_of(event), self._keeping.clock.now_ms()
+        at_s = now_ms // 1000
+        headers = (
+            ("Content-Type", "application/json"),
+            ("User-Agent", USER_AGENT),
+            ("webhook-id", event.id),
+            ("webhook-timestamp", str(at_s)),
+            ("webhook-signature", sign(self._hooks.secrets(hook, now_ms), event.id, at_s, body)),
+        )
+        try:
+            answer = await self._posting.post(hook.url, headers, body)
+        except UpstreamError as error:  # sent or not: it is sent again, and the id tells the receiver
+            return _Outcome(None, error.code)
+        good = _Outcome(answer.status, "")
+        return good if good.taken else _Outcome(answer.status, _class_of(answer.status), answer.retry_after_s)
+
+    def _judge(self, box: _Box, outcome: _Outcome) -> None:
+        if outcome.taken:
+            box.failures, box.rest_until_ms = 0, 0
+            return
+        rest_ms = min(REST_MS << min(box.failures, 16), REST_MAX_MS)
+        box.failures, box.rest_until_ms = box.failures + 1, self._keeping.clock.now_ms() + rest_ms
+
+    async def _record(self, hook: Hook, delivery: HookDelivery, outcome: _Outcome) -> None:
+        now_ms, attempts = self._keeping.clock.now_ms(), delivery.attempts + 1
+        tried = replace(delivery, attempts=attempts, last_status=outcome.status, last_error=outcome.error)
+        if outcome.taken:
+            await self._put(replace(tried, state=HookDeliveryState.DELIVERED, done_at_ms=now_ms))
+            return
+        jitter = self._entropy.bytes(1)[0] % JITTER_PARTS
+        gone = outcome.status == GONE
+        due_at_ms = None if gone else retry_at_ms(attempts, now_ms, jitter, outcome.retry_after_s)
+        if due_at_ms is not None:
+            await self._put(replace(tried, due_at_ms=due_at_ms))
+            return
+        await self._put(_given_up(tried, outcome.error, now_ms))
+        if gone:
+            await self._hooks.disable(hook, GONE_REASON)
+        elif not await self._history.taken_since(hook.id, delivery.created_at_ms):
+            await self._hooks.disable(hook, FAILED_REASON.format(last=outcome.last))
+
+    async def _put(self, delivery: HookDelivery) -> None:
+        result = await self._keeping.store.post(PutDelivery(delivery))
+        if isinstance(result, Refused):  # the endpoint was deleted while it was asked
+            log.info("webhook.gone", hook=delivery.hook_id, event_seq=delivery.event_seq)
+
+
+def body_of(event: Event) -> bytes:
+    """Return an event as it is sent; one that is too long without what is not an id."""
+    document = event.document()
+    body = _json(document)
+    if len(body) <= MAX_BODY_BYTES:
+        return body
+    ids = {name: value for name, value in document["data"].items() if name == "id" or name.endswith("_id")}
+    return _json({**document, "data": {**ids, "shortened": True}})
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _class_of(status: int) -> str:
+    """Return what kind of failure a status is: redirects are not followed, and so are failures."""
+    return {1: "unexpected", 3: "redirect", 4: "client_error"}.get(status // 100, "server_error")
+
+
+def _given_up(delivery: HookDelivery, error: str, now_ms: int) -> HookDelivery:
+    return replace(delivery, state=HookDeliveryState.GIVEN_UP, last_error=error, done_at_ms=now_ms)

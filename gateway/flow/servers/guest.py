@@ -1,0 +1,112 @@
+"""Inside a server: commands, jobs and files, at vendors that let one in without a password.
+
+Must not know vendors' wires or HTTP.  Theory: a command that ran twice has done its work twice, so it is sent once and its
+fate is told as it is known; a file is bytes that pass, and is never kept here.
+"""
+
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+
+from gateway.core.problems import Problem
+from gateway.core.server import USABLE, Server, ServerState
+from gateway.flow.call import Reply
+from gateway.flow.servers.doing import Doing, claim_of, require_made, require_state
+from gateway.flow.servers.runner import Who
+from gateway.server_ports import Action, Feature, JobSight
+
+READY = USABLE | {ServerState.UNKNOWN}  # what its document does not name may well be running: the vendor says
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of a command. `replayed`: the answer is that of an earlier request with the same Idempotency-Key."""
+
+    job: JobSight
+    replayed: bool = False
+
+
+class Guest:
+    """The use case. Every method raises Problem: not_found, capability_missing, server_ended, server_not_ready."""
+
+    def __init__(self, doing: Doing) -> None:
+        self._doing, self._keeping = doing, doing.keeping
+
+    async def exec(
+        self,
+        who: Who,
+        server_id: str,
+        command: str,
+        *,
+        timeout_s: int | None = None,
+        background: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Ran:
+        """Run a command, once: when no answer comes nobody asks again. Raises also "action_unknown"."""
+        server = await self._keeping.server(who.account_id, server_id)
+        self._doing.require(server.vendor, Feature.EXEC)
+        claim = claim_of(server, idempotency_key)
+        if not await self._doing.is_claimed(who, claim):
+            _require_ready(server, "a command")
+        parameters = {"command": command, "timeout_s": timeout_s, "background": background}
+        work = self._doing.run(who, server, Action.EXEC, parameters, claim=claim)
+        done = await self._doing.whole(work)
+        if not done.heard.jobs:
+            raise Problem("action_unknown", f"{server.vendor} took the command and does not say what became of it")
+        return Ran(done.heard.jobs[0], done.replayed)
+
+    async def jobs(self, who: Who, server_id: str) -> tuple[JobSight, ...]:
+        """Return the jobs that the vendor remembers of a server."""
+        server = await self._jobbing(who, server_id)
+        return (await self._doing.run(who, server, Action.JOB_LIST)).heard.jobs
+
+    async def job(self, who: Who, server_id: str, job_id: str) -> JobSight:
+        """Return one job."""
+        server = await self._jobbing(who, server_id)
+        done = await self._doing.run(who, server, Action.JOB_SHOW, {"job": job_id})
+        return _one(done.heard.jobs, job_id)
+
+    async def cancel(self, who: Who, server_id: str, job_id: str) -> JobSight:
+        """Cancel a job, and return it as the vendor says that it is then."""
+        server = await self._jobbing(who, server_id)
+        done = await self._doing.whole(self._doing.run(who, server, Action.JOB_CANCEL, {"job": job_id}))
+        if done.heard.jobs:
+            return _one(done.heard.jobs, job_id)
+        return _one((await self._doing.run(who, server, Action.JOB_SHOW, {"job": job_id})).heard.jobs, job_id)
+
+    async def read_file(self, who: Who, server_id: str, path: str) -> Reply:
+        """Return a file as it comes: a good answer, whose `rest` goes on where its body ends. Close or read it."""
+        server = await self._with_files(who, server_id)
+        return await self._doing.stream(who, server, Action.FILE_GET, {"path": path})
+
+    async def write_file(self, who: Who, server_id: str, path: str, content: bytes | AsyncIterable[bytes]) -> None:
+        """Write a file; content that is not kept is sent once, as it comes."""
+        server = await self._with_files(who, server_id)
+        whole = content if isinstance(content, bytes) else b""
+        stream = None if isinstance(content, bytes) else content
+        reply = await self._doing.stream(who, server, Action.FILE_PUT, {"path": path, "content": whole}, stream)
+        if reply.rest is not None:
+            await reply.rest.close()
+
+    async def _jobbing(self, who: Who, server_id: str) -> Server:
+        server = await self._keeping.server(who.account_id, server_id)
+        self._doing.require(server.vendor, Feature.JOBS)
+        require_made(server)
+        return server
+
+    async def _with_files(self, who: Who, server_id: str) -> Server:
+        server = await self._keeping.server(who.account_id, server_id)
+        self._doing.require(server.vendor, Feature.FILES)
+        _require_ready(server, "a file")
+        return server
+
+
+def _require_ready(server: Server, what: str) -> None:
+    require_made(server)
+    require_state(server, READY, what)
+
+
+def _one(jobs: tuple[JobSight, ...], job_id: str) -> JobSight:
+    found = next((job for job in jobs if job.id == job_id), None)
+    if found is None:
+        raise Problem("not_found", f"the vendor shows no job {job_id} of this server")
+    return found
