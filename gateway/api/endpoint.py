@@ -41,7 +41,13 @@ Handler = Callable[[ApiDeps, Exchange], Awaitable[Told]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route. `scope` is what the key must have; `public` needs no key. Problems of every route are not repeated."""
+    """One route. `scope` is what the key must have; `public` needs no key. Problems of every route are not repeated.
+
+    `query_schemas` describe what `query` allows, `query_needed` of it must be given. `also` are statuses of success beside
+    `status`, `tells` the names of headers that an answer may have beside those of every answer. `key_needed`: there must be
+    an Idempotency-Key. `capped`: it honours X-Max-Charge. `asks_vendor`: it may end as any call of a vendor's own API does.
+    `streams`: it answers as server-sent events where Accept asks for them.
+    """
 
     method: str
     path: str
@@ -56,6 +62,16 @@ class Endpoint:
     problems: tuple[str, ...] = ()
     media_type: str = JSON_TYPE
     idempotent_key: bool = False
+    query_schemas: Mapping[str, Schema] = field(default_factory=dict)
+    query_needed: frozenset[str] = frozenset()
+    body_type: str = JSON_TYPE
+    body_needed: bool = True
+    also: tuple[int, ...] = ()
+    tells: tuple[str, ...] = ()
+    key_needed: bool = False
+    capped: bool = False
+    asks_vendor: bool = False
+    streams: bool = False
     segments: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -14,12 +14,12 @@ from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange, single_header
+from gateway.api.plans import neutral_of
 from gateway.api.schemas import TEXT, TIME, page, record
 from gateway.core.apikeys import READ
 from gateway.core.events import Event, chosen, event_id, is_pattern, seq_of
 from gateway.core.problems import Problem
 from gateway.flow.servers.listening import Matches
-from gateway.flow.servers.neutral import Neutral
 from gateway.flow.servers.telling import PAGE_EVENTS
 
 STREAM_TYPE: Final = "text/event-stream"
@@ -39,6 +39,8 @@ EVENT = record(
         "required": ["id"],
     },
 )
+
+TYPES_IN = {**TEXT, "description": 'types, families ("server.*") or "*", with commas between them'}
 
 
 async def events(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -71,12 +73,6 @@ def stream_events(deps: ApiDeps, exchange: Exchange, matches: Matches, after: st
     if exchange.request.method == "HEAD":
         return Told(b"", media_type=STREAM_TYPE)
     return Told(_Stream(deps, exchange, matches, seq), media_type=STREAM_TYPE)
-
-
-def neutral_of(deps: ApiDeps) -> Neutral:
-    """Return the use cases of the vendor-neutral API. Raises AssertionError where they were not wired: a bug of ours."""
-    assert deps.neutral is not None, "this route was served without the vendor-neutral API"
-    return deps.neutral
 
 
 class _Stream:
@@ -158,6 +154,8 @@ ENDPOINTS = (
         page(EVENT),
         scope=READ,
         query=PAGE | {"types"},
+        query_schemas={"types": TYPES_IN},
         problems=("too_many_calls",),
+        streams=True,
     ),
 )

@@ -38,12 +38,15 @@ _SORTS: Mapping[str, Callable[[Plan], Fraction | int | None]] = {
 
 
 async def plans(deps: ApiDeps, exchange: Exchange) -> Told:
-    """Answer with the plans that fit, the cheapest by the hour first where nothing else is asked. Raises Problem."""
+    """Answer with the plans that fit, the cheapest by the hour first where nothing else is asked. Raises Problem.
+
+    A plan that is not to be had now is shown, and says so.
+    """
     query = query_of(exchange.query, QUERY)
     asked, catalogue = page_of(query, deps.settings), neutral_of(deps).catalogue
     need, feature = _need(query, catalogue.servers), query.get("feature")
     able = {name for name, v in catalogue.servers.items() if feature is None or v.features.can(Feature(feature))}
-    fits = [plan for plan in await catalogue.plans() if plan.vendor in able and _shown(need, plan)]
+    fits = [plan for plan in await catalogue.plans() if plan.vendor in able and misfit(need, plan) is None]
     fits = _sorted(fits, query.get("sort", "hourly"))
     if asked.after is not None:
         fits = fits[_place(fits, unquote(asked.after)) + 1 :]
@@ -75,12 +78,6 @@ def _need(query: Mapping[str, str], vendors: Mapping[str, object]) -> Need:
     if query.get("sandbox", "false") not in {"true", "false"}:
         raise bad("sandbox is true or false", "sandbox")
     return parse_need({**said, "sandbox": query.get("sandbox") == "true"}, "")
-
-
-def _shown(need: Need, plan: Plan) -> bool:
-    """What is not to be had now is shown, and says so."""
-    lost = misfit(need, plan)
-    return lost is None or lost[0] == "unavailable"
 
 
 def _sorted(found: list[Plan], sort: str) -> list[Plan]:

@@ -52,6 +52,11 @@ def optional(schema: Schema, *names: str) -> Schema:
     return {**schema, "required": [name for name in schema["required"] if name not in names]}
 
 
+def named(name: str, schema: Schema, *examples: object) -> Schema:
+    """Return a schema with a name, under which /openapi.json holds it once, and examples of what fits it."""
+    return {**schema, "title": name, **({"examples": list(examples)} if examples else {})}
+
+
 def page(item: Schema) -> Schema:
     """Return the schema of one page of a list: ask again with `after` = `next` until that is null."""
     return record(entries=several(item), next=maybe(TEXT))

@@ -23,7 +23,11 @@ from gateway.api import (
     plans,
     quotes,
     renewals,
+    server_actions,
+    server_guest,
     servers,
+    snapshots,
+    ssh_keys,
     webhooks,
 )
 from gateway.api.auth import authenticate, require_scope
@@ -194,7 +198,11 @@ class Api:
             *plans.ENDPOINTS,
             *quotes.ENDPOINTS,
             *servers.ENDPOINTS,
+            *server_actions.ENDPOINTS,
+            *server_guest.ENDPOINTS,
             *renewals.ENDPOINTS,
+            *snapshots.ENDPOINTS,
+            *ssh_keys.ENDPOINTS,
             *fleets.ENDPOINTS,
             *events.ENDPOINTS,
             *webhooks.ENDPOINTS,

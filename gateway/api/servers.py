@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.api.asked import idempotency_key, page_of, query_of
+from gateway.api.asked import idempotency_key, max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.events import stream_events, wants_stream
 from gateway.api.exchange import Exchange
 from gateway.api.moments import TIME_IN, parse_time
 from gateway.api.needs import (
@@ -30,7 +31,7 @@ from gateway.api.needs import (
 )
 from gateway.api.once import REPLAYED, fingerprint_of
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import AMOUNT_IN, FLAG, TEXT, maybe, optional, page, record
+from gateway.api.schemas import AMOUNT_IN, FLAG, TEXT, choice, maybe, optional, page, record
 from gateway.api.server_view import SERVER, server_view
 from gateway.core.apikeys import READ, SPEND
 from gateway.core.money import AmountError, format_amount, parse_amount
@@ -49,6 +50,11 @@ WAIT_DEFAULT_S = 60
 PATCH_MAX_BYTES = 16 * 1024
 AFTER_EVERY_ID = "~"
 WAIT_QUERY = frozenset({"wait", "timeout_s"})
+WAIT_SCHEMAS = {
+    "wait": {**choice(SETTLED, *ServerState), "description": "answer when it is in this state, or never will be"},
+    "timeout_s": {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_S, "default": WAIT_DEFAULT_S},
+}
+LIST_SCHEMAS = {"state": choice(*ServerState), "vendor": TEXT, "fleet": TEXT, "open": choice("true", "false")}
 LIST_QUERY = PAGE | {"state", "vendor", "fleet", "open"}
 
 _QUOTE = re.compile(r"quo_[0-9A-Z]{26}", re.ASCII)
@@ -96,13 +102,15 @@ async def create_server(deps: ApiDeps, exchange: Exchange) -> Told:
     neutral = neutral_of(deps)
     fingerprint = fingerprint_of(exchange.request.method, "/v1/servers", body)
     new = parse_order(body, token, fingerprint, neutral.keeping.business.now_ms())
+    new = replace(new, max_charge_base=max_charge(exchange.request))
     server, replayed = await neutral.ordering.place(Who(exchange.granted, exchange.request_id), new)
-    reached = False
+    headers, status = [REPLAYED] if replayed else [], 200 if replayed else ACCEPTED
     if waiting is not None:
         server, how = await neutral.seeing.wait(server.account_id, server.id, waiting.wanted, waiting.timeout_s)
-        reached = how == "reached"
-    told = await _told(deps, exchange, server, 200 if replayed else CREATED if reached else ACCEPTED)
-    return replace(told, headers=(*told.headers, REPLAYED)) if replayed else told
+        headers.append(("X-Wait", how))
+        status = CREATED if how == "reached" and not replayed else status
+    told = await _told(deps, exchange, server, status)
+    return replace(told, headers=(*told.headers, *headers))
 
 
 def parse_order(body: bytes, token: str, fingerprint: bytes, business_ms: int) -> NewServer:
@@ -155,11 +163,16 @@ async def list_servers(deps: ApiDeps, exchange: Exchange) -> Told:
 
 
 async def show_server(deps: ApiDeps, exchange: Exchange) -> Told:
-    """Answer with a server; with `wait` when it is in that state, or has ended, or the time is over. Raises Problem."""
+    """Answer with a server; with `wait` when it is in that state, or has ended, or the time is over. Raises Problem.
+
+    Where Accept asks for server-sent events, its events are told as they happen.
+    """
     waiting = _waiting(query_of(exchange.query, WAIT_QUERY))
     neutral, server_id = neutral_of(deps), exchange.parameters["id"]
     if waiting is None:
         server = await neutral.keeping.server(exchange.account_id, server_id)
+        if wants_stream(exchange.request):
+            return stream_events(deps, exchange, lambda event: event.data.get("server_id") == server_id)
         return Told(await server_view(deps, server))
     server, how = await neutral.seeing.wait(exchange.account_id, server_id, waiting.wanted, waiting.timeout_s)
     return Told(await server_view(deps, server), headers=(("X-Wait", how),))
@@ -269,8 +282,24 @@ ENDPOINTS = (
             "too_many_servers",
         ),
         idempotent_key=True,
+        key_needed=True,
+        capped=True,
+        asks_vendor=True,
+        query_schemas=WAIT_SCHEMAS,
+        also=(200, CREATED),
+        tells=("X-Wait",),
     ),
-    Endpoint("GET", "/v1/servers", "The account's servers", list_servers, page(SERVER), scope=READ, query=LIST_QUERY),
+    Endpoint(
+        "GET",
+        "/v1/servers",
+        "The account's servers",
+        list_servers,
+        page(SERVER),
+        scope=READ,
+        query=LIST_QUERY,
+        query_schemas=LIST_SCHEMAS,
+        problems=("bad_request",),
+    ),
     Endpoint(
         "GET",
         "/v1/servers/{id}",
@@ -279,7 +308,10 @@ ENDPOINTS = (
         SERVER,
         scope=READ,
         query=WAIT_QUERY,
-        problems=("bad_request", "not_found"),
+        query_schemas=WAIT_SCHEMAS,
+        problems=("bad_request", "not_found", "too_many_calls"),
+        tells=("X-Wait",),
+        streams=True,
     ),
     Endpoint(
         "PATCH",
@@ -300,5 +332,6 @@ ENDPOINTS = (
         scope=SPEND,
         status=ACCEPTED,
         problems=("capability_missing", "not_found", "scope_missing", "server_ended"),
+        tells=("X-Payment-Id", "X-Charge"),
     ),
 )

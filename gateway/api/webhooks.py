@@ -12,10 +12,10 @@ from gateway.api.auth import require_scope
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
-from gateway.api.events import neutral_of
 from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_flag, parse_object
 from gateway.api.once import CREATED, Document, once
+from gateway.api.plans import neutral_of
 from gateway.api.schemas import FLAG, INTEGER, TEXT, TIME, Schema, choice, maybe, optional, page, record, several
 from gateway.api.views import time_or_none
 from gateway.core.apikeys import READ, SPEND

@@ -171,7 +171,8 @@ def _aligned(facts: FleetFacts, kept: list[Member]) -> Align | None:
         richest = max(kept, key=lambda m: (m.left_base, m.id), default=None)
         if richest is not None and richest.left_base:
             return Align(richest.id, facts.until_ms, richest.share_base - min(richest.left_base, -free_base))
-    if kept and len(kept) >= facts.count and free_base > 0:
+    sound = [m for m in kept if m.part is Part.SOUND]
+    if len(sound) >= facts.count and free_base > 0:
         poorest = min(kept, key=lambda m: (m.left_base, m.id))
         part_base = free_base // len(kept)
         if part_base and poorest.left_base * 2 < free_base:

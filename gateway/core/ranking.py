@@ -172,7 +172,7 @@ def _elsewhere(need: Need, plan: Plan) -> tuple[str, str] | None:
             return "image", f"what is made with {image.id} destroys itself after {image.ttl_s} s"
     if need.max_hourly is not None and plan.rate > Fraction(need.max_hourly):
         return "max_hourly", f"an hour costs {plan.hourly}, more than {need.max_hourly}"
-    return None if plan.available else ("unavailable", "the vendor does not offer it now")
+    return None
 
 
 def _refusal(need: Need, plan: Plan, vendor: VendorFacts | None) -> tuple[str, str] | None:
@@ -183,7 +183,9 @@ def _refusal(need: Need, plan: Plan, vendor: VendorFacts | None) -> tuple[str, s
         return f"feature:{missing}", f"{plan.vendor} does not say that it can do this"
     if not vendor.allowed:
         return "key_scope", f"the key may not spend at {plan.vendor}"
-    return vendor.stopped
+    if vendor.stopped is not None:
+        return vendor.stopped
+    return None if plan.available else ("unavailable", "the vendor does not offer it now")
 
 
 def _term(plan: Plan) -> tuple[Fraction, int]:

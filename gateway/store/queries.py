@@ -158,10 +158,10 @@ TRACE = (
     "UNION SELECT payment_id, 'journal row' FROM journal WHERE seq = :number AND payment_id IS NOT NULL "
     "UNION SELECT payment_id, 'server' FROM servers WHERE (id = :text OR fleet_id = :text) AND payment_id IS NOT NULL "
     "UNION SELECT p.id, 'server' FROM servers s JOIN payments p ON p.vendor = s.vendor AND p.resource_ref = s.ref "
-    "AND p.account_id = s.account_id WHERE s.id = :text "
+    "AND p.account_id = s.account_id WHERE s.id = :text OR s.fleet_id = :text "
     "UNION SELECT c.payment_id, 'server' FROM servers s JOIN claims c ON c.account_id = s.account_id "
     "AND c.idempotency_key > 'create ' || s.id || ' ' AND c.idempotency_key < 'create ' || s.id || '!' "
-    "AND c.payment_id IS NOT NULL WHERE s.id = :text "
+    "AND c.payment_id IS NOT NULL WHERE s.id = :text OR s.fleet_id = :text "
     "UNION SELECT id, 'key' FROM payments WHERE key_id = :text "
     "UNION SELECT id, 'account' FROM payments WHERE account_id = :text LIMIT :limit"
 )

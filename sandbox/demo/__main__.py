@@ -11,7 +11,7 @@ import sys
 from sandbox.anvil import RpcError
 from sandbox.demo import books, interrupts
 from sandbox.demo.checks import DemoFailure
-from sandbox.demo.scenes import SCENES, Scene
+from sandbox.demo.scenes import ANY, SCENES, Scene
 from sandbox.demo.screen import Screen
 from sandbox.demo.stage import Stage
 from sandbox.demo.world import VENDORS, open_world
@@ -33,7 +33,11 @@ def main() -> int:
         prog="python -m sandbox.demo", description="The gateway at work, in a few minutes."
     )
     names = ", ".join(scene.name for scene in SCENES)
-    parser.add_argument("--vendor", choices=VENDORS, help="play one vendor's scenes only")
+    parser.add_argument(
+        "--vendor",
+        choices=(*VENDORS, ANY),
+        help="play one vendor's scenes only; any: the API that takes whichever vendor wins",
+    )
     parser.add_argument("--only", type=_chosen, metavar="SCENES", help=f"play only these, by commas: {names}")
     parser.add_argument("--keep", action="store_true", help="keep the configuration, the database and the logs")
     options = parser.parse_args()
@@ -64,7 +68,7 @@ def _play(screen: Screen, cast: list[Scene], *, keep: bool) -> None:
     if not cast:
         raise DemoFailure("the scenes", "at least one", "none of that vendor's is among those named")
     screen.title("Starting chains, vendors and gateway")
-    with open_world(screen, frozenset(scene.vendor for scene in cast), keep=keep) as world:
+    with open_world(screen, frozenset().union(*(scene.needs for scene in cast)), keep=keep) as world:
         stage = Stage(world, screen)
         try:
             for number, scene in enumerate(cast, 1):

@@ -7,11 +7,13 @@ account, the wallet's and the vendor's balance on chain; whatever was lost or ma
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.demo.checks import DemoFailure, expect
+from sandbox.demo.checks import DemoFailure, expect, wait_for
 from sandbox.demo.screen import Screen
 from sandbox.demo.units import units, usd
 from sandbox.demo.world import ACCOUNT_VENDORS, CREDIT_BASE, FUNDED_BASE, TEMPO_FUNDED_BASE, World
 
+HOUSE = "acc_house_catalogue"
+PATIENCE_S = 60
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"  # Transfer(address,address,uint256)
 
 
@@ -90,6 +92,7 @@ def close(world: World, screen: Screen) -> None:
     """Print statement and sums; raise DemoFailure when anything is off."""
     payments = world.agent.payments()
     available, held = _statement(world, screen, payments)
+    house = _house(world)
     block = world.chain.final()["number"]
     balance = world.agent.balance()
     figures = Figures(
@@ -101,12 +104,12 @@ def close(world: World, screen: Screen) -> None:
         statement_available=available,
         statement_held=held,
         captured=sum(units(p["captured"]) for p in payments),
-        settled=_settled(payments, "vpsagent"),
+        settled=_settled(payments, "vpsagent") + sum(units(p["settled"]) for p in house),
         funded=FUNDED_BASE,
         wallet_on_chain=world.chain.balance_of(world.wallet, block=block),
         vendor_received=_received(world, block),
         gateway_wallet=_ledger(world, f"wallet:{world.wallet.lower()}", world.chain.chain_id),
-        captured_on_base=_captured(payments, "vpsagent"),
+        captured_on_base=_captured(payments, "vpsagent") + sum(units(p["captured"]) for p in house),
     )
     found = [*sums(figures), *_on_tempo(world, payments), *_accounts(world, payments)]
     screen.plain(f"\n  Counted three times, at final block {block}:\n")
@@ -118,7 +121,7 @@ def close(world: World, screen: Screen) -> None:
             "; ".join(f"{each.left} = {usd(each.left_base)}" for each in wrong),
         )
     expect("what is still held", usd(0), balance["held"])
-    _transactions(world, screen, payments, block)
+    _transactions(world, screen, payments, house, block)
     _journal(world, screen)
 
 
@@ -202,7 +205,21 @@ def _ledger(world: World, code: str, chain_id: int) -> int:
     return units(found[0]["posted"])
 
 
-def _transactions(world: World, screen: Screen, payments: list[dict[str, Any]], block: int) -> None:
+def _house(world: World) -> list[dict[str, Any]]:
+    """Return what the house bought for itself: VpsAgent's catalogue, so that reading plans costs an agent nothing."""
+
+    def closed() -> list[dict[str, Any]] | None:
+        listed = world.gateway.run("payments", "list", "--limit", "200")["payments"]
+        house = [each for each in listed if each["account"] == HOUSE]
+        return house if all(each["charge"] != "held" for each in house) else None
+
+    bought = wait_for("the house's own payments close", closed, within_s=PATIENCE_S, found=lambda: "one is held")
+    return [dict(world.gateway.run("payments", "show", each["id"])["payment"]) for each in bought]
+
+
+def _transactions(
+    world: World, screen: Screen, payments: list[dict[str, Any]], house: list[dict[str, Any]], block: int
+) -> None:
     """Each capture has its own transfer on chain, and each transfer its capture."""
     if not world.payee:
         return
@@ -210,7 +227,10 @@ def _transactions(world: World, screen: Screen, payments: list[dict[str, Any]], 
     asked = {"fromBlock": "0x0", "toBlock": hex(block), "address": world.chain.token_address, "topics": topics}
     on_chain = sorted((log["transactionHash"], int(log["data"], 16)) for log in world.chain.rpc("eth_getLogs", asked))
     charged = [world.agent.payment(p["id"]) for p in payments if (p["vendor"], p["charge"]) == ("vpsagent", "captured")]
-    in_books = sorted((p["tx_hash"], units(p["captured"])) for p in charged)
+    in_books = sorted(
+        [(p["tx_hash"], units(p["captured"])) for p in charged]
+        + [(p["tx_hash"], units(p["captured"])) for p in house if p["charge"] == "captured"]
+    )
     expect("transfers on chain from the wallet to the vendor", in_books, on_chain)
     screen.plain()
     screen.good(f"{len(in_books)} charges and {len(on_chain)} transfers on Base, the same hashes and amounts")

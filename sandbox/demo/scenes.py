@@ -11,13 +11,15 @@ from typing import Any
 from sandbox.demo.account_scenes import cryptovps, litevps, vrtx
 from sandbox.demo.checks import DemoFailure, expect
 from sandbox.demo.crash import crash
+from sandbox.demo.servers_scene import servers
 from sandbox.demo.stage import Stage, await_active, axes, captured, closed, moved, rental_of, short
 from sandbox.demo.tempo_scene import dropmpp
 from sandbox.demo.units import usd
-from sandbox.demo.world import PRICES_BASE
+from sandbox.demo.world import PRICES_BASE, VENDORS
 
 SHORT_WINDOW_S = 14  # the reference SDK wants six seconds of it, and a slow machine some more
 MS_PER_MONTH = 30 * 86_400_000
+ANY = "any"  # a scene that takes whichever vendor wins
 
 
 def catalogue(stage: Stage) -> None:
@@ -125,12 +127,18 @@ def _is_vendors(stage: Stage, token: str) -> bool:
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene: its name, the vendor that it needs, its title, and what happens."""
+    """One scene: its name, whose scene it is, its title, what happens, and the vendors that it needs besides."""
 
     name: str
     vendor: str
     title: str
     play: Callable[[Stage], None]
+    besides: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The vendors that must run for it."""
+        return frozenset({self.vendor, *self.besides} - {ANY})
 
 
 SCENES: Sequence[Scene] = (
@@ -143,4 +151,5 @@ SCENES: Sequence[Scene] = (
     Scene("cryptovps", "cryptovps", "CryptoVPS: a shared account, by the hour", cryptovps),
     Scene("litevps", "litevps", "LiteVPS: a shared account, by the minute", litevps),
     Scene("vrtx", "vrtx", "VRTX Labs: a shared account, invoiced later", vrtx),
+    Scene("servers", ANY, "One API: a server from a need, at whichever vendor wins", servers, VENDORS),
 )

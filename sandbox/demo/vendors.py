@@ -33,6 +33,7 @@ allow_plain_http = true
 [vendors.{name}.account]
 poll_s = 0.25
 low_balance = "1"
+absent_after_s = 3        # two lists so far apart prove that a thing was never made; ten minutes in production
 {more}
 """
 

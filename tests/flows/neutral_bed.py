@@ -6,6 +6,7 @@ the real time and what `advance` added, here and at every vendor.
 
 import asyncio
 import contextlib
+import io
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -187,9 +188,9 @@ class Agent:
         headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
         if method == "POST":
             headers.setdefault("Idempotency-Key", options.pop("token", None) or f"token-{next(self.tokens)}")
-        body = options.pop("raw", None)
+        body = io.BytesIO(options.pop("raw")) if "raw" in options else None
         if document is not None:
-            body = json.dumps(document).encode()
+            body = io.BytesIO(json.dumps(document).encode())
             headers.setdefault("Content-Type", "application/json")
         async with self.client.request(
             method, URL(self.url + path, encoded=True), headers=headers, data=body, allow_redirects=False, **options
@@ -295,6 +296,7 @@ async def opened(here: Places, directory: Path) -> AsyncIterator[NeutralBed]:
     async with contextlib.AsyncExitStack() as stack:
         environ = {"PASSPHRASE": PASSPHRASE}
         gateway = await stack.enter_async_context(open_gateway(config, environ, Fittings(refit=refit)))
+        await _until_it_can_pay(gateway)
         loops = gateway.loops(on_broken)
         loops.start()
         stack.push_async_callback(loops.stop, 5.0)
@@ -312,7 +314,6 @@ async def opened(here: Places, directory: Path) -> AsyncIterator[NeutralBed]:
         host, port = runner.addresses[0][:2]
         client = await stack.enter_async_context(aiohttp.ClientSession())
         bed = NeutralBed(here, business, gateway, f"http://{host}:{port}", client, broken)
-        await _until_it_can_pay(gateway)
         yield bed
         await bed.sound()
 
@@ -331,10 +332,10 @@ def _installed(here: Places, directory: Path) -> Config:
 
 
 async def _until_it_can_pay(gateway: Gateway) -> None:
-    """Wait until both chains were read, and what the wallet has there."""
+    """Read both chains, and what the wallet has there, before anything is bought."""
     wallets, until = gateway.parts.store.view.wallets, asyncio.get_running_loop().time() + READY_S
-    while asyncio.get_running_loop().time() < until:
-        if not gateway.reasons_not_ready() and sum(each.available_base > 0 for each in wallets.values()) == CHAINS:
-            return
+    while sum(each.available_base > 0 for each in wallets.values()) < CHAINS:
+        assert asyncio.get_running_loop().time() < until, "the wallet's money was not seen"
+        for tracker in gateway.trackers:
+            await tracker.poll()
         await asyncio.sleep(0.1)
-    raise AssertionError(gateway.reasons_not_ready() or "the wallet's money was not seen")

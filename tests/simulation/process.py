@@ -118,7 +118,11 @@ class Process:
         await gateway.prepare()
         self.gateway = gateway
         self.loops = gateway.loops(lambda: world.violation("the store broke"))
-        self.loops.start()
+        self.work(self.loops)
+
+    def work(self, loops: Loops) -> None:
+        """Begin with what goes on in the background."""
+        loops.start()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work inside of this process and return its result. Raises Died if the process goes first.

@@ -74,6 +74,7 @@ class World:
     heard: dict[str, list[bytes]] = field(default_factory=dict)
     agents: list[Agent] = field(default_factory=list)
     over: bool = False
+    lifetime_s: float = LIFETIME_S
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -219,11 +220,11 @@ class World:
         acting = self.spawn(self._act())
         engines = [acting, self.spawn(self._mine()), self.spawn(self._keep_alive())]
         try:
-            done, _ = await asyncio.wait(engines, timeout=LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(engines, timeout=self.lifetime_s, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
             if not done:
-                self.violation(f"liveness: still not done after {LIFETIME_S} s")
+                self.violation(f"liveness: still not done after {self.lifetime_s} s")
         finally:
             self.over = True
             if self.process is not None:

@@ -165,6 +165,7 @@ class Acting:
         """
         server = await self._keeping.server(who.account_id, server_id)
         require_made(server)
+        self._doing.require_scope(who, server.vendor)  # what was kept is asked of nobody who would check it
         kept = self._doing.access(server)
         if not WAYS_IN & kept.keys():
             self._doing.require(server.vendor, Feature.CREDENTIALS)

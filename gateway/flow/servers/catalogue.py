@@ -38,6 +38,7 @@ class _Shelf:
     """What one vendor said last. `asked_at_ms` is when it was last tried, `why` why that failed ("": it did not)."""
 
     answers: dict[str, Bought] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)  # optional targets that do not exist, and when that was said
     plans: tuple[Plan, ...] = ()
     as_of_ms: int | None = None
     asked_at_ms: int | None = None
@@ -87,9 +88,10 @@ class Catalogue:
         return tuple(found)
 
     def too_old(self, plan: Plan) -> bool:
-        """Say whether a plan was stated too long ago to be chosen."""
-        now_ms = self._keeping.clock.now_ms()
-        return plan.as_of_ms is not None and plan.as_of_ms < now_ms - self._settings.old_after_s * 1000
+        """Say whether a plan was stated too long ago to be chosen: two answers of its vendor were missed, at least."""
+        asked_every_s = max((self._ttl_s(ask) for ask in self.servers[plan.vendor].catalogue), default=0)
+        since_ms = self._keeping.clock.now_ms() - 1000 * max(self._settings.old_after_s, 2 * asked_every_s)
+        return plan.as_of_ms is not None and plan.as_of_ms < since_ms
 
     def health(self, vendor: str) -> Health:
         """Return how a vendor does, as far as it is known without asking it."""
@@ -128,8 +130,9 @@ class Catalogue:
         return any(self._is_old(shelf, ask, now_ms) for ask in self.servers[name].catalogue)
 
     def _is_old(self, shelf: _Shelf, ask: CatalogueAsk, now_ms: int) -> bool:
-        known, ttl_s = shelf.answers.get(ask.target), self._ttl_s(ask)
-        return known is None or now_ms >= known.at_ms + ttl_s * 1000
+        known = shelf.answers.get(ask.target)
+        at_ms = shelf.missing.get(ask.target) if known is None else known.at_ms
+        return at_ms is None or now_ms >= at_ms + self._ttl_s(ask) * 1000
 
     def _ttl_s(self, ask: CatalogueAsk) -> int:
         return self._settings.paid_ttl_s if ask.paid else self._settings.free_ttl_s
@@ -148,17 +151,22 @@ class Catalogue:
             log.error("catalogue.failed", vendor=name, error=type(error).__name__)
 
     async def _read(self, name: str, shelf: _Shelf) -> None:
-        servers, now_ms, why = self.servers[name], self._keeping.clock.now_ms(), ""
-        answers = dict(shelf.answers)
-        for ask in servers.catalogue:
-            if not self._is_old(shelf, ask, now_ms):
+        now_ms, why = self._keeping.clock.now_ms(), ""
+        answers, missing = dict(shelf.answers), dict(shelf.missing)
+        for ask in sorted(self.servers[name].catalogue, key=lambda each: each.optional):
+            if not self._is_old(shelf, ask, now_ms) or (ask.optional and why):
                 continue
             answer = await self._fetching.get(name, ask, first=ask.target not in answers)
-            why = why or answer.why
             if answer.got is not None:
                 answers[ask.target] = answer.got
-        if all(ask.target in answers for ask in servers.catalogue):
+            elif ask.optional and answer.absent:
+                answers.pop(ask.target, None)
+                missing[ask.target] = now_ms
+                continue
+            why = why or answer.why
+        if all(ask.optional or ask.target in answers for ask in self.servers[name].catalogue):
             why = await self._take(name, shelf, answers) or why
+        shelf.missing = missing
         self._outcome(name, shelf, why)
 
     async def _take(self, name: str, shelf: _Shelf, answers: dict[str, Bought]) -> str:

@@ -77,7 +77,8 @@ class Outbox:
         self._keeping, self._history, self._posting, self._hooks = keeping, history, posting, hooks
         self._entropy, self._settings = entropy, settings
         self._boxes: dict[str, _Box] = {}
-        self._loaded = False
+        self._loaded, self._closing = False, False
+        self._flying = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def waiting(self, hook_id: str) -> int:
@@ -100,14 +101,12 @@ class Outbox:
         self._load()
         self._raise_failures()
         for hook_id, box in list(self._boxes.items()):
-            hook = self._keeping.view.hooks.get(hook_id)
-            if hook is None or hook.disabled_reason:
+            if not self._begin(hook_id, box):
                 await self._give_up(hook_id, box)
-            else:
-                self._begin(hook, box, self._keeping.clock.now_ms())
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for attempts under way, at most that long; what is not over by then is made again after the next start."""
+        """Begin nothing more, and wait for attempts under way, at most that long; the rest is made after the next start."""
+        self._closing = True
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
             for task in late:
@@ -128,14 +127,20 @@ class Outbox:
             if not task.cancelled():
                 task.result()
 
-    def _begin(self, hook: Hook, box: _Box, now_ms: int) -> None:
+    def _begin(self, hook_id: str, box: _Box) -> bool:
+        """Begin what is due to an endpoint, as far as there is room; False for an endpoint that wants nothing more."""
+        hook, now_ms = self._keeping.view.hooks.get(hook_id), self._keeping.clock.now_ms()
+        if hook is None or hook.disabled_reason:
+            return False
         room = 1 if box.failures else self._settings.at_once_per_endpoint
-        while now_ms >= box.rest_until_ms and len(box.flying) < room and len(self._tasks) < self._settings.at_once:
-            delivery = self._next_due(hook.id, box, now_ms)
+        while now_ms >= box.rest_until_ms and len(box.flying) < room and self._flying < self._settings.at_once:
+            delivery = None if self._closing else self._next_due(hook_id, box, now_ms)
             if delivery is None:
-                return
+                break
             box.flying.add(delivery.event_seq)
-            self._tasks.add(asyncio.create_task(self._fly(hook, box, delivery), name=f"deliver to {hook.id}"))
+            self._flying += 1
+            self._tasks.add(asyncio.create_task(self._fly(hook, box, delivery), name=f"deliver to {hook_id}"))
+        return True
 
     def _next_due(self, hook_id: str, box: _Box, now_ms: int) -> HookDelivery | None:
         while box.due and box.due[0][0] <= now_ms:
@@ -147,13 +152,12 @@ class Outbox:
 
     async def _give_up(self, hook_id: str, box: _Box) -> None:
         """Nobody wants what is left: its owner can have it sent again once the endpoint is enabled."""
-        now_ms = self._keeping.clock.now_ms()
-        for _, seq in box.due:
+        now_ms, due, box.due = self._keeping.clock.now_ms(), box.due, []
+        for _, seq in due:
             delivery = self._keeping.view.deliveries.get((hook_id, seq))
             if delivery is not None and seq not in box.flying:
                 await self._put(_given_up(delivery, DISABLED_ERROR, now_ms))
-        box.due.clear()
-        if not box.flying:
+        if not (box.flying or box.due):
             del self._boxes[hook_id]
 
     # one attempt
@@ -170,7 +174,9 @@ class Outbox:
             await self._record(hook, delivery, outcome)
         finally:
             box.flying.discard(delivery.event_seq)
+            self._flying -= 1
             self.add(hook.id, delivery.event_seq)
+        self._begin(hook.id, box)  # the next one does not wait for the loop's next turn
 
     async def _post(self, hook: Hook, event: Event) -> _Outcome:
         body, now_ms = body_of(event), self._keeping.clock.now_ms()

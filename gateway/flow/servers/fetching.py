@@ -16,6 +16,8 @@ from gateway.flow.servers.runner import Runner
 from gateway.ports import Vendor
 from gateway.server_ports import Ask, CatalogueAsk
 
+GONE = frozenset({404, 410})
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogueSettings:
@@ -37,10 +39,11 @@ class CatalogueSettings:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What there is: an answer, or none, and why it is not a new one."""
+    """What there is: an answer, or none, and why it is not a new one. `absent`: the vendor says that there is none."""
 
     got: Bought | None
     why: str = ""
+    absent: bool = False
 
 
 class Fetching:
@@ -67,12 +70,12 @@ class Fetching:
             return Fetched(await (self._ask_house(vendor, ask) if vendor in self._paid else self._ask(vendor, ask)))
         except Problem as problem:
             old = await self._bought_before(vendor, ask) if ask.paid and first else None
-            return Fetched(old, problem.detail)
+            return Fetched(old, problem.detail, problem.code == "not_found")
 
     async def _ask(self, vendor: str, ask: CatalogueAsk) -> Bought:
         reply = await self._runner.ask_whole(await self._purse.who(vendor), vendor, Ask("GET", ask.target))
         if reply.status != OK:
-            raise Problem("vendor_unreachable", f"{vendor} answered {reply.status} where its catalogue was asked for")
+            raise _unanswered(vendor, reply.status)
         return Bought(reply.body, self._keeping.clock.now_ms())
 
     async def _ask_house(self, name: str, ask: CatalogueAsk) -> Bought:
@@ -80,8 +83,10 @@ class Fetching:
         vendor = self._paid[name]
         answer = await self._house.ask(vendor, ask.target, self._keeping.new_id("req"))
         match = vendor.match("GET", ask.target.partition("?")[0])
-        if answer is None or match is None or answer.status != OK:
+        if answer is None or match is None:
             raise Problem("vendor_unreachable", f"{name} does not tell its catalogue now")
+        if answer.status != OK:
+            raise _unanswered(name, answer.status)
         now_ms = self._keeping.clock.now_ms()
         for item, amount_base in vendor.read(match, answer, _hide).prices:
             await self._keeping.store.post(ObservePrice(name, item, amount_base, now_ms))
@@ -92,6 +97,11 @@ class Fetching:
             return await self._purse.kept(vendor, Ask("GET", ask.target), self._kept_days)
         except Problem:  # what was bought is no catalogue
             return None
+
+
+def _unanswered(vendor: str, status: int) -> Problem:
+    code = "not_found" if status in GONE else "vendor_unreachable"
+    return Problem(code, f"{vendor} answered {status} where its catalogue was asked for")
 
 
 def _hide(_: str) -> str:

@@ -78,6 +78,10 @@ class Guest:
         server = await self._with_files(who, server_id)
         return await self._doing.stream(who, server, Action.FILE_GET, {"path": path})
 
+    async def require_files(self, who: Who, server_id: str) -> None:
+        """Raise Problem where no file of a server can be read or written now."""
+        await self._with_files(who, server_id)
+
     async def write_file(self, who: Who, server_id: str, path: str, content: bytes | AsyncIterable[bytes]) -> None:
         """Write a file; content that is not kept is sent once, as it comes."""
         server = await self._with_files(who, server_id)

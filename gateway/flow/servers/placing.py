@@ -56,6 +56,7 @@ class NewServer:
     """What is ordered. Exactly one of `spec` and `quote_id`.
 
     `fingerprint` is the SHA-256 of the request: the same `client_token` with another one is another order.
+    `max_charge_base` bounds its first charge, `max_total_base` all that it may ever cost.
     """
 
     client_token: str
@@ -66,6 +67,7 @@ class NewServer:
     keep_until_ms: int | None = None
     auto_renew: bool = False
     max_total_base: int | None = None
+    max_charge_base: int | None = None
     fleet_id: str | None = None
 
 
@@ -140,11 +142,7 @@ class Placing:
             await self._require_keys(who, new.spec.ssh_keys)
             spec = await self._with_snapshot(who, new.spec)
             candidates = (await self._choosing.choose(who, spec)).candidates
-        most_base = new.max_total_base
-        within = tuple(c for c in candidates if most_base is None or c.first_charge_max_base <= most_base)
-        if not within:
-            raise Problem("max_total_reached", "the first charge alone would be more than max_total", "max_total")
-        return within, spec
+        return _within(candidates, new), spec
 
     async def _require_keys(self, who: Who, key_ids: tuple[str, ...]) -> None:
         for key_id in key_ids:
@@ -200,3 +198,18 @@ class Placing:
             auto_renew=new.auto_renew,
             max_total_base=new.max_total_base,
         )
+
+
+def _within(candidates: tuple[Candidate, ...], new: NewServer) -> tuple[Candidate, ...]:
+    """Return the ways whose first charge keeps to the order's own bounds."""
+    bounds = [
+        ("max_total_reached", "max_total", new.max_total_base),
+        ("price_above_max_charge", "X-Max-Charge", new.max_charge_base),
+    ]
+    for code, field_name, most_base in bounds:
+        if most_base is None:
+            continue
+        candidates = tuple(each for each in candidates if each.first_charge_max_base <= most_base)
+        if not candidates:
+            raise Problem(code, f"the first charge alone would be more than {field_name}", field_name)
+    return candidates

@@ -343,8 +343,8 @@ class Seeing:
             pause_s = FAILED_PAUSES_S[min(pace.failures, len(FAILED_PAUSES_S) - 1)]
             pace.failures += 1
         else:
-            pause_s, pace.failures = self._pause_s(server, pace.looks), 0
-            pace.looks += 1
+            pace.looks, pace.failures = pace.looks + 1, 0
+            pause_s = self._pause_s(server, pace.looks)
         pace.due_ms = self._keeping.clock.now_ms() + int(pause_s * 1000)
 
     def _forget(self, server_id: str) -> None:

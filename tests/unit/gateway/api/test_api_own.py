@@ -6,10 +6,11 @@ import pytest
 
 from gateway.api.catalogue import VENDOR
 from gateway.api.schemas import AMOUNT
-from gateway.core.commands import Done, RecordDead, SetFreeze
+from gateway.core.commands import Done, Put, RecordDead, SetFreeze
 from gateway.core.money import parse_amount
 from gateway.flow.settle import Sighting
 from gateway.system import SystemClock
+from tests.factories import make_server
 from tests.unit.gateway.api.bed import Bed, evidence
 from tests.unit.gateway.api.shape import check
 
@@ -118,6 +119,19 @@ async def test_payment_tells_the_whole_story(bed: Bed) -> None:
     stored = await bed.store.payment(payment_id)
     assert stored is not None
     assert done["authorization"]["nonce"] == "0x" + stored.terms.nonce.hex()
+
+
+async def test_payment_names_the_server_that_it_was_made_for(bed: Bed) -> None:
+    """P11: from a payment to the server of the neutral API, once there is one, and its rows in the payment's journal."""
+    payment_id = await _buy(bed)
+    assert (await bed.ask("GET", f"/v1/payments/{payment_id}")).json["server"] is None
+    stored = await bed.store.payment(payment_id)
+    assert stored is not None
+    own = {"account_id": stored.account_id, "key_id": stored.key_id, "vendor": stored.vendor}
+    await bed.store.post(Put(make_server(1, **own, payment_id=payment_id), "ordered", 1))
+    told = (await bed.ask("GET", f"/v1/payments/{payment_id}")).json
+    assert told["server"] == "srv_0001"
+    assert told["journal"][-1]["kind"] == "server.ordered"
 
 
 async def test_no_answer_holds_what_a_wallet_signed(bed: Bed) -> None:

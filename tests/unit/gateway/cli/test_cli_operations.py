@@ -19,6 +19,7 @@ from gateway.core.apikeys import digest_of
 from gateway.core.payment import Delivery, Fault
 from gateway.core.problems import Problem
 from gateway.core.records import Task
+from gateway.core.server import ServerState
 from gateway.operator.registry import OPERATIONS, operate
 from gateway.operator.services import Services
 from gateway.operator.socket import SocketInUse, operator_socket
@@ -34,6 +35,7 @@ from tests.factories import (
     make_balance,
     make_created,
     make_credit,
+    make_fleet,
     make_float,
     make_key,
     make_order,
@@ -41,6 +43,7 @@ from tests.factories import (
     make_outflow,
     make_purchase,
     make_resource,
+    make_server,
     make_settled,
 )
 
@@ -381,6 +384,35 @@ async def test_one_question_leads_from_anything_to_everything(bench: Bench) -> N
     assert [e["kind"] for e in outflow["outflows"]] == ["outflow"]
     assert (await bench.refused("trace", what="0x" + "ab" * 32)).code == "not_found"
     assert (await bench.refused("trace", what="gk_key_1_secret")).code == "bad_request"
+
+
+async def test_a_server_and_its_fleet_lead_to_their_payments_and_back(bench: Bench) -> None:
+    """P11: from a server or a fleet to every payment made for it, and from each payment to the server; nothing sealed."""
+    ordered = make_server(7, fleet_id="flt_0001")
+    running = replace(ordered, version=2, state=ServerState.RUNNING, ref="srv_0002", payment_id="pay_0002")
+    for command in (
+        c.Put(make_fleet(), "created", NOW_MS),
+        c.Put(ordered, "ordered", NOW_MS),
+        make_purchase(1, idempotency_key="create srv_0007 0"),
+        make_purchase(2, idempotency_key="create srv_0007 1"),
+        make_outcome(2, resource=make_resource(2)),
+        c.Put(running, "running", NOW_MS),
+        make_purchase(3, renews=True, resource_ref="srv_0002"),
+    ):
+        await bench.store.post(command)
+    for what in ("flt_0001", "srv_0007"):
+        found = await bench.ask("trace", what=what)
+        assert [p["id"] for p in found["payments"]] == ["pay_0001", "pay_0002", "pay_0003"]
+    assert [p["servers"] for p in found["payments"]] == [["srv_0007"]] * 3
+    assert [(s["id"], s["state"], s["fleet"], s["ref"]) for s in found["servers"]] == [
+        ("srv_0007", "running", "flt_0001", "srv_0002")
+    ]
+    assert "sealed" not in json.dumps(found)
+    for what in ("flt_0001", "pay_0001", "pay_0003", "srv_0002"):
+        assert [s["id"] for s in (await bench.ask("trace", what=what))["servers"]] == ["srv_0007"], what
+    await bench.store.post(c.Put(make_server(8), "ordered", NOW_MS))
+    unpaid = await bench.ask("trace", what="srv_0008")
+    assert ([s["id"] for s in unpaid["servers"]], unpaid["payments"]) == (["srv_0008"], [])
 
 
 async def test_balances_add_up(bench: Bench) -> None:

@@ -345,13 +345,13 @@ def test_tokens_are_an_accounts_own(core: StoreCore) -> None:
 @pytest.mark.parametrize("committed", [True, False])
 def test_an_idempotency_key_orders_or_buys_and_never_both(core: StoreCore, *, committed: bool) -> None:
     """Whichever came first, a purchase, a kept answer or an order, the key is refused to the others."""
-    used = [
+    used: list[c.Command] = [
         make_purchase(1, idempotency_key="bought"),
         c.Remember("acc_1", "told", bytes(32), make_answer(payment_id="")),
         put(make_server(1, client_token="server")),
         put(make_fleet(1, client_token="fleet")),
     ]
-    asked = [
+    asked: list[c.Command] = [
         put(make_server(2, client_token="bought")),
         put(make_fleet(2, client_token="told")),
         make_purchase(2, idempotency_key="server"),
@@ -448,9 +448,8 @@ def test_an_answer_that_is_no_text_stops_nobody(core: StoreCore) -> None:
 def test_a_restart_finds_every_field(tmp_path: Path) -> None:
     """Full and empty, each record comes back from disk as it was put."""
     core = seeded(open_core(tmp_path))
-    full = replace(
+    full: Server = newer(
         ALL[2],
-        version=2,
         tried=1,
         state=RUNNING,
         reason='ü"\\\n\U0001f600',

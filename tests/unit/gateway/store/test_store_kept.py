@@ -345,6 +345,19 @@ def test_a_metered_server_costs_what_its_meter_says() -> None:
     assert servers_of(core, "pay_0025") == ["srv_0001"]
 
 
+def test_what_the_house_bore_is_not_the_servers_cost() -> None:
+    """P2: what a thing cost beyond what was held is the house's loss: the account pays, and is told, its holds and no more."""
+    core = seeded(open_core())
+    server = make_server(1, vendor=METERED)
+    core.post([put(server), make_order(21, idempotency_key="create srv_0001 0"), make_created(21)])
+    late_ms = NOW_MS + 40 * HOUR_MS  # the next period was never held
+    core.post([c.BillPeriod("pay_0021", late_ms), c.EndMeter("met_0021", late_ms, "gone", late_ms)])
+    billed_base, lost_base = core.db.execute("SELECT billed_base, lost_base FROM meters").fetchone()
+    captured_base = core.db.execute("SELECT captured_base FROM payments").fetchone()[0]
+    assert 0 < lost_base == billed_base - captured_base
+    assert cost(core, server) == (captured_base, 0)
+
+
 # pages
 
 
