@@ -24,8 +24,7 @@ from gateway.core.view import View
 from gateway.flow.stranded import stranded
 from gateway.graph import Gateway, Parts, assemble
 from gateway.http.client import HttpUpstream
-from gateway.http.courier import CONNECT_TIMEOUT_S, Courier
-from gateway.http.egress import Timeouts
+from gateway.http.courier import Courier, timeouts_of
 from gateway.ports import Block
 from gateway.store import queries
 from gateway.store.core import StoreCore
@@ -175,9 +174,11 @@ def _chain(chain: ChainConfig, endpoints: Sequence[RpcEndpoint], view: View) -> 
 
 
 def _courier(webhooks: WebhooksConfig) -> Courier:
-    limit_s = webhooks.timeout_s
-    timeouts = Timeouts(min(CONNECT_TIMEOUT_S, limit_s), limit_s, limit_s, limit_s, limit_s)
-    return Courier(webhooks.allow_private_networks, allow_http=webhooks.allow_plain_http, timeouts=timeouts)
+    return Courier(
+        webhooks.allow_private_networks,
+        allow_http=webhooks.allow_plain_http,
+        timeouts=timeouts_of(webhooks.timeout_s),
+    )
 
 
 def _now_s() -> int:

@@ -23,6 +23,7 @@ from gateway.flow.servers.keeping import Keeping
 from gateway.flow.servers.keys import Keys
 from gateway.flow.servers.neutral import Neutral
 from gateway.flow.servers.ordering import Ordering
+from gateway.flow.servers.placing import PlacingSettings
 from gateway.flow.servers.quoting import QuoteSettings, Quoting
 from gateway.flow.servers.renewal_facts import Gathering
 from gateway.flow.servers.renewing import Renewing
@@ -82,6 +83,7 @@ def assemble_servers(config: Config, base: Base) -> Neutral:
         plans=catalogue,
         keys=keys,
         seeing=seeing,
+        settings=PlacingSettings(open_servers_most=config.servers.open_per_account),
     )
     snapshots = Snapshots(doing, seeing, ordering)
     acting = Acting(doing, seeing, snapshots)
@@ -117,9 +119,8 @@ def assemble_servers(config: Config, base: Base) -> Neutral:
             base.posting,
             base.entropy,
             HookSettings(
-                allow_private_networks=config.webhooks.allow_private_networks,
-                allow_http=config.webhooks.allow_plain_http,
                 hooks_per_account=config.webhooks.per_account,
+                streams_per_account=config.webhooks.streams_per_account,
             ),
         ),
     )

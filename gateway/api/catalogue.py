@@ -13,7 +13,7 @@ from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.proxy import PREFIX
-from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, choice, maybe, optional, page, record, several
+from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, choice, maybe, named, optional, page, record, several
 from gateway.api.views import RESOURCE, resource_view
 from gateway.core.apikeys import READ
 from gateway.core.money import format_amount
@@ -60,7 +60,7 @@ ACCOUNT = record(
     when_unfunded=choice("destroy", "suspend"),
     grace_s=INTEGER,
 )
-VENDOR = optional(
+_VENDOR = optional(
     record(
         name=TEXT,
         base_path=TEXT,
@@ -81,6 +81,8 @@ VENDOR = optional(
     "limits",
     *NEUTRAL,
 )
+
+VENDOR = named("Vendor", _VENDOR)
 
 
 async def vendors(deps: ApiDeps, exchange: Exchange) -> Told:

@@ -7,7 +7,8 @@ the very data that decides which of its requests are taken.
 from dataclasses import asdict
 from typing import Any
 
-from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, TIME, choice, maybe, record, several
+from gateway.api import examples
+from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, TIME, choice, maybe, named, record, several
 from gateway.core.money import format_amount
 from gateway.core.plan import Billing, Source
 from gateway.core.times import utc_text
@@ -27,7 +28,7 @@ PRICE = record(
     as_of=maybe(TIME),
     source=choice(*Source),
 )
-PLAN = record(
+_PLAN = record(
     id={**TEXT, "description": '"vendor/plan": what a quote or an order names'},
     vendor=TEXT,
     plan=TEXT,
@@ -43,10 +44,11 @@ PLAN = record(
     sandbox=FLAG,
     available=FLAG,
 )
-STALE = record(vendor=TEXT, as_of=maybe(TIME), reason=TEXT)
+PLAN = named("Plan", _PLAN, examples.PLAN)
+STALE = named("StalePlans", record(vendor=TEXT, as_of=maybe(TIME), reason=TEXT), examples.STALE)
 LOST = record(plan=TEXT, reason=TEXT, detail=TEXT)
 PAYS = choice("on_success", "at_once", "by_time")
-QUOTE = record(
+_QUOTE = record(
     id=TEXT,
     vendor=TEXT,
     plan=PLAN,
@@ -62,6 +64,7 @@ QUOTE = record(
     expires_at=TIME,
     candidates_lost=several(LOST),
 )
+QUOTE = named("Quote", _QUOTE, examples.QUOTE)
 HEALTH = record(state=choice("ok", "failing", "unknown"), since=maybe(TIME), reason=TEXT)
 LIMITS = record(
     rates=several(record(limit=INTEGER, window_s=INTEGER, scope=TEXT)),

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange, single_header
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import TEXT, TIME, page, record
+from gateway.api.schemas import TEXT, TIME, named, page, record
 from gateway.core.apikeys import READ
 from gateway.core.events import Event, chosen, event_id, is_pattern, seq_of
 from gateway.core.problems import Problem
@@ -29,7 +30,7 @@ _RECONNECT: Final = b"retry: 2000\n\n"
 _HEARTBEAT: Final = b": nothing new\n\n"
 _EVERYTHING: Final = ("*",)
 
-EVENT = record(
+_EVENT = record(
     type=TEXT,
     timestamp=TIME,
     data={
@@ -37,10 +38,12 @@ EVENT = record(
         "description": "the event's `id`, and the ids and facts of what it is about",
         "properties": {"id": {**TEXT, "pattern": "^evt_[0-9]+$"}},
         "required": ["id"],
+        "additionalProperties": True,
     },
 )
-
 TYPES_IN = {**TEXT, "description": 'types, families ("server.*") or "*", with commas between them'}
+
+EVENT = named("Event", _EVENT, examples.EVENT)
 
 
 async def events(deps: ApiDeps, exchange: Exchange) -> Told:

@@ -57,7 +57,11 @@ EXPLAIN: Final[Example] = {
     "method": "POST",
     "path": "/rent",
     "request_body": '{"sku": "sandbox_1h"}',
-    "response": {"status": 402, "headers": {"Content-Type": "application/json"}, "body": '{"x402Version": 1, "accepts": []}'},
+    "response": {
+        "status": 402,
+        "headers": {"Content-Type": "application/json"},
+        "body": '{"x402Version": 1, "accepts": []}',
+    },
 }
 
 # what can be had

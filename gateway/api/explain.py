@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from contracts.codec import checksum
 from gateway.account_ports import AccountVendor
+from gateway.api import examples
 from gateway.api.asked import query_of
 from gateway.api.auth import require_scope
 from gateway.api.body import read_small
@@ -20,7 +21,7 @@ from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.proxy import MAX_TARGET_CHARS
-from gateway.api.schemas import AMOUNT, ANY, FLAG, INTEGER, TEXT, choice, maybe, optional, record, several
+from gateway.api.schemas import AMOUNT, ANY, FLAG, INTEGER, TEXT, choice, maybe, named, optional, record, several
 from gateway.core.meaning import Meaning
 from gateway.core.money import MAX_AMOUNT_BASE, format_amount
 from gateway.core.problems import PROBLEM_BASE, Problem
@@ -48,13 +49,17 @@ _TARGET = re.compile(rf"/[\x21\x22\x24-\x7e]{{0,{MAX_TARGET_CHARS - 1}}}", re.AS
 _STATUS_MIN, _STATUS_MAX = 100, 599
 
 RESPONSE_IN = record(status=INTEGER, headers=ANY, body=TEXT)
-BODY = optional(
-    record(vendor=TEXT, method=TEXT, path=TEXT, request_body=TEXT, response=RESPONSE_IN, after_payment=FLAG),
-    "request_body",
-    "after_payment",
+BODY = named(
+    "ExplainRequest",
+    optional(
+        record(vendor=TEXT, method=TEXT, path=TEXT, request_body=TEXT, response=RESPONSE_IN, after_payment=FLAG),
+        "request_body",
+        "after_payment",
+    ),
+    examples.EXPLAIN,
 )
 CHECK = record(check=TEXT, passed=FLAG, detail=TEXT)
-ANSWER = record(
+_ANSWER = record(
     meaning=choice(*Meaning),
     would_pay=FLAG,
     why=TEXT,
@@ -70,6 +75,8 @@ ANSWER = record(
     problem=maybe(TEXT),
     checks=several(CHECK),
 )
+
+ANSWER = named("Explanation", _ANSWER, examples.EXPLAINED)
 
 
 async def explain(deps: ApiDeps, exchange: Exchange) -> Told:

@@ -6,6 +6,7 @@ became of it is read in one place: the servers, and what they cost.
 
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import idempotency_key, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
@@ -26,7 +27,20 @@ from gateway.api.needs import (
 from gateway.api.once import REPLAYED, fingerprint_of
 from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import AMOUNT, AMOUNT_IN, INTEGER, TEXT, TIME, choice, maybe, optional, page, record, several
+from gateway.api.schemas import (
+    AMOUNT,
+    AMOUNT_IN,
+    INTEGER,
+    TEXT,
+    TIME,
+    choice,
+    maybe,
+    named,
+    optional,
+    page,
+    record,
+    several,
+)
 from gateway.api.views import time_or_none
 from gateway.core.apikeys import READ, SPEND
 from gateway.core.money import AmountError, format_amount, parse_amount
@@ -41,7 +55,7 @@ from gateway.store import kept_columns, queries
 ACCEPTED, OK = 202, 200
 COUNT_MAX = 100
 
-FLEET = record(
+_FLEET = record(
     id=TEXT,
     name=TEXT,
     state=choice(*FleetState),
@@ -56,13 +70,14 @@ FLEET = record(
     made=INTEGER,
     created_at=TIME,
     ended_at=maybe(TIME),
-    need={**NEED_BODY, "description": "what each server must be"},
+    need=NEED_BODY,
 )
+FLEET = named("Fleet", _FLEET, examples.FLEET)
 _COUNT_IN = {**INTEGER, "minimum": 1, "maximum": COUNT_MAX}
 _BOUNDS = {"count": _COUNT_IN, "until": TIME_IN, "budget": AMOUNT_IN}
 _BODY_MEMBERS = {"name": NAME_IN, **_BOUNDS, **SPEC_MEMBERS}
-BODY = optional(record(**_BODY_MEMBERS), "name", *SPEC_MEMBERS)
-PATCH_BODY = optional(record(**_BOUNDS), *_BOUNDS)
+BODY = named("FleetRequest", optional(record(**_BODY_MEMBERS), "name", *SPEC_MEMBERS), examples.FLEET_BODY)
+PATCH_BODY = named("FleetChange", optional(record(**_BOUNDS), *_BOUNDS), examples.FLEET_CHANGE)
 
 
 async def create_fleet(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -183,6 +198,9 @@ ENDPOINTS = (
         FLEET,
         scope=SPEND,
         status=ACCEPTED,
+        also=(OK,),
+        key_needed=True,
+        capped=True,
         body=BODY,
         problems=("body_oversized", "idempotency_conflict"),
         idempotent_key=True,

@@ -7,6 +7,7 @@ second key: its answer is sealed under the Idempotency-Key first, and the key is
 
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
@@ -14,7 +15,7 @@ from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.newkey import BODY, MAX_BODY_BYTES, KeyAsked, parse_key_body
 from gateway.api.once import CREATED, once
-from gateway.api.schemas import TEXT, page, record
+from gateway.api.schemas import TEXT, named, page, record
 from gateway.api.views import KEY, key_view
 from gateway.core.apikeys import KEYS, digest_of, new_budget, new_key, within
 from gateway.core.commands import AddKey, Refused, RevokeKey
@@ -23,7 +24,7 @@ from gateway.core.problems import Problem
 from gateway.core.records import ApiKey, Budget
 from gateway.store import columns, queries
 
-NEW_KEY = record(**KEY["properties"], key={**TEXT, "description": "shown this once"})
+NEW_KEY = named("NewKey", record(**KEY["properties"], key={**TEXT, "description": "shown this once"}), examples.NEW_KEY)
 
 
 async def list_keys(deps: ApiDeps, exchange: Exchange) -> Told:

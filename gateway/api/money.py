@@ -7,11 +7,12 @@ two always agree: available = credits - captures - open holds.
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
-from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, TIME, choice, maybe, page, record, several
+from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, TIME, choice, maybe, named, page, record, several
 from gateway.api.views import time_or_none
 from gateway.core.apikeys import READ
 from gateway.core.chart import agent
@@ -38,7 +39,7 @@ THING = record(
     unfunded=FLAG,
 )
 RUNNING = record(hourly=AMOUNT, things=several(THING), runs_out_at=maybe(TIME))
-BALANCE = record(
+_BALANCE = record(
     account=TEXT,
     currency=choice(USD),
     available=AMOUNT,
@@ -47,7 +48,8 @@ BALANCE = record(
     credited=AMOUNT,
     running=RUNNING,
 )
-ENTRY = record(
+BALANCE = named("Balance", _BALANCE, examples.BALANCE)
+_ENTRY = record(
     id=TEXT,
     at=TIME,
     kind=choice(*KINDS),
@@ -56,6 +58,8 @@ ENTRY = record(
     hold_id=maybe(TEXT),
     journal_seq=INTEGER,
 )
+
+ENTRY = named("StatementEntry", _ENTRY, examples.ENTRY)
 
 
 async def balance(deps: ApiDeps, exchange: Exchange) -> Told:

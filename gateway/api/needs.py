@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gateway.api.schemas import FLAG, INTEGER, TEXT, Schema, choice, optional, record, several
+from gateway.api import examples
+from gateway.api.schemas import FLAG, INTEGER, TEXT, Schema, choice, named, optional, record, several
 from gateway.core.plan import Need
 from gateway.core.problems import Problem
 from gateway.core.spec import ServerSpec
@@ -31,34 +32,59 @@ _SSH_KEY = re.compile(r"sshk_[0-9A-Z]{26}", re.ASCII)
 _SNAPSHOT = re.compile(r"snp_[0-9A-Z]{26}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
-RATE_IN: Schema = {"type": "string", "pattern": f"^{_RATE.pattern}$", "description": "exact decimal USD an hour"}
+RATE_IN: Schema = {
+    "type": "string",
+    "pattern": f"^{_RATE.pattern}$",
+    "description": "exact decimal USD an hour, above zero",
+}
 NAME_IN: Schema = {"type": "string", "pattern": f"^{_NAME.pattern}$"}
-_NEED_MEMBERS: dict[str, Schema] = {
-    "min_vcpu": INTEGER,
-    "min_memory_mib": INTEGER,
-    "min_disk_gib": INTEGER,
-    "arch": TEXT,
-    "region": TEXT,
-    "image": TEXT,
+
+
+def _count_in(most: int, least: int = 1) -> Schema:
+    return {**INTEGER, "minimum": least, "maximum": most}
+
+
+def _text_in(pattern: re.Pattern[str]) -> Schema:
+    return {"type": "string", "pattern": f"^{pattern.pattern}$"}
+
+
+def _texts_in(pattern: re.Pattern[str], most: int) -> Schema:
+    return {**several(_text_in(pattern)), "maxItems": most, "uniqueItems": True}
+
+
+NEED_MEMBERS: dict[str, Schema] = {
+    "min_vcpu": _count_in(MAX_VCPU),
+    "min_memory_mib": _count_in(MAX_MEMORY_MIB),
+    "min_disk_gib": _count_in(MAX_DISK_GIB),
+    "arch": _text_in(_WORD),
+    "region": _text_in(_WORD),
+    "image": _text_in(_WORD),
     "max_hourly": RATE_IN,
-    "for_s": INTEGER,
-    "vendors": several(TEXT),
-    "not_vendors": several(TEXT),
-    "features": several(choice(*Feature)),
-    "sandbox": FLAG,
+    "for_s": {
+        **_count_in(MAX_FOR_S, MIN_FOR_S),
+        "description": "for how long: decides between a term and an hourly price",
+    },
+    "vendors": _texts_in(_VENDOR, MAX_VENDORS),
+    "not_vendors": _texts_in(_VENDOR, MAX_VENDORS),
+    "features": {**several(choice(*Feature)), "uniqueItems": True, "description": "what its vendor must be able to do"},
+    "sandbox": {**FLAG, "description": "whether a plan that is made for trying will do"},
 }
-NEED_BODY: Schema = {
-    **optional(record(**_NEED_MEMBERS), *_NEED_MEMBERS),
-    "description": "what matters; `for_s` decides between a term and an hourly price",
-}
+NEED_BODY = named(
+    "Need",
+    {**optional(record(**NEED_MEMBERS), *NEED_MEMBERS), "description": "what matters; the rest may be anything"},
+    examples.NEED,
+)
 SPEC_MEMBERS: dict[str, Schema] = {
-    "plan": {**TEXT, "description": 'an id of GET /v1/plans, "vendor/plan"; this or `need`'},
+    "plan": {**_text_in(_PLAN), "description": 'an id of GET /v1/plans, "vendor/plan"; this or `need`'},
     "need": NEED_BODY,
-    "region": TEXT,
-    "image": TEXT,
-    "ssh_keys": {**several(TEXT), "description": "ids of /v1/ssh-keys"},
-    "user_data": {**TEXT, "description": "cloud-init, at most 64 KiB of UTF-8"},
-    "minutes": {**INTEGER, "description": "the time to prepay at first, where time is bought by the minute"},
+    "region": _text_in(_WORD),
+    "image": _text_in(_WORD),
+    "ssh_keys": {**_texts_in(_SSH_KEY, MAX_SSH_KEYS), "description": "ids of /v1/ssh-keys"},
+    "user_data": {**TEXT, "maxLength": MAX_USER_DATA_BYTES, "description": "cloud-init, at most 64 KiB of UTF-8"},
+    "minutes": {
+        **_count_in(MAX_MINUTES),
+        "description": "the time to prepay at first, where time is bought by the minute",
+    },
 }
 """What describes a server that is to be made; every member may be missing, but for one of `plan` and `need`."""
 SNAPSHOT_MEMBER = "snapshot"
@@ -88,7 +114,7 @@ def parse_need(document: object, at: str = "need") -> Need:
     """Return a need. Raises Problem("bad_request") that names the member below `at`."""
     if not isinstance(document, dict):
         raise bad("must be an object", at)
-    check_members(document, at, _NEED_MEMBERS)
+    check_members(document, at, NEED_MEMBERS)
     return Need(
         min_vcpu=_count(document, "min_vcpu", at, MAX_VCPU),
         min_memory_mib=_count(document, "min_memory_mib", at, MAX_MEMORY_MIB),
@@ -96,7 +122,7 @@ def parse_need(document: object, at: str = "need") -> Need:
         arch=parse_word(document, "arch", at),
         region=parse_word(document, "region", at),
         image=parse_word(document, "image", at),
-        max_hourly=parse_rate(document.get("max_hourly"), f"{at}/max_hourly"),
+        max_hourly=parse_rate(document, "max_hourly", at),
         for_s=_count(document, "for_s", at, MAX_FOR_S, MIN_FOR_S),
         vendors=_texts(document, "vendors", at, _VENDOR, MAX_VENDORS, "names of vendors of GET /v1/vendors"),
         not_vendors=_texts(document, "not_vendors", at, _VENDOR, MAX_VENDORS, "names of vendors of GET /v1/vendors"),
@@ -142,12 +168,12 @@ def parse_word(members: Mapping[str, Any], name: str, at: str) -> str | None:
     return _text(members, name, at, _WORD, "a text of 1 to 128 letters, digits and ._:/+@()- or spaces")
 
 
-def parse_rate(value: object, at: str) -> str | None:
+def parse_rate(members: Mapping[str, Any], name: str, at: str) -> str | None:
     """Return an exact price an hour in USD as it was written, above zero. Raises Problem("bad_request")."""
-    if value is None:
-        return None
-    if not isinstance(value, str) or _RATE.fullmatch(value) is None or not value.strip("0."):
-        raise bad('write the price as a decimal string with at most twelve decimals, such as "0.0053"', at)
+    what = 'a price above zero, a decimal string with at most twelve decimals, such as "0.0053"'
+    value = _text(members, name, at, _RATE, what)
+    if value is not None and not value.strip("0."):
+        raise bad(f"{name} is {what}", _below(at, name))
     return value
 
 

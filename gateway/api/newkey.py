@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from gateway.api.schemas import AMOUNT_IN, INTEGER, TEXT, maybe, optional, record, several
+from gateway.api import examples
+from gateway.api.schemas import AMOUNT_IN, INTEGER, TEXT, maybe, named, optional, record, several
 from gateway.core.apikeys import PROXY, ScopeError, check_scopes
 from gateway.core.money import AmountError, parse_amount
 from gateway.core.problems import Problem
@@ -23,9 +24,27 @@ RouteNames = Mapping[str, frozenset[str]]
 """The vendors and their routes: a budget for what does not exist would limit nothing."""
 
 BUDGET_BODY = optional(
-    record(limit=AMOUNT_IN, window_s=INTEGER, vendor=maybe(TEXT), route=maybe(TEXT)), "vendor", "route"
+    record(
+        limit=AMOUNT_IN,
+        window_s={**INTEGER, "minimum": MIN_WINDOW_S, "maximum": MAX_WINDOW_S},
+        vendor=maybe(TEXT),
+        route=maybe(TEXT),
+    ),
+    "vendor",
+    "route",
 )
-BODY = optional(record(name=TEXT, scopes=several(TEXT), budgets=several(BUDGET_BODY)), "budgets")
+BODY = named(
+    "KeyRequest",
+    optional(
+        record(
+            name={**TEXT, "minLength": 1, "maxLength": MAX_NAME_CHARS},
+            scopes={**several(TEXT), "description": "proxy, proxy:<vendor>, read, keys"},
+            budgets={**several(BUDGET_BODY), "maxItems": MAX_BUDGETS},
+        ),
+        "budgets",
+    ),
+    examples.KEY_BODY,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,8 @@ from gateway.api.openapi_parts import (
     PAID_HEADERS,
     REPLAYED_HEADER,
     Document,
-    Shapes,
+    Parts,
     header_refs,
-    problems,
 )
 from gateway.api.openapi_proxy import proxied, tag_of
 from gateway.api.proxy import PREFIX
@@ -46,11 +45,11 @@ _PAGE_SCHEMAS: Mapping[str, Document] = {
 
 def openapi(endpoints: Iterable[Endpoint], vendors: Mapping[str, Served]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of our own routes and of every vendor's below the proxy."""
-    shapes, paths, tags = Shapes(), dict[str, Document](), dict[str, str]()
-    shapes.of({**PROBLEM, "properties": {**PROBLEM["properties"], "code": choice(*TYPES)}, "title": "Problem"})
+    parts, paths, tags = Parts(), dict[str, Document](), dict[str, str]()
+    parts.of({**PROBLEM, "properties": {**PROBLEM["properties"], "code": choice(*TYPES)}, "title": "Problem"})
     for endpoint in endpoints:
         tags[_tag(endpoint)] = "this process" if _tag(endpoint) == _SERVICE else f"/v1/{_tag(endpoint)}"
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, shapes)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, parts)
     for _, vendor in sorted(vendors.items()):
         tags[tag_of(vendor)] = f"{vendor.name}'s own API, below {PREFIX}{vendor.name}"
         for route in vendor.routes:
@@ -64,7 +63,8 @@ def openapi(endpoints: Iterable[Endpoint], vendors: Mapping[str, Served]) -> dic
         "tags": [{"name": name, "description": what} for name, what in tags.items()],
         "paths": paths,
         "components": {
-            "schemas": shapes.named,
+            "schemas": parts.schemas,
+            "responses": parts.responses,
             "headers": HEADERS,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -81,20 +81,20 @@ def operation_id(endpoint: Endpoint) -> str:
     return endpoint.handler.__name__.strip("_")
 
 
-def _operation(endpoint: Endpoint, shapes: Shapes) -> Document:
+def _operation(endpoint: Endpoint, parts: Parts) -> Document:
     operation: Document = {
         "summary": endpoint.summary,
         "operationId": operation_id(endpoint),
         "tags": [_tag(endpoint)],
         "parameters": _parameters(endpoint),
-        "responses": {**_answers(endpoint, shapes), **problems(_codes(endpoint))},
+        "responses": {**_answers(endpoint, parts), **parts.problems(_codes(endpoint))},
     }
     if endpoint.public:
         operation["security"] = []
     if endpoint.scope is not None:
         operation["x-scope"] = endpoint.scope
     if endpoint.body is not None:
-        content = shapes.content(endpoint.body_type, endpoint.body)
+        content = parts.content(endpoint.body_type, endpoint.body)
         operation["requestBody"] = {"required": endpoint.body_needed, "content": content}
     return operation
 
@@ -123,7 +123,7 @@ def _parameters(endpoint: Endpoint) -> list[Document]:
     ]
     schemas = {**_PAGE_SCHEMAS, **endpoint.query_schemas}
     parameters += [
-        {"name": name, "in": "query", "required": name in endpoint.query_needed, "schema": schemas[name]}
+        {"name": name, "in": "query", "required": name in endpoint.query_needed, "schema": schemas.get(name, TEXT)}
         for name in sorted(endpoint.query)
     ]
     if endpoint.idempotent_key:
@@ -133,7 +133,7 @@ def _parameters(endpoint: Endpoint) -> list[Document]:
     return parameters
 
 
-def _answers(endpoint: Endpoint, shapes: Shapes) -> Document:
+def _answers(endpoint: Endpoint, parts: Parts) -> Document:
     names = (
         *(() if endpoint.public else OWN_HEADERS),
         *(PAID_HEADERS if endpoint.capped else ()),
@@ -142,7 +142,7 @@ def _answers(endpoint: Endpoint, shapes: Shapes) -> Document:
     )
     answer: Document = {"description": endpoint.summary, "headers": header_refs(names)}
     if endpoint.status != NO_CONTENT:
-        answer["content"] = shapes.content(endpoint.media_type, endpoint.answer)
+        answer["content"] = parts.content(endpoint.media_type, endpoint.answer)
         if endpoint.streams:
             answer["content"][STREAM_TYPE] = {"schema": {**TEXT, "description": "server-sent events, as they happen"}}
     return {str(status): answer for status in sorted({endpoint.status, *endpoint.also})}

@@ -68,11 +68,13 @@ _REFS: Final = "#/components/schemas/"
 _NOTHING: Final = object()
 
 
-class Shapes:
-    """The schemas of a document: those with a title are kept once, by name."""
+class Parts:
+    """The parts of a document that are kept once, by name: schemas with a title, and the answers that problems are."""
 
     def __init__(self) -> None:
-        self.named: Document = {}
+        self.schemas: Document = {}
+        self.responses: Document = {}
+        self._problems: dict[tuple[str, ...], str] = {}
 
     def of(self, schema: Mapping[str, Any]) -> Document:
         """Return a schema with references for the named ones in it. Two of one name must be equal."""
@@ -82,7 +84,7 @@ class Shapes:
             return plain
         if "examples" in schema:
             plain["examples"] = schema["examples"]
-        kept = self.named.setdefault(name, plain)
+        kept = self.schemas.setdefault(name, plain)
         if kept != plain:
             raise AssertionError(f"two different shapes are called {name}")
         return {"$ref": _REFS + name}
@@ -92,6 +94,21 @@ class Shapes:
         example = example_of(schema)
         shown = {} if example is _NOTHING else {"examples": {"one": {"value": example}}}
         return {media_type: {"schema": self.of(schema), **shown}}
+
+    def problems(self, codes: Iterable[str]) -> Document:
+        """Return the answers that problems are, by status."""
+        by_status: dict[int, list[str]] = {}
+        for code in dict.fromkeys(codes):
+            by_status.setdefault(TYPES[code].status, []).append(code)
+        return {str(status): self._problem(status, tuple(found)) for status, found in sorted(by_status.items())}
+
+    def _problem(self, status: int, codes: tuple[str, ...]) -> Document:
+        name = self._problems.get(codes)
+        if name is None:
+            name = f"{status}.{codes[0]}" if len(codes) == 1 else f"{status}.{len(self._problems)}"
+            self._problems[codes] = name
+            self.responses[name] = problem_answer(", ".join(codes), status)
+        return {"$ref": f"#/components/responses/{name}"}
 
     def _inner(self, value: object) -> object:
         if isinstance(value, Mapping):
@@ -125,14 +142,6 @@ def has_example(schema: Mapping[str, Any]) -> bool:
 def header_refs(names: Iterable[str]) -> Document:
     """Return references to headers of the document."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-
-
-def problems(codes: Iterable[str]) -> Document:
-    """Return the answers that problems are, by status."""
-    by_status: dict[int, list[str]] = {}
-    for code in dict.fromkeys(codes):
-        by_status.setdefault(TYPES[code].status, []).append(code)
-    return {str(status): problem_answer(", ".join(found), status) for status, found in sorted(by_status.items())}
 
 
 def problem_answer(description: str, status: int | None = None) -> Document:

@@ -7,12 +7,13 @@ the witnesses; for everybody else the id does not exist.
 import json
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.money import ENTRY, entry_view
-from gateway.api.schemas import AMOUNT, ANY, HASH, INTEGER, TEXT, TIME, choice, maybe, page, record, several
+from gateway.api.schemas import AMOUNT, ANY, HASH, INTEGER, TEXT, TIME, choice, maybe, named, page, record, several
 from gateway.api.views import PAYMENT, RESOURCE, hex_or_none, payment_view, resource_view
 from gateway.core.apikeys import READ
 from gateway.core.chart import agent
@@ -39,7 +40,7 @@ EVIDENCE = record(
     fee=AMOUNT,
     witnesses=several(TEXT),
 )
-DETAIL = record(
+_DETAIL = record(
     **PAYMENT["properties"],
     tx_hash=maybe(HASH),
     evidence=maybe(EVIDENCE),
@@ -51,6 +52,8 @@ DETAIL = record(
     rental=maybe(RESOURCE),
     server=maybe(TEXT),
 )
+
+DETAIL = named("PaymentDetail", _DETAIL, examples.PAYMENT_DETAIL)
 
 
 async def payments(deps: ApiDeps, exchange: Exchange) -> Told:

@@ -15,8 +15,8 @@ from gateway.api.catalogue_views import PLAN, STALE, stale_view
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
-from gateway.api.needs import bad, parse_need
-from gateway.api.schemas import page, record, several
+from gateway.api.needs import NEED_MEMBERS, bad, parse_need
+from gateway.api.schemas import FLAG, TEXT, Schema, choice, page, record, several
 from gateway.core.apikeys import READ
 from gateway.core.plan import Need, Plan
 from gateway.core.plan_text import plan_document
@@ -34,6 +34,14 @@ _SORTS: Mapping[str, Callable[[Plan], Fraction | int | None]] = {
     "vcpu": lambda plan: plan.vcpu,
     "memory": lambda plan: plan.memory_mib,
     "disk": lambda plan: plan.disk_gib,
+}
+
+QUERY_SCHEMAS: Mapping[str, Schema] = {
+    **{name: NEED_MEMBERS[name] for name in FILTERS},
+    "vendor": {**TEXT, "description": "one of GET /v1/vendors"},
+    "feature": {**choice(*Feature), "description": "what its vendor must be able to do"},
+    "sandbox": {**FLAG, "description": "show plans made for trying as well"},
+    "sort": choice(*(f"{sign}{name}" for name in _SORTS for sign in ("", "-"))),
 }
 
 
@@ -112,6 +120,7 @@ ENDPOINTS = (
         record(**_PAGE["properties"], stale=several(STALE)),
         scope=READ,
         query=QUERY,
+        query_schemas=QUERY_SCHEMAS,
         problems=("bad_request",),
     ),
 )

@@ -6,6 +6,7 @@ hold the gateway to it by an id.
 
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import query_of
 from gateway.api.body import read_small
 from gateway.api.catalogue_views import QUOTE
@@ -15,11 +16,11 @@ from gateway.api.exchange import Exchange
 from gateway.api.needs import MAX_BODY_BYTES, SPEC_MEMBERS, parse_object, parse_spec
 from gateway.api.once import CREATED, once
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import optional, record
+from gateway.api.schemas import named, optional, record
 from gateway.core.apikeys import READ, SPEND
 from gateway.flow.servers.runner import Who
 
-BODY = optional(record(**SPEC_MEMBERS), *SPEC_MEMBERS)
+BODY = named("QuoteRequest", optional(record(**SPEC_MEMBERS), *SPEC_MEMBERS), examples.QUOTE_BODY)
 
 
 async def create_quote(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -54,6 +55,7 @@ ENDPOINTS = (
         body=BODY,
         problems=("body_oversized", "idempotency_conflict", "no_plan_fits", "insufficient_balance", "input_refused"),
         idempotent_key=True,
+        asks_vendor=True,
     ),
     Endpoint("GET", "/v1/quotes/{id}", "A quote", show_quote, QUOTE, scope=READ, problems=("not_found",)),
 )

@@ -7,6 +7,7 @@ renewal of the number that it was given first, so it is bought once.
 import re
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
@@ -17,7 +18,7 @@ from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import once
 from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import INTEGER, optional, page, record
+from gateway.api.schemas import INTEGER, named, optional, page, record
 from gateway.api.server_view import SERVER, server_view
 from gateway.api.views import PAYMENT, payment_view
 from gateway.core.apikeys import READ, SPEND
@@ -31,7 +32,7 @@ UNITS_MAX = 1_000_000
 _UNITS_IN = {**INTEGER, "minimum": 1, "description": "periods, or minutes, as `renew` of GET /v1/vendors says"}
 _UNTIL_IN = {**TIME_IN, "description": "as many units as last until then; this or `units`; one unit without both"}
 _MEMBERS = {"units": _UNITS_IN, "until": _UNTIL_IN}
-BODY = optional(record(**_MEMBERS), *_MEMBERS)
+BODY = named("Renewal", optional(record(**_MEMBERS), *_MEMBERS), examples.RENEWAL)
 _SPACES = re.compile(rb"[ \t\r\n]*")
 
 
@@ -94,6 +95,9 @@ ENDPOINTS = (
         scope=SPEND,
         status=ACCEPTED,
         body=BODY,
+        body_needed=False,
+        capped=True,
+        asks_vendor=True,
         problems=(
             "not_found",
             "capability_missing",

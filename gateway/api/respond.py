@@ -21,6 +21,7 @@ from gateway.ports import Store
 PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE = "application/json"
 FLUSH_STEP_S = 0.005
+GONE_STEP_S = 1.0  # how soon it is noticed that the reader of a stream is gone, while there is nothing to write
 NO_STORE = ("Cache-Control", "no-store")
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -103,7 +104,7 @@ async def write_stream(
     """
     stopping = asyncio.ensure_future(stop.wait())
     try:
-        async with contextlib.aclosing(_until(pieces, stopping)) as coming:
+        async with contextlib.aclosing(_until(request, pieces, stopping)) as coming:
             await response.prepare(request)
             async for piece in coming:
                 async with asyncio.timeout(flush_s):
@@ -118,13 +119,18 @@ async def write_stream(
     return True
 
 
-async def _until(pieces: AsyncIterator[bytes], stopping: "asyncio.Future[Literal[True]]") -> AsyncGenerator[bytes]:
-    """Yield the pieces until they end or it is time to stop."""
+async def _until(
+    request: web.BaseRequest, pieces: AsyncIterator[bytes], stopping: "asyncio.Future[Literal[True]]"
+) -> AsyncGenerator[bytes]:
+    """Yield the pieces until they end, or it is time to stop. Raises ConnectionError once the reader has hung up."""
     coming: asyncio.Future[bytes] | None = None
     try:
         while not stopping.done():
             coming = asyncio.ensure_future(anext(pieces))
-            await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED)
+            while not (coming.done() or stopping.done()):
+                await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED, timeout=GONE_STEP_S)
+                if request.transport is None:
+                    raise ConnectionResetError("the reader has hung up")
             if not coming.done():
                 return
             try:
@@ -136,6 +142,7 @@ async def _until(pieces: AsyncIterator[bytes], stopping: "asyncio.Future[Literal
         if coming is not None and not coming.done():
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
+        await close_stream(pieces)  # before the answer is ended: pieces that are no whole without the rest raise here
 
 
 async def close_stream(pieces: AsyncIterator[bytes]) -> None:

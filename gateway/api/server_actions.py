@@ -4,6 +4,7 @@ Must not know vendors.  Theory: what an action costs is told as the proxy tells 
 are told to their owner over this one answer, and kept by nobody on the way.
 """
 
+from gateway.api import examples
 from gateway.api.asked import idempotency_key, max_charge, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
@@ -12,7 +13,7 @@ from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import REPLAYED
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import TEXT, choice, optional, record
+from gateway.api.schemas import TEXT, choice, named, optional, record
 from gateway.api.server_view import SERVER, server_view
 from gateway.core.apikeys import SPEND
 from gateway.core.money import format_amount
@@ -22,18 +23,22 @@ from gateway.server_ports import Action
 ACCEPTED = 202
 MAX_BODY_BYTES = 1024
 POWER = (Action.START, Action.STOP, Action.REBOOT)
-BODY = record(action=choice(*POWER))
+BODY = named("PowerAction", record(action=choice(*POWER)), examples.ACTION)
 _WAYS_IN = ("username", "password", "private_key", "port", "root_token")
-CREDENTIALS = {
-    **optional(record(**dict.fromkeys(_WAYS_IN, TEXT)), *_WAYS_IN),
-    "additionalProperties": TEXT,
-    "description": "the ways in that its vendor states, as its vendor names them",
-}
+CREDENTIALS = named(
+    "Credentials",
+    {
+        **optional(record(**dict.fromkeys(_WAYS_IN, TEXT)), *_WAYS_IN),
+        "additionalProperties": TEXT,
+        "description": "the ways in that its vendor states, as its vendor names them",
+    },
+    examples.CREDENTIALS,
+)
 
 Headers = tuple[tuple[str, str], ...]
 
 
-async def act(deps: ApiDeps, exchange: Exchange) -> Told:
+async def act_on_server(deps: ApiDeps, exchange: Exchange) -> Told:
     """Start, stop or reboot a server of the account. Raises Problem."""
     query_of(exchange.query, frozenset())
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
@@ -52,7 +57,7 @@ async def act(deps: ApiDeps, exchange: Exchange) -> Told:
     return Told(await server_view(deps, acted.server), ACCEPTED, headers)
 
 
-async def credentials(deps: ApiDeps, exchange: Exchange) -> Told:
+async def show_credentials(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with the ways into a server of the account; every answer of this API is marked not to be stored."""
     query_of(exchange.query, frozenset())
     who = Who(exchange.granted, exchange.request_id)
@@ -75,7 +80,7 @@ ENDPOINTS = (
         "POST",
         "/v1/servers/{id}/actions",
         "Start, stop or reboot it; at some vendors this costs",
-        act,
+        act_on_server,
         SERVER,
         scope=SPEND,
         status=ACCEPTED,
@@ -95,14 +100,17 @@ ENDPOINTS = (
             "action_unknown",
         ),
         idempotent_key=True,
+        capped=True,
+        asks_vendor=True,
     ),
     Endpoint(
         "GET",
         "/v1/servers/{id}/credentials",
         "The ways into it",
-        credentials,
+        show_credentials,
         CREDENTIALS,
         scope=SPEND,
         problems=("not_found", "capability_missing", "server_ended", "server_not_ready"),
+        asks_vendor=True,
     ),
 )

@@ -4,9 +4,9 @@ Must not know vendors.  Theory: a file is bytes that pass through here and are n
 break off, and a command is answered with what is known of it, never run again to know more.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import idempotency_key, query_of
 from gateway.api.body import LongBody, read_body, read_small
 from gateway.api.deps import ApiDeps
@@ -15,11 +15,12 @@ from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_flag, parse_object
 from gateway.api.once import REPLAYED
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import FLAG, INTEGER, TEXT, choice, maybe, optional, record, several
+from gateway.api.schemas import FLAG, INTEGER, TEXT, choice, maybe, named, optional, record, several
 from gateway.core.apikeys import SPEND
 from gateway.core.problems import Problem
 from gateway.flow.call import Reply
 from gateway.flow.servers.runner import Who
+from gateway.http.port import BodyStream
 from gateway.server_ports import JobSight
 
 MAX_EXEC_BYTES = 256 * 1024
@@ -30,7 +31,7 @@ MAX_JOB_ID_CHARS = 128
 BYTES_TYPE = "application/octet-stream"
 NO_CONTENT = 204
 
-JOB = record(
+_JOB = record(
     id={**maybe(TEXT), "description": "null for a command that was waited for, where its vendor keeps no job of it"},
     state=choice("pending", "running", "done", "timeout", "cancelled", "unknown"),
     exit_code=maybe(INTEGER),
@@ -38,7 +39,8 @@ JOB = record(
     stderr=TEXT,
     truncated=FLAG,
 )
-EXEC_BODY = optional(
+JOB = named("Job", _JOB, examples.JOB)
+_EXEC_BODY = optional(
     record(
         command={**TEXT, "description": "run by root's shell, once"},
         timeout_s={**INTEGER, "minimum": 1, "maximum": MAX_TIMEOUT_S},
@@ -47,11 +49,14 @@ EXEC_BODY = optional(
     "timeout_s",
     "background",
 )
+BYTES = {"type": "string", "format": "binary"}
+_FILE_QUERY = {"path": {"type": "string", "pattern": "^/", "maxLength": MAX_PATH_CHARS, "description": "absolute"}}
+EXEC_BODY = named("Command", _EXEC_BODY, examples.EXEC)
 _SHORT = ("not_found", "capability_missing", "server_ended", "server_not_ready", "action_refused")
 _CHANGING = (*_SHORT, "action_unknown", "input_refused")
 
 
-async def execute(deps: ApiDeps, exchange: Exchange) -> Told:
+async def run_command(deps: ApiDeps, exchange: Exchange) -> Told:
     """Run a command on a server of the account. Raises Problem."""
     query_of(exchange.query, frozenset())
     body = await read_small(exchange.request, MAX_EXEC_BYTES, deps.settings.body_silence_s)
@@ -103,7 +108,7 @@ async def read_file(deps: ApiDeps, exchange: Exchange) -> Told:
     if exchange.request.method == "HEAD":
         await reply.rest.close()
         return Told(b"", headers=headers)
-    return Told(_pieces(reply), headers=headers)
+    return Told(_Pieces(reply, reply.rest), headers=headers)
 
 
 async def write_file(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -135,18 +140,32 @@ def job_view(job: JobSight) -> dict[str, Any]:
     }
 
 
-async def _pieces(reply: Reply) -> AsyncIterator[bytes]:
-    """Yield a file. One that is given up half-way raises, so that nobody takes what came for all of it."""
-    assert reply.rest is not None, "only for an answer that goes on"
-    try:
-        if reply.body:
-            yield reply.body
-        async for piece in reply.rest:
-            yield piece
-    except GeneratorExit:
-        raise Problem("shutting_down", "the file was not sent to its end") from None
-    finally:
-        await reply.rest.close()
+class _Pieces:
+    """A file as it comes. One that is given up half-way says so, so that nobody takes what came for all of it."""
+
+    def __init__(self, reply: Reply, rest: BodyStream) -> None:
+        self._head, self._rest, self._coming = reply.body, rest, aiter(rest)
+        self._over = False
+
+    def __aiter__(self) -> "_Pieces":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        try:
+            return await anext(self._coming)
+        except StopAsyncIteration:
+            self._over = True
+            raise
+
+    async def aclose(self) -> None:
+        """Let go of the rest. Raises Problem where there was any."""
+        await self._rest.close()
+        if not self._over:
+            self._over = True
+            raise Problem("shutting_down", "the file was not sent to its end")
 
 
 def _command(value: object) -> str:
@@ -189,12 +208,13 @@ ENDPOINTS = (
         "POST",
         "/v1/servers/{id}/exec",
         "Run a command as root, once",
-        execute,
+        run_command,
         record(job=JOB),
         scope=SPEND,
         body=EXEC_BODY,
         problems=("bad_request", "body_oversized", "idempotency_conflict", "upstream_policy_denied", *_CHANGING),
         idempotent_key=True,
+        asks_vendor=True,
     ),
     Endpoint(
         "GET",
@@ -214,28 +234,38 @@ ENDPOINTS = (
         record(job=JOB),
         scope=SPEND,
         problems=_CHANGING,
+        asks_vendor=True,
     ),
     Endpoint(
         "GET",
         "/v1/servers/{id}/files",
         "A file's bytes",
         read_file,
-        {"type": "string", "format": "binary"},
+        BYTES,
         scope=SPEND,
-        query=frozenset({"path"}),
+        query=frozenset(_FILE_QUERY),
+        query_schemas=_FILE_QUERY,
+        query_needed=frozenset(_FILE_QUERY),
         problems=("bad_request", *_SHORT),
         media_type=BYTES_TYPE,
+        asks_vendor=True,
     ),
     Endpoint(
         "PUT",
         "/v1/servers/{id}/files",
         "Write a file: the body's bytes, up to 256 MiB",
         write_file,
-        {"type": "string", "format": "binary"},
+        BYTES,
         scope=SPEND,
         status=NO_CONTENT,
-        query=frozenset({"path"}),
+        query=frozenset(_FILE_QUERY),
+        query_schemas=_FILE_QUERY,
+        query_needed=frozenset(_FILE_QUERY),
+        body=BYTES,
+        body_type=BYTES_TYPE,
+        body_needed=False,  # an empty file is one
         problems=("bad_request", "body_oversized", *_CHANGING),
         media_type=BYTES_TYPE,
+        asks_vendor=True,
     ),
 )

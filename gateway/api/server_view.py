@@ -6,20 +6,21 @@ no reader has to guess which of them a word is about.
 
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.deps import ApiDeps
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, TIME, choice, maybe, record
+from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, TIME, choice, maybe, named, record
 from gateway.api.views import time_or_none
 from gateway.core.money import format_amount
 from gateway.core.payment import Charge, Delivery, Transfer
 from gateway.core.records import Payment
-from gateway.core.renewal import STUCK, lapse_reason
+from gateway.core.renewal import STUCK, Why, lapse_reason
 from gateway.core.server import Server, ServerState, Wanted
 from gateway.core.times import utc_text
 from gateway.server_ports import Action
 
 PAYMENT = record(id=TEXT, delivery=choice(*Delivery), transfer=choice(*Transfer), charge=choice(*Charge))
-SERVER = record(
+_SERVER = record(
     id=TEXT,
     name=TEXT,
     state=choice(*ServerState),
@@ -53,6 +54,8 @@ SERVER = record(
     },
 )
 
+SERVER = named("Server", _SERVER, examples.SERVER)
+
 
 async def server_view(deps: ApiDeps, server: Server) -> dict[str, Any]:
     """Return a server as its agent reads it."""
@@ -71,7 +74,7 @@ async def server_view(deps: ApiDeps, server: Server) -> dict[str, Any]:
         "address": server.address or None,
         "ref": server.ref,
         "expires_at": time_or_none(server.expires_at_ms),
-        "expires_because": (lapse_reason(server) or None) if server.open else server.reason or None,
+        "expires_because": _because(server),
         "keep_until": time_or_none(server.keep_until_ms),
         "auto_renew": server.auto_renew,
         "max_total": None if server.max_total_base is None else format_amount(server.max_total_base),
@@ -88,6 +91,21 @@ async def server_view(deps: ApiDeps, server: Server) -> dict[str, Any]:
         "version": server.version,
         "links": {"self": f"/v1/servers/{server.id}", "proxy": _proxy_link(deps, server)},
     }
+
+
+def _because(server: Server) -> str | None:
+    """Return why its paid time ends when it does, or why it ended; None where it goes on, or nobody knows."""
+    if not server.open:
+        return server.reason or None
+    if server.expires_at_ms is None:
+        return None
+    known = lapse_reason(server)
+    if known:
+        return known
+    if not server.auto_renew:
+        return Why.NOT_RENEWED.value
+    over = server.keep_until_ms is not None and server.expires_at_ms >= server.keep_until_ms
+    return Why.KEEP_UNTIL.value if over else None
 
 
 def _payment_view(payment: Payment) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import idempotency_key, max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
@@ -31,7 +32,7 @@ from gateway.api.needs import (
 )
 from gateway.api.once import REPLAYED, fingerprint_of
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import AMOUNT_IN, FLAG, TEXT, choice, maybe, optional, page, record
+from gateway.api.schemas import AMOUNT_IN, FLAG, TEXT, choice, maybe, named, optional, page, record
 from gateway.api.server_view import SERVER, server_view
 from gateway.core.apikeys import READ, SPEND
 from gateway.core.money import AmountError, format_amount, parse_amount
@@ -69,14 +70,14 @@ _KEPT_MEMBERS = {
 _QUOTE_IN = {**TEXT, "description": "an id of POST /v1/quotes; this, `plan`, `need` or `snapshot`"}
 _SNAPSHOT_IN = {**TEXT, "description": "the id of a snapshot to make it from"}
 _ORDER_MEMBERS = {"quote": _QUOTE_IN, **SPEC_MEMBERS, SNAPSHOT_MEMBER: _SNAPSHOT_IN, **_KEPT_MEMBERS}
-ORDER_BODY = optional(record(**_ORDER_MEMBERS), *_ORDER_MEMBERS)
+ORDER_BODY = named("ServerOrder", optional(record(**_ORDER_MEMBERS), *_ORDER_MEMBERS), examples.ORDER)
 _CHANGE_MEMBERS = {
     "name": NAME_IN,
     "keep_until": maybe(_KEPT_MEMBERS["keep_until"]),
     "auto_renew": FLAG,
     "max_total": maybe(AMOUNT_IN),
 }
-CHANGE_BODY = optional(record(**_CHANGE_MEMBERS), *_CHANGE_MEMBERS)
+CHANGE_BODY = named("ServerChange", optional(record(**_CHANGE_MEMBERS), *_CHANGE_MEMBERS), examples.CHANGE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ does both and answers with the server that it was restored to.
 import re
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import idempotency_key, max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
@@ -15,7 +16,7 @@ from gateway.api.exchange import Exchange
 from gateway.api.needs import NAME_IN, bad, check_members, parse_name, parse_object
 from gateway.api.once import fingerprint_of
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import TEXT, TIME, choice, maybe, optional, page, record
+from gateway.api.schemas import TEXT, TIME, choice, maybe, named, optional, page, record
 from gateway.api.server_actions import cost_headers
 from gateway.api.server_view import SERVER, server_view
 from gateway.api.views import time_or_none
@@ -34,7 +35,7 @@ AFTER_EVERY_ID = "~"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})", re.ASCII)
 _NOTHING = re.compile(rb"[ \t\r\n]*")
 
-SNAPSHOT = record(
+_SNAPSHOT = record(
     id=TEXT,
     server=TEXT,
     vendor=TEXT,
@@ -46,8 +47,15 @@ SNAPSHOT = record(
     size_gib=maybe(TEXT),
     as_of=TIME,
 )
-CREATE_BODY = optional(record(name={**TEXT, "pattern": f"^{_NAME.pattern}$"}), "name")
-RESTORE_BODY = optional(record(name={**NAME_IN, "description": "of the new server, where it is a new one"}), "name")
+SNAPSHOT = named("Snapshot", _SNAPSHOT, examples.SNAPSHOT)
+CREATE_BODY = named(
+    "SnapshotRequest", optional(record(name={**TEXT, "pattern": f"^{_NAME.pattern}$"}), "name"), examples.SNAPSHOT_BODY
+)
+RESTORE_BODY = named(
+    "Restore",
+    optional(record(name={**NAME_IN, "description": "of the new server, where it is a new one"}), "name"),
+    examples.RESTORE,
+)
 _CALLED = ("capability_missing", "action_refused", "action_unknown")
 _PAID = ("insufficient_balance", "max_total_reached", "price_above_max_charge")
 
@@ -174,7 +182,10 @@ ENDPOINTS = (
             *_CALLED,
             *_PAID,
         ),
+        body_needed=False,
         idempotent_key=True,
+        capped=True,
+        asks_vendor=True,
     ),
     Endpoint(
         "GET",
@@ -196,6 +207,7 @@ ENDPOINTS = (
         SNAPSHOT,
         scope=SPEND,
         problems=("not_found", *_CALLED),
+        asks_vendor=True,
     ),
     Endpoint(
         "POST",
@@ -217,6 +229,9 @@ ENDPOINTS = (
             *_CALLED,
             *_PAID,
         ),
+        body_needed=False,
         idempotent_key=True,
+        capped=True,
+        asks_vendor=True,
     ),
 )

@@ -6,6 +6,7 @@ without an Idempotency-Key; vendors learn of it when a server there is made with
 
 from typing import Any
 
+from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
@@ -14,7 +15,7 @@ from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import CREATED, once
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import TEXT, TIME, page, record, several
+from gateway.api.schemas import TEXT, TIME, named, page, record, several
 from gateway.core.apikeys import READ, SPEND
 from gateway.core.server import SshKey
 from gateway.core.times import utc_text
@@ -25,7 +26,7 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_NAME_CHARS = 64
 AFTER_EVERY_ID = "~"
 
-SSH_KEY = record(
+_SSH_KEY = record(
     id=TEXT,
     name=TEXT,
     public_key=TEXT,
@@ -33,9 +34,14 @@ SSH_KEY = record(
     installed={**several(TEXT), "description": "the vendors that know it"},
     created_at=TIME,
 )
-BODY = record(
-    name=TEXT,
-    public_key={**TEXT, "description": "one line as ssh-keygen writes it to .pub: ed25519, ecdsa, rsa or sk-*"},
+SSH_KEY = named("SshKey", _SSH_KEY, examples.SSH_KEY)
+BODY = named(
+    "SshKeyRequest",
+    record(
+        name={**TEXT, "minLength": 1, "maxLength": MAX_NAME_CHARS},
+        public_key={**TEXT, "description": "one line as ssh-keygen writes it to .pub: ed25519, ecdsa, rsa or sk-*"},
+    ),
+    examples.SSH_KEY_BODY,
 )
 
 
@@ -122,5 +128,6 @@ ENDPOINTS = (
         SSH_KEY,
         scope=SPEND,
         problems=("not_found", "action_refused", "action_unknown"),
+        asks_vendor=True,
     ),
 )

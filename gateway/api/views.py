@@ -8,25 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from contracts.codec import Address, checksum
-from gateway.api.schemas import (
-    ADDRESS,
-    AMOUNT,
-    FLAG,
-    HASH,
-    INTEGER,
-    TEXT,
-    TIME,
-    choice,
-    maybe,
-    record,
-    several,
-)
+from gateway.api import examples
+from gateway.api.schemas import ADDRESS, AMOUNT, FLAG, HASH, INTEGER, TEXT, TIME, choice, maybe, named, record, several
 from gateway.core.money import format_amount
 from gateway.core.payment import Charge, Delivery, Fault, Transfer
 from gateway.core.records import ApiKey, BudgetUse, Payment, Resource, TransferKind
 from gateway.core.times import utc_text
 
-PAYMENT = record(
+_PAYMENT = record(
     id=TEXT,
     created_at=TIME,
     closed_at=maybe(TIME),
@@ -66,7 +55,8 @@ PAYMENT = record(
         record(meter=TEXT, period=INTEGER, asset=TEXT, value=AMOUNT, settled=AMOUNT, starts_at=TIME, ends_at=TIME)
     ),
 )
-RESOURCE = record(
+PAYMENT = named("Payment", _PAYMENT, examples.PAYMENT)
+_RESOURCE = record(
     vendor=TEXT,
     ref=TEXT,
     kind=TEXT,
@@ -76,6 +66,7 @@ RESOURCE = record(
     payment_id=maybe(TEXT),
     open_renewal=maybe(TEXT),
 )
+RESOURCE = named("Resource", _RESOURCE, examples.RESOURCE)
 BUDGET = record(
     id=TEXT,
     limit=AMOUNT,
@@ -85,7 +76,10 @@ BUDGET = record(
     route=maybe(TEXT),
     window_ends_at=maybe(TIME),
 )
-KEY = record(id=TEXT, name=TEXT, scopes=several(TEXT), budgets=several(BUDGET), created_at=TIME, revoked_at=maybe(TIME))
+_KEY = record(
+    id=TEXT, name=TEXT, scopes=several(TEXT), budgets=several(BUDGET), created_at=TIME, revoked_at=maybe(TIME)
+)
+KEY = named("Key", _KEY, examples.KEY)
 
 
 def time_or_none(at_ms: int | None) -> str | None:

@@ -7,6 +7,7 @@ takes a key that may both read and act; the secret is in one answer, and in the 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.auth import require_scope
 from gateway.api.body import read_small
@@ -16,7 +17,7 @@ from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_flag, parse_object
 from gateway.api.once import CREATED, Document, once
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import FLAG, INTEGER, TEXT, TIME, Schema, choice, maybe, optional, page, record, several
+from gateway.api.schemas import FLAG, INTEGER, TEXT, TIME, Schema, choice, maybe, named, optional, page, record, several
 from gateway.api.views import time_or_none
 from gateway.core.apikeys import READ, SPEND
 from gateway.core.events import event_id, is_pattern, seq_of
@@ -33,12 +34,18 @@ MAX_PATTERNS: Final = 32
 MAX_DESCRIPTION_CHARS: Final = 200
 ACCEPTED: Final = 202
 
-PATTERNS_IN: Schema = {**several(TEXT), "description": 'types such as "server.running", families ("server.*"), or "*"'}
-BODY = optional(record(url=TEXT, events=PATTERNS_IN, description=TEXT), "description")
-CHANGE = optional(
-    record(url=TEXT, events=PATTERNS_IN, description=TEXT, disabled=FLAG), "url", "events", "description", "disabled"
-)
-WEBHOOK = record(
+PATTERNS_IN: Schema = {
+    **several(TEXT),
+    "minItems": 1,
+    "maxItems": MAX_PATTERNS,
+    "description": 'types such as "server.running", families ("server.*"), or "*"',
+}
+URL_IN: Schema = {**TEXT, "minLength": 1, "maxLength": MAX_URL_CHARS}
+DESCRIPTION_IN: Schema = {**TEXT, "maxLength": MAX_DESCRIPTION_CHARS}
+_ASKED = {"url": URL_IN, "events": PATTERNS_IN, "description": DESCRIPTION_IN}
+BODY = named("WebhookRequest", optional(record(**_ASKED), "description"), examples.WEBHOOK_BODY)
+CHANGE = named("WebhookChange", optional(record(**_ASKED, disabled=FLAG), *_ASKED, "disabled"), examples.WEBHOOK_CHANGE)
+_WEBHOOK = record(
     id=TEXT,
     url=TEXT,
     events=several(TEXT),
@@ -50,10 +57,11 @@ WEBHOOK = record(
     previous_secret_until=maybe(TIME),
 )
 SECRET: Schema = {**TEXT, "description": "shown this once: whsec_ and base64"}
-NEW_WEBHOOK = record(**WEBHOOK["properties"], secret=SECRET)
-NEW_SECRET = record(id=TEXT, secret=SECRET)
-TESTED = record(id=TEXT, event=TEXT)
-DELIVERY = record(
+WEBHOOK = named("Webhook", _WEBHOOK, examples.WEBHOOK)
+NEW_WEBHOOK = named("NewWebhook", record(**_WEBHOOK["properties"], secret=SECRET), examples.NEW_WEBHOOK)
+NEW_SECRET = named("NewSecret", record(id=TEXT, secret=SECRET), examples.NEW_SECRET)
+TESTED = named("WebhookTest", record(id=TEXT, event=TEXT), examples.TESTED)
+_DELIVERY = record(
     event=TEXT,
     state=choice(*HookDeliveryState),
     attempts=INTEGER,
@@ -63,6 +71,8 @@ DELIVERY = record(
     created_at=TIME,
     done_at=maybe(TIME),
 )
+
+DELIVERY = named("Delivery", _DELIVERY, examples.DELIVERY)
 
 
 async def list_hooks(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -247,7 +257,7 @@ def _delivery(delivery: HookDelivery) -> dict[str, Any]:
     }
 
 
-_REFUSALS = ("not_found", "body_oversized", "idempotency_conflict")
+_REFUSALS = ("not_found", "body_oversized")
 
 ENDPOINTS = (
     Endpoint("GET", "/v1/webhooks", "The account's webhooks", list_hooks, page(WEBHOOK), scope=READ, query=PAGE),
@@ -260,7 +270,7 @@ ENDPOINTS = (
         scope=SPEND,
         status=CREATED,
         body=BODY,
-        problems=("body_oversized", "idempotency_conflict", "webhook_url_refused"),
+        problems=("webhook_url_refused",),
         idempotent_key=True,
     ),
     Endpoint("GET", "/v1/webhooks/{id}", "One webhook", show_hook, WEBHOOK, scope=READ, problems=("not_found",)),
@@ -272,7 +282,7 @@ ENDPOINTS = (
         WEBHOOK,
         scope=SPEND,
         body=CHANGE,
-        problems=("not_found", "body_oversized", "webhook_url_refused", "changed_meanwhile"),
+        problems=("not_found", "webhook_url_refused", "changed_meanwhile"),
     ),
     Endpoint(
         "DELETE",

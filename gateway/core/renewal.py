@@ -17,7 +17,8 @@ HORIZON_S = 6 * HOUR_S
 WARN_BEFORE_S = (72 * HOUR_S, 24 * HOUR_S, HOUR_S)
 STOP_MARGIN_S = 300
 """What `max_total` does not cover is destroyed so long before it would begin: a destruction takes its time."""
-LOOK_AGAIN_S = 60
+LOOK_AGAIN_S, SOON_S = 600, 60
+"""When nothing is in sight, or something hinders: balances and prices move without a word."""
 STUCK = "stuck"
 
 _NEVER_MS = 1 << 62
@@ -147,11 +148,11 @@ def decide(facts: Facts) -> Decision:
     if keep_ms is not None and now_ms >= keep_ms and facts.can_destroy:
         return Destroy(Why.KEEP_UNTIL)
     if facts.state in ORDERED:
-        return _wait(facts)
+        return _soon(facts)
     if facts.extension is None:
         return _on_the_balance(facts)
     if facts.expires_at_ms is None:
-        return _wait(facts)
+        return _soon(facts)
     return _prepaid(facts, facts.extension, facts.expires_at_ms)
 
 
@@ -205,9 +206,9 @@ def _prepaid(facts: Facts, extension: Extension, ends_ms: int) -> Decision:
         return told or _wait(facts, ends_ms=ends_ms)
     units, short = _unpaid(facts, extension, ends_ms)
     if short is not None:
-        return _warn(facts, short, ends_ms) or _wait(facts, ends_ms=ends_ms)
+        return _warn(facts, short, ends_ms) or _soon(facts, ends_ms=ends_ms)
     if extension.slow and facts.state in {ServerState.PROVISIONING, ServerState.GRACE}:
-        return _wait(facts)  # what is not settled yet, or over, is not renewed there
+        return _soon(facts)  # what is not settled yet, or over, is not renewed there
     due_ms = ends_ms - extension.lead_s * 1000
     if facts.failing:
         told = _warn(facts, Why.FAILED, ends_ms)
@@ -234,7 +235,7 @@ def _under_way(facts: Facts, extension: Extension, ends_ms: int) -> Decision:
     risky_ms = ends_ms - extension.retry_before_s * 1000
     if extension.slow and facts.now_ms >= risky_ms and STUCK not in facts.warned:
         return Stuck("the renewal is not settled, and the paid time is nearly over")
-    return _wait(facts, risky_ms, ends_ms)
+    return _soon(facts, risky_ms, ends_ms)
 
 
 def _unpaid(facts: Facts, extension: Extension, ends_ms: int) -> tuple[int, Why | None]:
@@ -294,11 +295,16 @@ def _warn(facts: Facts, why: Why, ends_ms: int) -> Warn | None:
     return Warn(f"{why}:{passed[-1]}", why, ends_ms)
 
 
+def _soon(facts: Facts, *until_ms: int, ends_ms: int | None = None) -> Wait:
+    """Wait, and look again in a minute: what hinders it may be over."""
+    return _wait(facts, facts.now_ms + SOON_S * 1000, *until_ms, ends_ms=ends_ms)
+
+
 def _wait(facts: Facts, *until_ms: int, ends_ms: int | None = None) -> Wait:
     """Wait for the nearest of these, of `keep_until`, and of the warnings before an end; look again where there is none."""
     if facts.keep_until_ms is not None and facts.can_destroy:
         until_ms = (*until_ms, facts.keep_until_ms)
     if ends_ms is not None:
         until_ms = (*until_ms, ends_ms, *(ends_ms - before_s * 1000 for before_s in _leads_s(facts)))
-    soon_ms = facts.now_ms + LOOK_AGAIN_S * 1000
-    return Wait(min([at_ms for at_ms in until_ms if at_ms > facts.now_ms], default=soon_ms))
+    again_ms = facts.now_ms + LOOK_AGAIN_S * 1000
+    return Wait(min([at_ms for at_ms in until_ms if at_ms > facts.now_ms], default=again_ms))

@@ -464,7 +464,6 @@ class ServersConfig:
     """[servers]: the vendor-neutral API."""
 
     quote_ttl_s: Annotated[int, Key(r.integer(10, DAY_S), 600)]
-    wait_max_s: Annotated[int, Key(r.integer(1, 3600), 300)]
     open_per_account: Annotated[int, Key(r.integer(1, 100_000), 100)]
     fleets_per_account: Annotated[int, Key(r.integer(1, 10_000), 20)]
     warn_before_s: Annotated[tuple[int, ...], Key(r.several(r.integer(60, 30 * DAY_S)), [3 * DAY_S, DAY_S, 3600])]

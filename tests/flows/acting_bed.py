@@ -169,6 +169,6 @@ class _NoOrders:
         """Never called."""
         raise AssertionError((who, new))
 
-    async def run(self, call: object) -> object:
+    async def run(self, call: object) -> Any:
         """Never called."""
         raise AssertionError(call)

@@ -1,12 +1,14 @@
 """Power, commands, jobs and files on a real machine of LiteVPS, through the broker and the real store."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from gateway.core.problems import Problem
 from gateway.core.server import Server, ServerState
+from gateway.flow.servers.acting import Acting
 from gateway.server_ports import Action
 from tests.flows.acting_bed import AccountActs, acts_on
 from tests.flows.broker_bed import Bed
@@ -91,7 +93,7 @@ async def test_a_missing_capability_names_who_has_it(broker_bed: Bed, feature: s
     async with acts_on(broker_bed, "cryptovps") as acts:
         server, guest, who = await acts.running(), acts.acting.guest, acts.who()
         before = len(broker_bed.upstream.seen)
-        works = {
+        works: dict[str, Callable[[], Awaitable[object]]] = {
             "exec": lambda: guest.exec(who, server.id, "true"),
             "files": lambda: guest.read_file(who, server.id, "/etc/hosts"),
             "jobs": lambda: guest.jobs(who, server.id),
@@ -173,6 +175,29 @@ async def test_the_same_key_runs_a_command_once(acts: AccountActs) -> None:
     again = await guest.exec(acts.who(), server.id, "echo x >> /root/count", idempotency_key="k")
     assert (first.replayed, again.replayed, first.job) == (False, True, again.job)
     assert commands(acts).count("echo x >> /root/count") == 1
+
+
+async def test_a_repeat_never_runs_a_command_again_blindly(acts: AccountActs) -> None:
+    """Sent at the same time it runs once; when the first answer was lost the repeat is told so, also after a restart."""
+    server, guest = await acts.running(), acts.acting.guest
+    both = [guest.exec(acts.who(), server.id, "echo twin", idempotency_key="twin") for _ in range(2)]
+    assert sorted(ran.replayed for ran in await asyncio.gather(*both)) == [False, True]
+    acts.bed.driver("litevps").fault("exec", "exec", mode="lost")
+    for again in (guest, guest, Acting(acts.doing, acts.seeing, acts.snapshots).guest):
+        problem = await refused(again.exec(acts.who(), server.id, "echo lost", idempotency_key="lost"))
+        assert problem.code == "action_unknown"
+    assert (commands(acts).count("echo twin"), commands(acts).count("echo lost")) == (1, 1)
+
+
+async def test_a_command_that_was_not_run_may_be_sent_again(acts: AccountActs) -> None:
+    """A refusal freezes no key: once the vendor takes it, the same request runs it."""
+    server, guest = await acts.running(), acts.acting.guest
+    acts.bed.driver("litevps").fault("status", "exec", status=429)
+    problem = await refused(guest.exec(acts.who(), server.id, "echo later", idempotency_key="later"))
+    assert problem.code == "vendor_busy"
+    acts.bed.driver("litevps").lift()
+    ran = await guest.exec(acts.who(), server.id, "echo later", idempotency_key="later")
+    assert (ran.job.stdout, ran.replayed) == ("later\n", False)
 
 
 async def test_jobs_are_listed_shown_and_cancelled(acts: AccountActs) -> None:

@@ -261,7 +261,7 @@ async def test_nobody_elses_things_exist(door: Door) -> None:
 
 async def test_a_download_that_breaks_off_is_seen_to(door: Door) -> None:
     """A gateway that stops half-way through a file breaks the connection: half a file is no file."""
-    await door.ask("PUT", "@/files?path=/root/large", raw=bytes(24 * MIB))
+    assert (await door.ask("PUT", "@/files?path=/root/large", raw=bytes(24 * MIB))).status == 204
     sent = {"Authorization": f"Bearer {door.acts.bed.keys['acc_1']}"}
     url = f"{door.serving.url}/v1/servers/{door.server.id}/files?path=/root/large"
     async with door.client.get(url, headers=sent) as answer:

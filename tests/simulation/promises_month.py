@@ -207,5 +207,5 @@ def fleets_kept(world: MonthWorld) -> Iterator[str]:
 def quiet(world: MonthWorld) -> Iterator[str]:
     """No task cries for a human but those that a vendor's absence explains."""
     for row in world.rows("SELECT kind, subject, detail FROM tasks"):
-        if row["kind"] not in {"not_destroyed", "vendor_unreachable"}:
+        if row["kind"] not in {"not_destroyed", "vendor_unreachable", "vendor_login_failed"}:
             yield f"task {row['kind']} on {row['subject']}: {row['detail']}"

@@ -149,7 +149,9 @@ class Acting:
             return server
 
         def update(before: Server) -> Server | None:
-            return replace(before, state=step.through) if before.state in step.begins else None
+            if before.state not in step.begins:
+                return None
+            return replace(before, state=step.through, as_of_ms=self._keeping.clock.now_ms())
 
         server = await self._keeping.change(server.id, update, step.through.value)
         self._seeing.hurry(server.id)

@@ -60,7 +60,7 @@ class Destroying:
         require_open(server)
         if server.state not in ORDERED:
             self._doing.require(server.vendor, Feature.DESTROY)
-            self._doing.require_scope(who, server.vendor)
+        self._doing.require_scope(who, server.vendor)
         return await self._attempt(await self.want(server.id, reason))
 
     async def want(self, server_id: str, reason: str) -> Server:
@@ -98,6 +98,8 @@ class Destroying:
             server = await self._keeping.latest(server.id)
             if not server.open or server.ref is None or server.wanted is not Wanted.DESTROYED:
                 return server
+            if server.vendor not in self._doing.vendors:  # it is configured no more, and nobody can ask it
+                return server
             if not self._doing.can(server.vendor, Feature.DESTROY):
                 return await self._let_it_stay(server)
             tries, now_ms = self._tries.setdefault(server.id, Tries()), self._keeping.clock.now_ms()
@@ -113,7 +115,7 @@ class Destroying:
 
     async def _ask(self, server: Server) -> Server:
         """Ask the vendor once. Whoever ordered the server asks: that key may call this vendor."""
-        who = Who(self._keeping.view.keys_by_id[server.key_id], f"destroy-{server.id}")
+        who = Who(self._keeping.view.keys_by_id[server.key_id], self._keeping.new_id("req"))
         try:
             done = await self._doing.run(who, server, Action.DESTROY)
         except Problem as problem:
@@ -121,7 +123,12 @@ class Destroying:
             return server
         self._promised_ms[server.id] = self._keeping.clock.now_ms()
         await self._adopting.adopt(server, done.heard.snapshots)
-        return await self._keeping.change(server.id, _going, ServerState.DESTROYING.value)
+        return await self._keeping.change(server.id, self._going, ServerState.DESTROYING.value)
+
+    def _going(self, server: Server) -> Server | None:
+        if not server.open or server.state is ServerState.DESTROYING:
+            return None
+        return replace(server, state=ServerState.DESTROYING, as_of_ms=self._keeping.clock.now_ms())
 
     async def _look(self, server: Server) -> Server:
         """See whether it is gone. What its vendor keeps of it may be told nowhere else than in a list."""
@@ -141,9 +148,3 @@ class Destroying:
             return None if not before.open or before.reason == STAYS else replace(before, reason=STAYS)
 
         return await self._keeping.change(server.id, update, "changed")
-
-
-def _going(server: Server) -> Server | None:
-    if not server.open or server.state is ServerState.DESTROYING:
-        return None
-    return replace(server, state=ServerState.DESTROYING)

@@ -83,7 +83,7 @@ class Doing:
 
     def __init__(self, keeping: Keeping, runner: Runner, vendors: Mapping[str, ServerVendor]) -> None:
         self.keeping, self._runner, self.vendors = keeping, runner, vendors
-        self._begun: set[asyncio.Task[Any]] = set()
+        self._begun, self._locks = set[asyncio.Task[Any]](), Locks()
 
     # may it be asked for
 
@@ -179,6 +179,22 @@ class Doing:
         max_charge_base: int | None = None,
     ) -> Done:
         """Do the same for a request that is made already, and for actions that are about no server (`ref` "")."""
+        if claim is None:
+            return await self._ask(who, vendor, ask, action, ref, None, max_charge_base)
+        lock = self._locks.of(who.account_id, claim)
+        async with lock:  # the same request at the same time waits for the answer of the first
+            return await self._ask(who, vendor, ask, action, ref, claim, max_charge_base)
+
+    async def _ask(
+        self,
+        who: Who,
+        vendor: ServerVendor,
+        ask: Ask,
+        action: Action,
+        ref: str,
+        claim: str | None,
+        max_charge_base: int | None,
+    ) -> Done:
         try:
             reply = await self._runner.ask_whole(who, vendor.name, ask, claim=claim, max_charge_base=max_charge_base)
         except Problem as problem:

@@ -4,16 +4,21 @@ Must not know vendors' wires or HTTP.  Theory: a command that ran twice has done
 fate is told as it is known; a file is bytes that pass, and is never kept here.
 """
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
 
+from gateway.core.commands import Remember
 from gateway.core.problems import Problem
+from gateway.core.records import Answer
 from gateway.core.server import USABLE, Server, ServerState
 from gateway.flow.call import Reply
-from gateway.flow.servers.doing import Doing, claim_of, require_made, require_state
+from gateway.flow.servers.doing import Doing, Done, Locks, claim_of, require_made, require_state
 from gateway.flow.servers.runner import Who
 from gateway.server_ports import Action, Feature, JobSight
 
+UNDONE_MAX = 10_000
 READY = USABLE | {ServerState.UNKNOWN}  # what its document does not name may well be running: the vendor says
 
 
@@ -29,7 +34,8 @@ class Guest:
     """The use case. Every method raises Problem: not_found, capability_missing, server_ended, server_not_ready."""
 
     def __init__(self, doing: Doing) -> None:
-        self._doing, self._keeping = doing, doing.keeping
+        self._doing, self._keeping, self._locks = doing, doing.keeping, Locks()
+        self._undone: dict[str, None] = {}
 
     async def exec(
         self,
@@ -48,11 +54,43 @@ class Guest:
         if not await self._doing.is_claimed(who, claim):
             _require_ready(server, "a command")
         parameters = {"command": command, "timeout_s": timeout_s, "background": background}
-        work = self._doing.run(who, server, Action.EXEC, parameters, claim=claim)
-        done = await self._doing.whole(work)
+        done = await self._doing.whole(self._run_once(who, server, parameters, claim))
         if not done.heard.jobs:
             raise Problem("action_unknown", f"{server.vendor} took the command and does not say what became of it")
         return Ran(done.heard.jobs[0], done.replayed)
+
+    async def _run_once(self, who: Who, server: Server, parameters: Mapping[str, Any], claim: str | None) -> Done:
+        """Run a command; under a claim it is durable before it leaves, so that a repeat never runs it again blindly."""
+        if claim is None:
+            return await self._doing.run(who, server, Action.EXEC, parameters)
+        lock, sent = self._locks.of(who.account_id, claim), f"sent {claim}"
+        async with lock:
+            known = await self._doing.is_claimed(who, claim)
+            if not known and sent not in self._undone and await self._doing.is_claimed(who, sent):
+                detail = (
+                    f"{server.vendor} was sent this before, and nobody knows whether it ran; take a new key to run it"
+                )
+                raise Problem("action_unknown", detail)
+            if not known:
+                await self._mark(who, sent)
+            self._undone.pop(sent, None)
+            try:
+                return await self._doing.run(who, server, Action.EXEC, parameters, claim=claim)
+            except Problem as problem:
+                if problem.code != "action_unknown":
+                    self._note_undone(sent)
+                raise
+
+    async def _mark(self, who: Who, sent: str) -> None:
+        """Keep that a command is about to leave."""
+        answer = Answer("", 0, self._keeping.seal("sent", sent, {}), self._keeping.clock.now_ms())
+        await self._keeping.store.post(Remember(who.account_id, sent, sha256(sent.encode()).digest(), answer))
+
+    def _note_undone(self, sent: str) -> None:
+        """For certain nothing was done: the same request may try again, for as long as this is remembered."""
+        while len(self._undone) >= UNDONE_MAX:
+            self._undone.pop(next(iter(self._undone)))
+        self._undone[sent] = None
 
     async def jobs(self, who: Who, server_id: str) -> tuple[JobSight, ...]:
         """Return the jobs that the vendor remembers of a server."""

@@ -15,7 +15,6 @@ from gateway.core.problems import Problem
 from gateway.core.server import Hook
 from gateway.core.webhook import SECRET_BYTES, make_secret
 from gateway.flow.servers.keeping import CHANGES_MAX, Keeping, bumped
-from gateway.http.egress import Network
 from gateway.http.port import NotSent
 from gateway.ports import Entropy
 from wallets.secret import Secret
@@ -26,14 +25,12 @@ USED_MAX: Final = 32  # digests of earlier secrets: a rotation that is repeated 
 
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """What the operator allows. `allow_private_networks` may be reached although they are not public.
+    """How much one account may have of it, and how much is sent at once.
 
     At most `at_once` attempts are under way, `at_once_per_endpoint` of them at one. A secret that was replaced signs for
     `secret_overlap_s` more.
     """
 
-    allow_private_networks: tuple[Network, ...] = ()
-    allow_http: bool = False
     hooks_per_account: int = 20
     streams_per_account: int = 20
     at_once: int = 32

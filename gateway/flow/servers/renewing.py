@@ -16,6 +16,7 @@ from gateway.core.money import format_amount
 from gateway.core.problems import Problem
 from gateway.core.renewal import (
     LOOK_AGAIN_S,
+    SOON_S,
     STUCK,
     Decision,
     Destroy,
@@ -64,10 +65,11 @@ class _Tries:
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """When a server of this version is looked at again, by either clock."""
+    """When a server of this version is attended to again: when something is due, or because time has passed on a clock."""
 
     version: int
-    business_ms: int
+    due_ms: int  # business time, like `again_ms`
+    again_ms: int
     wall_ms: int
 
 
@@ -118,7 +120,8 @@ class Renewing:
         due = self._dues.get(server.id)
         if due is None or due.version != server.version:
             return True
-        return self._keeping.business.now_ms() >= due.business_ms or self._keeping.clock.now_ms() >= due.wall_ms
+        passed = self._keeping.business.now_ms() >= min(due.due_ms, due.again_ms)
+        return passed or self._keeping.clock.now_ms() >= due.wall_ms
 
     async def _attend(self, server_id: str) -> None:
         async with self._gate, self._locks.of(server_id):
@@ -133,7 +136,8 @@ class Renewing:
             server = await self._keeping.latest(server_id)
             look_s = UNDER_WAY_LOOK_S if server.renewal else float(LOOK_AGAIN_S)
             wall_ms = max(tries.due_ms, self._keeping.clock.now_ms() + int(look_s * 1000))
-            self._dues[server_id] = _Due(server.version, until_ms, wall_ms)
+            again_ms = self._keeping.business.now_ms() + LOOK_AGAIN_S * 1000
+            self._dues[server_id] = _Due(server.version, until_ms, again_ms, wall_ms)
 
     async def _steps(self, server: Server, tries: _Tries) -> int:
         """Do one thing after another until there is nothing more to do; return when there may be (business time)."""
@@ -148,7 +152,7 @@ class Renewing:
                 return decision.until_ms
             if isinstance(decision, Renew | Lapse) and not looked:
                 if self._keeping.clock.now_ms() < tries.due_ms:
-                    return facts.now_ms + LOOK_AGAIN_S * 1000
+                    return facts.now_ms + SOON_S * 1000
                 looked, server = True, await self._seeing.look(server.id)
             else:
                 server = await self._do(server, facts, decision)
@@ -156,7 +160,7 @@ class Renewing:
                     tries.count, tries.code = 0, ""
             if not server.open or server.wanted is not Wanted.KEPT:
                 break
-        return self._keeping.business.now_ms() + LOOK_AGAIN_S * 1000
+        return self._keeping.business.now_ms() + SOON_S * 1000
 
     async def _do(self, server: Server, facts: Facts, decision: Decision) -> Server:
         match decision:

@@ -194,16 +194,26 @@ class Seeing:
             if meter is not None and meter.state is MeterState.ENDED:
                 return await self.finish(server, when_meter_ended(server, meter))
         state = _word(resource.state)
-        after = server
+        after, shown = server, False
+        if state is ServerState.RUNNING and server.ready_at_ms is None:
+            # A machine may run before anybody can get in: then what shows the server says so, and the watch does not.
+            seen, shown = await self._sight(server), True
+            after = await self.take(await self._keeping.latest(server.id), seen)
+            if seen.state is not None and seen.state is not ServerState.RUNNING:
+                return after
         if state is not None and state not in FINAL:
             sight = Sight(server.ref or "", state, resource.state, expires_at_ms=resource.expires_at_ms)
-            after = await self.take(server, sight)
-        if not after.open or after.state in {ServerState.PROVISIONING, ServerState.DESTROYING}:
+            after = await self.take(after, sight)
+        if shown or not after.open or after.state in {ServerState.PROVISIONING, ServerState.DESTROYING}:
             return after
-        silent = state is None or not after.address
+        silent = state is None or not after.address or after.state in CHANGING  # that watch asks seldom
         return await self._show(after) if silent or after.state is not server.state else after
 
     async def _show(self, server: Server) -> Server:
+        seen = await self._sight(server)
+        return await self.take(await self._keeping.latest(server.id), seen)
+
+    async def _sight(self, server: Server) -> Sight:
         vendor, ref = self._vendors[server.vendor], server.ref or ""
         access = {name: Secret(value) for name, value in self._access(server).items()}
         async with self._gates[vendor.name]:
@@ -214,7 +224,7 @@ class Seeing:
         heard = vendor.hear(Action.SHOW, ref, reply.status, reply.body)
         if heard.server is None:
             raise Problem("vendor_unreachable", f"{vendor.name} answers {reply.status}, which tells nothing of it")
-        return await self.take(await self._keeping.latest(server.id), heard.server)
+        return heard.server
 
     async def _list(self, vendor: ServerVendor, servers: list[Server]) -> None:
         """Look at several servers of one account with one request; what it does not show is looked at by itself."""

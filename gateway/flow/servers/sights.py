@@ -27,6 +27,9 @@ CHANGING = frozenset(
     }
 )
 """States that are followed by another one soon, without anybody's doing."""
+BEGAN = {ServerState.STOPPING: ServerState.RUNNING, ServerState.STARTING: ServerState.STOPPED}
+"""Where what is under way began: to see it there says for a while only that the vendor has not come to it yet."""
+MOVE_HOLDS_MS = 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def after_sight(server: Server, sight: Sight, moment: Moment, access: bytes | No
     """
     if not server.open:
         return None
-    state = _next_state(server, sight)
+    state = _next_state(server, sight, moment)
     paid_ms = server.expires_at_ms if sight.expires_at_ms is None else sight.expires_at_ms
     later = paid_ms is not None and (server.expires_at_ms is None or paid_ms > server.expires_at_ms)
     after = replace(
@@ -122,11 +125,13 @@ def _why_lapsed(server: Server, business_ms: int) -> str:
     return lapse_reason(server) or "its paid time is over"
 
 
-def _next_state(server: Server, sight: Sight) -> ServerState:
+def _next_state(server: Server, sight: Sight, moment: Moment) -> ServerState:
     if sight.state is None or sight.state in FINAL:  # it exists, or did: `when_gone` is about the rest
         return ServerState.PROVISIONING if server.state in ORDERED else server.state
     if sight.state in ORDERED:  # no vendor's word: what it has told of is not only wanted any more
         return ServerState.PROVISIONING
+    if BEGAN.get(server.state) is sight.state and moment.now_ms - server.as_of_ms < MOVE_HOLDS_MS:
+        return server.state
     promised = server.state is ServerState.DESTROYING and server.wanted is Wanted.DESTROYED
     return server.state if promised else sight.state  # that it is still shown, and how, changes nothing
 

@@ -267,6 +267,7 @@ class Snapshots:
         now_ms, business_ms = self._keeping.clock.now_ms(), self._keeping.business.now_ms()
         if self._loaded_ms is None or now_ms - self._loaded_ms >= LOAD_EVERY_MS:
             self._loaded_ms = now_ms
+            self._listed_ms = {name: at for name, at in self._listed_ms.items() if now_ms - at < LOAD_EVERY_MS}
             for snapshot in await self._keeping.store.snapshots_due(business_ms):
                 await self._book.expire(snapshot)
                 if snapshot.state == PENDING:

@@ -82,6 +82,7 @@ def test_a_snapshot_stands_for_both_where_the_caller_knows_it() -> None:
         ({"need": {"min_disk_gib": 10**9}}, "need/min_disk_gib"),
         ({"need": {"for_s": 59}}, "need/for_s"),
         ({"need": {"max_hourly": 0.01}}, "need/max_hourly"),
+        ({"need": {"max_hourly": None}}, "need/max_hourly"),
         ({"need": {"max_hourly": "0.00"}}, "need/max_hourly"),
         ({"need": {"max_hourly": "1e-3"}}, "need/max_hourly"),
         ({"need": {"max_hourly": "٣"}}, "need/max_hourly"),

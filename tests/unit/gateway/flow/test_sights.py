@@ -7,7 +7,16 @@ import pytest
 
 from gateway.core.records import Meter, MeterState
 from gateway.core.server import FINAL, Candidate, Server, ServerState, Wanted
-from gateway.flow.servers.sights import Final, Moment, after_sight, ended, is_settled, when_gone, when_meter_ended
+from gateway.flow.servers.sights import (
+    MOVE_HOLDS_MS,
+    Final,
+    Moment,
+    after_sight,
+    ended,
+    is_settled,
+    when_gone,
+    when_meter_ended,
+)
 from gateway.server_ports import Sight
 
 S = ServerState
@@ -90,6 +99,16 @@ def test_a_promised_destruction_is_not_undone_by_a_list_that_still_shows_it() ->
     """Wanted gone, promised, and still shown as running: it goes on being destroyed, with its reason."""
     known = server(S.DESTROYING, wanted=Wanted.DESTROYED, reason="keep_until")
     assert after_sight(known, Sight("box-1", S.RUNNING, "active"), NOW) is None
+
+
+@pytest.mark.parametrize(("under_way", "began"), [(S.STOPPING, S.RUNNING), (S.STARTING, S.STOPPED)])
+def test_what_is_under_way_is_not_over_while_its_vendor_has_not_come_to_it(under_way: S, began: S) -> None:
+    """A queued action: where it began is no news for a while, and the truth after that."""
+    known = server(under_way, as_of_ms=NOW.now_ms - MOVE_HOLDS_MS + 1)
+    assert after_sight(known, Sight("box-1", began, "word"), NOW) is None
+    change = after_sight(replace(known, as_of_ms=NOW.now_ms - MOVE_HOLDS_MS), Sight("box-1", began, "word"), NOW)
+    assert change is not None
+    assert change[0].state is began
 
 
 def test_nothing_new_is_no_change() -> None:

@@ -149,6 +149,7 @@ class Line:
     rent: tuple[int, int] = (402, SMALL_BASE)  # status, and the price that a 402 names
     pricing: Any = field(default_factory=lambda: list(PRICING))
     templates_at: set[int] = field(default_factory=lambda: {1, 6})  # VRTX's locations that have templates
+    broken_at: set[int] = field(default_factory=set)  # those whose templates it cannot tell now
     sold: int = 0
 
     async def send(self, origin: str, request: UpstreamRequest) -> UpstreamResponse:
@@ -174,6 +175,8 @@ class Line:
         lists = {"/api/v2/plans": PLANS, "/api/v2/locations": LOCATIONS}
         if path in lists:
             return _json({"data": lists[path], "meta": {"current_page": 1, "last_page": 1}})
+        if int(path.split("/")[4]) in self.broken_at:
+            return _json({"error": {"code": "INTERNAL", "message": "sorry"}}, 500)
         if int(path.split("/")[4]) not in self.templates_at:
             return _json({"error": {"code": "NOT_FOUND", "message": "no such location"}}, 404)
         return _json({"data": [{"slug": "ubuntu-24.04", "name": "Ubuntu"}]})

@@ -157,6 +157,19 @@ async def test_a_part_that_a_vendor_does_not_have_is_done_without(tmp_path: Path
         assert await stale(home) == {}
 
 
+async def test_a_part_that_cannot_be_told_now_is_kept(tmp_path: Path) -> None:
+    """Trouble is no proof that a location has gone: it stays, and the vendor's plans are told to be old."""
+    async with started(tmp_path) as home:
+        await home.catalogue.refresh()
+        home.line.broken_at.add(1)
+        home.pass_s(301)
+        await home.catalogue.refresh()
+        plan = await home.catalogue.plan("vrtx/7")
+        assert plan is not None
+        assert plan.regions == ("sydney-1", "frankfurt-6")
+        assert set(await stale(home)) == {"vrtx"}
+
+
 # the house's money
 
 

@@ -20,7 +20,7 @@ class Servers:
     """A vendor with these features."""
 
     def __init__(self, **changes: Any) -> None:
-        does = {feature: "no" for feature in Feature}
+        does = dict.fromkeys(Feature, "no")
         renew = RenewRule(unit_s=60, min_units=5, max_units=10_000, lead_s=60)
         made = Features(does=does, billing=Billing.MINUTES, unit_s=60, hold_max_s=60, refundable="", pays="at_once")
         self.features = replace(made, **{"renew": renew, **changes})
