@@ -24,7 +24,7 @@ endef
 
 .PHONY: setup lint typecheck test demo bench clean
 
-setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed sandbox/node_modules/.installed
+setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed .venv-fuzz/.installed sandbox/node_modules/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(call require,$(PYTHON) -c 'import ensurepip',python3-venv,$(PYTHON) cannot make a virtual environment)
@@ -43,6 +43,12 @@ setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed sandbox/
 .venv-pympp/.installed: sandbox/dropmpp/requirements-pympp.txt sandbox/dropmpp/constraints-pympp.txt
 	@[ -x .venv-pympp/bin/python ] || $(PYTHON) -m venv .venv-pympp
 	PIP_CONSTRAINT=$(CURDIR)/sandbox/dropmpp/constraints-pympp.txt .venv-pympp/bin/python -m pip install $(PIP_FLAGS) -r sandbox/dropmpp/requirements-pympp.txt
+	@touch $@
+
+# What lints and fuzzes the API; it brings a pytest of its own.
+.venv-fuzz/.installed: sandbox/fuzz/requirements.txt sandbox/fuzz/constraints.txt
+	@[ -x .venv-fuzz/bin/python ] || $(PYTHON) -m venv .venv-fuzz
+	PIP_CONSTRAINT=$(CURDIR)/sandbox/fuzz/constraints.txt .venv-fuzz/bin/python -m pip install $(PIP_FLAGS) -r sandbox/fuzz/requirements.txt
 	@touch $@
 
 # No package here needs an install script, so none gets to run.
@@ -68,5 +74,5 @@ bench: setup
 	.venv/bin/python -m tests.bench $(ARGS)
 
 clean:
-	rm -rf .venv .venv-sandbox .venv-pympp sandbox/node_modules .build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-sandbox .venv-pympp .venv-fuzz sandbox/node_modules .build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 Example = dict[str, Any]
 
-_PAYMENT_ID: Final = "pay_01KAP5RZ9XV7M3Q2T8W4B6N0CD"
-_SERVER_ID: Final = "srv_01KAP5RZ8T2K5M9P3R7V1X4Y6Z"
-_QUOTE_ID: Final = "quo_01KAP5RY4C6E8G0J2N4Q6S8V0W"
-_KEY_ID: Final = "key_01KAP5Q0A1B2C3D4E5F6G7H8J9"
-_NOW: Final = "2026-11-22T20:15:00.000Z"
-_LATER: Final = "2026-11-22T20:15:06.412Z"
+_PAYMENT_ID: Final = "pay_01M82FFA16Q5BSPEDPY918G55G"
+_SERVER_ID: Final = "srv_01M82FFA0K0DES0HY4ZMZQ8HB8"
+_QUOTE_ID: Final = "quo_01M82FF9ZW1M7RHZGSYAVNEC17"
+_KEY_ID: Final = "key_01M82FF94XHJFCH65KXKZ2P4SN"
+_NOW: Final = "2026-11-22T20:34:29.011Z"
+_LATER: Final = "2026-11-22T20:34:33.193Z"
+_REF: Final = "6c487636-87fb-4999-8f3b-ef34edbf48c2"
 _PUBLIC_KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh me@example"
 
 # requests
@@ -67,25 +68,25 @@ EXPLAIN: Final[Example] = {
 # what can be had
 
 PLAN: Final[Example] = {
-    "id": "cryptovps/vc2-1c-1gb",
-    "vendor": "cryptovps",
-    "plan": "vc2-1c-1gb",
-    "name": "Cloud Compute 1 GB",
+    "id": "vrtx/1",
+    "vendor": "vrtx",
+    "plan": "1",
+    "name": "1 vCPU",
     "vcpu": 1,
-    "memory_mib": 1024,
-    "disk_gib": 25,
+    "memory_mib": 3072,
+    "disk_gib": 20,
     "arch": None,
-    "regions": ["ams", "fra"],
-    "images": [],
+    "regions": ["new-york-usa-1", "frankfurt-de-4"],
+    "images": [{"id": "ubuntu-24.04", "name": "Ubuntu 24.04 LTS", "ttl_s": None}],
     "billing": "hourly",
     "price": {
-        "hourly": "0.0083",
-        "monthly": "6.000000",
+        "hourly": "0.0053",
+        "monthly": "3.920000",
         "setup": "0.000000",
         "term": None,
         "term_s": None,
         "currency": "USD",
-        "as_of": _NOW,
+        "as_of": "2026-11-22T20:34:28.152Z",
         "source": "api",
     },
     "sandbox": False,
@@ -94,20 +95,24 @@ PLAN: Final[Example] = {
 STALE: Final[Example] = {"vendor": "vpsagent", "as_of": "2026-11-22T14:15:00.000Z", "reason": "vendor_unreachable"}
 QUOTE: Final[Example] = {
     "id": _QUOTE_ID,
-    "vendor": "cryptovps",
+    "vendor": "vrtx",
     "plan": PLAN,
-    "region": "ams",
-    "image": None,
+    "region": "new-york-usa-1",
+    "image": "ubuntu-24.04",
     "minutes": None,
-    "lines": [{"what": "the first hour", "amount": "0.008300"}],
-    "first_charge": "0.008300",
-    "running_cost": {"hourly": "0.0083", "monthly": "6.000000"},
-    "refundable": "what has not run of the period when it is destroyed",
+    "lines": [{"what": "held for the first period; used at 0.0053 an hour", "amount": "0.005300"}],
+    "first_charge": "0.005300",
+    "running_cost": {"hourly": "0.0053", "monthly": "3.920000"},
+    "refundable": "what is held for hours that have not begun when it is destroyed",
     "hold_max_s": 3600,
     "pays": "by_time",
-    "expires_at": "2026-11-22T20:25:00.000Z",
+    "expires_at": "2026-11-22T20:44:28.988Z",
     "candidates_lost": [
-        {"plan": "vrtx/1", "reason": "memory", "detail": "512 MiB, 1024 are needed"},
+        {
+            "plan": "litevps/814db0b6-0178-5354-9c3b-4ba00a51ec71",
+            "reason": "memory",
+            "detail": "needed are 1024 MiB of memory, it has 512",
+        }
     ],
 }
 
@@ -119,19 +124,19 @@ SERVER: Final[Example] = {
     "state": "running",
     "reason": "",
     "wanted": "kept",
-    "vendor": "cryptovps",
-    "plan": "cryptovps/vc2-1c-1gb",
-    "region": "ams",
-    "image": None,
-    "address": "203.0.113.7",
-    "ref": "c1f3a9d2",
+    "vendor": "vrtx",
+    "plan": "vrtx/1",
+    "region": "new-york-usa-1",
+    "image": "ubuntu-24.04",
+    "address": "203.0.113.50",
+    "ref": _REF,
     "expires_at": None,
     "expires_because": None,
     "keep_until": "2027-01-31T00:00:00.000Z",
     "auto_renew": True,
     "max_total": "20.000000",
     "spent": "0.000000",
-    "held": "0.008300",
+    "held": "0.005300",
     "payment": {"id": _PAYMENT_ID, "delivery": "delivered", "transfer": "presented", "charge": "held"},
     "renewal": {"state": "none", "payment_id": None},
     "fleet": None,
@@ -140,12 +145,12 @@ SERVER: Final[Example] = {
     "ready_at": _LATER,
     "ended_at": None,
     "as_of": _LATER,
-    "version": 4,
-    "links": {"self": f"/v1/servers/{_SERVER_ID}", "proxy": "/proxy/cryptovps/servers/c1f3a9d2"},
+    "version": 3,
+    "links": {"self": f"/v1/servers/{_SERVER_ID}", "proxy": f"/proxy/vrtx/api/v2/servers/{_REF}"},
 }
 CREDENTIALS: Final[Example] = {"username": "root", "password": "a-password-that-the-vendor-made"}
 JOB: Final[Example] = {
-    "id": "job-1",
+    "id": "ab2bcb02-9d49-449f-8cd7-43e511da709c",
     "state": "done",
     "exit_code": 0,
     "stdout": "Linux box-1 6.12.0 x86_64 GNU/Linux\n",
@@ -155,8 +160,8 @@ JOB: Final[Example] = {
 SNAPSHOT: Final[Example] = {
     "id": "snp_01KAP6A0B2C4D6E8F0G2H4J6K8",
     "server": _SERVER_ID,
-    "vendor": "cryptovps",
-    "ref": "bkp-41",
+    "vendor": "litevps",
+    "ref": "before-upgrade",
     "name": "before-upgrade",
     "state": "available",
     "created_at": _LATER,
@@ -168,7 +173,7 @@ SSH_KEY: Final[Example] = {
     "id": "sshk_01KAP5T3A5B7C9D1E3F5G7H9J1",
     "name": "me",
     "public_key": _PUBLIC_KEY,
-    "fingerprint": "SHA256:VnAd8uUxwpCI0gYvzMlMvDhoBbEOVfTmmVZqBTbFnZM",
+    "fingerprint": "SHA256:TGIk2D1DFZBKmjWssB2+Qdiona/OUK1TSuWAAHMK+n0",
     "installed": ["litevps"],
     "created_at": _NOW,
 }
@@ -182,8 +187,8 @@ FLEET: Final[Example] = {
     "servers": [_SERVER_ID, "srv_01KAP6F2G4H6J8K0M2N4P6Q8R0", "srv_01KAP6F2H5J7K9M1N3P5Q7R9S1"],
     "until": "2027-01-31T00:00:00.000Z",
     "budget": "50.000000",
-    "spent": "0.024900",
-    "held": "0.024900",
+    "spent": "0.015900",
+    "held": "0.015900",
     "made": 3,
     "created_at": _NOW,
     "ended_at": None,
@@ -195,10 +200,10 @@ FLEET: Final[Example] = {
 EVENT: Final[Example] = {
     "type": "server.running",
     "timestamp": _LATER,
-    "data": {"id": "evt_412", "server_id": _SERVER_ID, "vendor": "cryptovps", "state": "running", "ref": "c1f3a9d2"},
+    "data": {"id": "evt_412", "server_id": _SERVER_ID, "vendor": "vrtx", "state": "running", "ref": _REF},
 }
 WEBHOOK: Final[Example] = {
-    "id": "whk_01KAP7A1B3C5D7E9F1G3H5J7K9",
+    "id": "hook_01KAP7A1B3C5D7E9F1G3H5J7K9",
     "url": "https://agent.example/hooks",
     "events": ["server.*", "balance.*"],
     "description": "tell the scheduler",
@@ -228,20 +233,20 @@ DELIVERY: Final[Example] = {
 BALANCE: Final[Example] = {
     "account": "acc_agent",
     "currency": "USD",
-    "available": "49.991700",
-    "held": "0.008300",
+    "available": "49.994700",
+    "held": "0.005300",
     "spent": "0.000000",
     "credited": "50.000000",
     "running": {
-        "hourly": "0.008300",
+        "hourly": "0.005300",
         "things": [
             {
-                "vendor": "cryptovps",
-                "ref": "c1f3a9d2",
+                "vendor": "vrtx",
+                "ref": _REF,
                 "name": "box-1",
-                "kind": "vc2-1c-1gb",
+                "kind": "1",
                 "state": "running",
-                "hourly": "0.0083",
+                "hourly": "0.0053",
                 "held_until": "2026-11-22T21:15:01.000Z",
                 "warned": False,
                 "unfunded": False,
@@ -254,7 +259,7 @@ ENTRY: Final[Example] = {
     "id": "2",
     "at": _NOW,
     "kind": "hold",
-    "amount": "0.008300",
+    "amount": "0.005300",
     "payment_id": _PAYMENT_ID,
     "hold_id": None,
     "journal_seq": 14,
@@ -263,38 +268,38 @@ PAYMENT: Final[Example] = {
     "id": _PAYMENT_ID,
     "created_at": _NOW,
     "closed_at": None,
-    "vendor": "cryptovps",
-    "route": "deploy",
+    "vendor": "vrtx",
+    "route": "create",
     "method": "POST",
-    "path": "/servers",
+    "path": "/api/v2/servers",
     "key_id": _KEY_ID,
-    "request_id": "5d0c2f4e8a1b4c3d",
-    "idempotency_key": None,
+    "request_id": "req_01a204f7a3c1269f7c59f210bc547a9d",
+    "idempotency_key": f"create {_SERVER_ID} 0",
     "delivery": "delivered",
     "transfer": "presented",
     "charge": "held",
     "fault": "none",
-    "vendor_status": 202,
+    "vendor_status": 201,
     "disputed": False,
-    "hold": "0.008300",
+    "hold": "0.005300",
     "captured": "0.000000",
-    "resource": {"vendor": "cryptovps", "ref": "c1f3a9d2"},
+    "resource": {"vendor": "vrtx", "ref": _REF},
     "kind": "account",
     "authorization": None,
     "period": {
-        "meter": "mtr_01KAP5RZ9Y1A2B3C4D5E6F7G8H",
+        "meter": "met_01M82FFA1N7Q2T4W6Y8A0C2E4G",
         "period": 1,
-        "asset": "account:cryptovps",
-        "value": "0.008300",
+        "asset": "account:vrtx",
+        "value": "0.005300",
         "settled": "0.000000",
         "starts_at": _NOW,
         "ends_at": "2026-11-22T21:15:00.000Z",
     },
 }
 RESOURCE: Final[Example] = {
-    "vendor": "cryptovps",
-    "ref": "c1f3a9d2",
-    "kind": "vc2-1c-1gb",
+    "vendor": "vrtx",
+    "ref": _REF,
+    "kind": "1",
     "state": "running",
     "expires_at": None,
     "as_of": _LATER,

@@ -19,6 +19,9 @@ ACCOUNT_COLUMNS = ("id", "name", "available", "held", "created_at")
 METER_COLUMNS = (
     "id", "account", "vendor", "ref", "name", "state", "hourly", "held_until", "billed", "lost", "unfunded_at", "reason",
 )  # fmt: skip
+SERVER_COLUMNS = (
+    "id", "account", "name", "state", "wanted", "vendor", "ref", "expires_at", "keep_until", "captured", "held", "reason",
+)  # fmt: skip
 BALANCE_COLUMNS = (
     "vendor", "books", "reserved", "vendor_says", "difference", "said_at", "missing", "things", "ending", "hourly",
 )  # fmt: skip
@@ -196,6 +199,13 @@ VERBS: tuple[Verb, ...] = (
         "freeze lift", "release a scope", "freeze_lift", changed("scope", "Lifted.", "It was not frozen."), _freeze_lift
     ),
     Verb("freeze list", "list what is frozen", "freeze_list", listed("freezes", "scope", "reason", "by", "at"), _none),
+    Verb(
+        "servers",
+        "list the servers of the vendor-neutral API",
+        "servers",
+        listed("servers", *SERVER_COLUMNS),
+        _meters,
+    ),
     Verb(
         "meters",
         "list what runs at vendor accounts and is charged by time",

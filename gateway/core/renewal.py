@@ -134,9 +134,10 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is to be done before then, as far as is known now."""
+    """Nothing is to be done before then, as far as is known now. `hindered`: what stands in the way may be gone any moment."""
 
     until_ms: int
+    hindered: bool = False
 
 
 Decision = Renew | Destroy | Warn | Lapse | Stuck | Wait
@@ -296,8 +297,8 @@ def _warn(facts: Facts, why: Why, ends_ms: int) -> Warn | None:
 
 
 def _soon(facts: Facts, *until_ms: int, ends_ms: int | None = None) -> Wait:
-    """Wait, and look again in a minute: what hinders it may be over."""
-    return _wait(facts, facts.now_ms + SOON_S * 1000, *until_ms, ends_ms=ends_ms)
+    """Wait for what may end without a word."""
+    return Wait(_wait(facts, *until_ms, ends_ms=ends_ms).until_ms, hindered=True)
 
 
 def _wait(facts: Facts, *until_ms: int, ends_ms: int | None = None) -> Wait:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.core.problems import Problem
-from gateway.operator import accounts, audit, freezes, metered, payments, tasks
+from gateway.operator import accounts, audit, freezes, metered, payments, servers, tasks
 from gateway.operator.params import Params
 from gateway.operator.services import Operation, Services
 
@@ -32,6 +32,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "freeze_lift": Operation(freezes.freeze_lift, ("scope", "reason", "force")),
         "freeze_list": Operation(freezes.freeze_list),
         "meters": Operation(metered.meters, ("account", "vendor", "all", "before", "limit")),
+        "servers": Operation(servers.servers, ("account", "vendor", "all", "before", "limit")),
         "vendor_balance": Operation(metered.vendor_balance, ("vendor",)),
         "trace": Operation(audit.trace, ("what",)),
         "balances": Operation(audit.balances),

@@ -63,6 +63,11 @@ SERVERS_OF_ACCOUNT = (
     "AND (:open = 0 OR ended_at_ms IS NULL) AND (:state = '' OR state = :state) AND (:vendor = '' OR vendor = :vendor) "
     "AND (:fleet_id = '' OR fleet_id = :fleet_id) ORDER BY id DESC LIMIT :limit"
 )
+SERVERS = (
+    f"SELECT {kept.SERVER_COLUMNS} FROM servers WHERE (:open = 0 OR ended_at_ms IS NULL) AND id < :before "  # noqa: S608
+    "AND (:account_id = '' OR account_id = :account_id) AND (:vendor = '' OR vendor = :vendor) "
+    "ORDER BY id DESC LIMIT :limit"
+)
 SERVERS_OF_FLEET = f"SELECT {kept.SERVER_COLUMNS} FROM servers WHERE fleet_id = :fleet_id ORDER BY id"  # noqa: S608
 QUOTE = f"SELECT {kept.QUOTE_COLUMNS} FROM quotes WHERE id = :id AND account_id = :account_id"  # noqa: S608
 SNAPSHOTS_OF_ACCOUNT = (

@@ -30,7 +30,7 @@ async def _play(vendors, home, clock):
                     return await Story(world, rich, poor).play()
                 finally:
                     print("played", time.time()-t)
-                    print(home.log()[-6000:])
+                    open('/tmp/hour.log','w').write(home.log()); print([(v['name'],v['health']) for v in (await world.client(rich).vendors())]); print((await world.client(rich).plans(limit=1))['stale'])
                     for o in (rich, poor):
                         c = world.client(o)
                         for s in (await c.servers(limit=200))["entries"]:

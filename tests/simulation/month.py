@@ -119,6 +119,7 @@ class Tenant:
     servers: list[str] = field(default_factory=list)
     fleets: list[str] = field(default_factory=list)
     longest_keep_ms: dict[str, int] = field(default_factory=dict)
+    renewed: set[str] = field(default_factory=set)
     orders: int = 0
 
     async def live(self, days: int) -> None:
@@ -181,6 +182,7 @@ class Tenant:
 
     async def _renew(self, neutral: Neutral, who: Who, server: Server) -> None:
         if server.keep_until_ms is None and neutral.servers[server.vendor].features.renew is not None:
+            self.renewed.add(server.id)
             await neutral.renewing.renew(who, server.id)
 
     async def _destroy(self, neutral: Neutral, who: Who, server: Server) -> None:

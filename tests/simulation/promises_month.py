@@ -104,6 +104,7 @@ def none_outlives(world: MonthWorld) -> Iterator[str]:
     """None outlives its keep_until by more than one billing unit, at its vendor."""
     made = things(world)
     keeps = {k: v for tenant in world.tenants for k, v in tenant.longest_keep_ms.items()}
+    by_hand = {server_id for tenant in world.tenants for server_id in tenant.renewed}
     for row in _servers(world):
         thing, keep_ms = made.get((row["vendor"], row["ref"])), row["keep_until_ms"]
         if thing is None or keep_ms is None:
@@ -112,7 +113,7 @@ def none_outlives(world: MonthWorld) -> Iterator[str]:
             term_ms = TERMS_MS[row["plan"]]
             paid_ms = world.vpsagent.rentals[thing.ref].expires_at_ms
             first_ms = world.first_ends_ms[thing.ref]
-            if paid_ms > max(first_ms, max(keep_ms, keeps.get(row["id"], 0)) + term_ms):
+            if row["id"] not in by_hand and paid_ms > max(first_ms, max(keep_ms, keeps.get(row["id"], 0)) + term_ms):
                 yield f"{row['id']} is paid for until {paid_ms}, wanted until {keep_ms}"
             continue
         ended_ms = thing.ended_ms or world.settled_ms

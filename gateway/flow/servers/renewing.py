@@ -130,17 +130,18 @@ class Renewing:
                 return
             tries = self._tries.setdefault(server_id, _Tries())
             try:
-                until_ms = await self._steps(server, tries)
+                wait = await self._steps(server, tries)
             except Problem as problem:
-                until_ms = await self._failed(server_id, tries, problem)
+                wait = await self._failed(server_id, tries, problem)
             server = await self._keeping.latest(server_id)
-            look_s = UNDER_WAY_LOOK_S if server.renewal else float(LOOK_AGAIN_S)
+            again_s = SOON_S if wait.hindered else LOOK_AGAIN_S
+            again_ms = self._keeping.business.now_ms() + again_s * 1000
+            look_s = min(again_s, UNDER_WAY_LOOK_S) if server.renewal else again_s
             wall_ms = max(tries.due_ms, self._keeping.clock.now_ms() + int(look_s * 1000))
-            again_ms = self._keeping.business.now_ms() + LOOK_AGAIN_S * 1000
-            self._dues[server_id] = _Due(server.version, until_ms, again_ms, wall_ms)
+            self._dues[server_id] = _Due(server.version, wait.until_ms, again_ms, wall_ms)
 
-    async def _steps(self, server: Server, tries: _Tries) -> int:
-        """Do one thing after another until there is nothing more to do; return when there may be (business time)."""
+    async def _steps(self, server: Server, tries: _Tries) -> Wait:
+        """Do one thing after another until there is nothing more to do; return until when."""
         looked = False
         for _ in range(STEPS_MAX):
             under_way, server = server.renewal, await self._follow(server)
@@ -149,10 +150,10 @@ class Renewing:
             facts = await self._gathering.facts(server, failing=tries.count > 0)
             decision = decide(facts)
             if isinstance(decision, Wait):
-                return decision.until_ms
+                return decision
             if isinstance(decision, Renew | Lapse) and not looked:
                 if self._keeping.clock.now_ms() < tries.due_ms:
-                    return facts.now_ms + SOON_S * 1000
+                    return self._soon()
                 looked, server = True, await self._seeing.look(server.id)
             else:
                 server = await self._do(server, facts, decision)
@@ -160,7 +161,10 @@ class Renewing:
                     tries.count, tries.code = 0, ""
             if not server.open or server.wanted is not Wanted.KEPT:
                 break
-        return self._keeping.business.now_ms() + SOON_S * 1000
+        return self._soon()
+
+    def _soon(self) -> Wait:
+        return Wait(self._keeping.business.now_ms() + SOON_S * 1000, hindered=True)
 
     async def _do(self, server: Server, facts: Facts, decision: Decision) -> Server:
         match decision:
@@ -217,8 +221,8 @@ class Renewing:
         """Whoever ordered it pays for it."""
         return Who(self._keeping.view.keys_by_id[server.key_id], self._keeping.new_id("req"))
 
-    async def _failed(self, server_id: str, tries: _Tries, problem: Problem) -> int:
-        """Note that a server could not be attended to; return when it is tried again (business time)."""
+    async def _failed(self, server_id: str, tries: _Tries, problem: Problem) -> Wait:
+        """Note that a server could not be attended to; return until when it is left alone."""
         now_ms = self._keeping.clock.now_ms()
         pause_s = PAUSES_S[min(tries.count, len(PAUSES_S) - 1)]
         news = tries.code != problem.code
@@ -228,7 +232,7 @@ class Renewing:
         if news and server.open and not server.renewal and problem.code != "renewal_open":
             said = {"warning": problem.code, "said": problem.detail, "due_at_ms": server.expires_at_ms}
             await self._keeping.change(server_id, _unchanged, "renewal_failed", **said)
-        return self._keeping.business.now_ms() + int(pause_s * 1000)
+        return Wait(self._keeping.business.now_ms() + int(pause_s * 1000), hindered=True)
 
     # asked for by an agent
 

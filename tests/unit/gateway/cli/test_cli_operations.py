@@ -476,6 +476,25 @@ async def test_what_runs_is_listed_with_its_price_and_what_it_cost(bench: Bench)
     assert (await bench.refused("meters", account="nobody")).code == "not_found"
 
 
+async def test_servers_are_listed_with_what_is_wanted_of_them(bench: Bench) -> None:
+    """Open ones by default, of one account or vendor if asked; nothing sealed is shown."""
+    await bench.store.post(c.Put(make_server(1, auto_renew=True, max_total_base=5_000_000), "ordered", NOW_MS))
+    await bench.store.post(c.Put(make_server(2), "ordered", NOW_MS))
+    listed = (await bench.ask("servers"))["servers"]
+    assert [(s["id"], s["state"], s["wanted"], s["max_total"]) for s in listed] == [
+        ("srv_0002", "ordering", "kept", None),
+        ("srv_0001", "ordering", "kept", "5.000000"),
+    ]
+    assert (listed[0]["captured"], listed[0]["held"], "sealed" in str(listed)) == ("0.000000", "0.000000", False)
+    ended = make_server(2, state=ServerState.FAILED, ended_at_ms=NOW_MS, version=2, reason="no vendor has it")
+    await bench.store.post(c.Put(ended, "failed", NOW_MS))
+    assert [s["id"] for s in (await bench.ask("servers"))["servers"]] == ["srv_0001"]
+    assert [s["reason"] for s in (await bench.ask("servers", all=True))["servers"]] == ["no vendor has it", ""]
+    assert (await bench.ask("servers", account="acc_1", limit=1))["next"] == "srv_0001"
+    assert (await bench.ask("servers", vendor="nowhere"))["servers"] == []
+    assert (await bench.refused("servers", account="nobody")).code == "not_found"
+
+
 async def test_a_vendors_balance_is_told_by_the_books_and_by_the_vendor(bench: Bench) -> None:
     """What was paid in, what held periods reserve, what the vendor said last, and what it took beyond its tariff."""
     bench.services = replace(bench.services, account_vendors=frozenset({METERED, "labs"}))
