@@ -46,6 +46,7 @@ class Action(StrEnum):
     """What can be asked about or of one thing. Each is one call of the vendor's own API."""
 
     SHOW = "show"
+    STATE = "state"  # the state alone, at vendors that do not tell it with the rest (`Features.state_apart`)
     DESTROY = "destroy"
     START = "start"
     STOP = "stop"
@@ -120,7 +121,8 @@ class Features:
     `unit_s` is the smallest stretch of time that is charged. `hold_max_s` is the longest time that the first charge may
     stay on hold, `refundable` says in words what of it comes back. `ready_pauses_s` are the pauses between looks until a
     server is ready. `followed`: the gateway's own watch keeps the state up to date, so nobody needs to ask. `name_pattern`
-    is the vendor's grammar for names, "" where it takes none.
+    is the vendor's grammar for names, "" where it takes none. `state_apart`: showing a server that is there does not say
+    whether it runs, which is asked for by itself.
     """
 
     does: Mapping[Feature, Answer]
@@ -135,6 +137,7 @@ class Features:
     ready_pauses_s: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0, 30.0)
     followed: bool = False
     default_image: str = ""
+    state_apart: bool = False
 
     def can(self, feature: Feature) -> bool:
         """Say whether the vendor does this for certain."""

@@ -7,6 +7,7 @@ what its call may cost.
 from typing import Any
 
 from gateway.account_ports import AccountTerms, AccountVendor
+from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.catalogue_views import HEALTH, LIMITS, NEUTRAL, features_view, health_view
 from gateway.api.deps import ApiDeps
@@ -82,7 +83,8 @@ _VENDOR = optional(
     *NEUTRAL,
 )
 
-VENDOR = named("Vendor", _VENDOR)
+VENDOR = named("Vendor", _VENDOR, examples.VENDOR)
+AFTER_IN = {**TEXT, "pattern": "^[!-.0-~]*/[!-~]*$", "description": "`next` of the page before"}
 
 
 async def vendors(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -209,5 +211,14 @@ ENDPOINTS = (
         record(vendors=several(VENDOR)),
         scope=READ,
     ),
-    Endpoint("GET", "/v1/resources", "What the account rents", resources, page(RESOURCE), scope=READ, query=PAGE),
+    Endpoint(
+        "GET",
+        "/v1/resources",
+        "What the account rents",
+        resources,
+        page(RESOURCE),
+        scope=READ,
+        query=PAGE,
+        query_schemas={"after": AFTER_IN},
+    ),
 )

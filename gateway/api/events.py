@@ -18,7 +18,7 @@ from gateway.api.exchange import Exchange, single_header
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import TEXT, TIME, named, page, record
 from gateway.core.apikeys import READ
-from gateway.core.events import Event, chosen, event_id, is_pattern, seq_of
+from gateway.core.events import ID_TEXT, PATTERN_TEXT, Event, chosen, event_id, is_pattern, seq_of
 from gateway.core.problems import Problem
 from gateway.flow.servers.listening import Matches
 from gateway.flow.servers.telling import PAGE_EVENTS
@@ -41,7 +41,12 @@ _EVENT = record(
         "additionalProperties": True,
     },
 )
-TYPES_IN = {**TEXT, "description": 'types, families ("server.*") or "*", with commas between them'}
+TYPES_IN = {
+    **TEXT,
+    "pattern": f"^{PATTERN_TEXT}(,{PATTERN_TEXT}){{0,{MAX_TYPES - 1}}}$",
+    "description": 'types, families ("server.*") or "*", with commas between them',
+}
+EVENT_ID_IN = {**TEXT, "pattern": f"^{ID_TEXT}$", "description": "the id of an event"}
 
 EVENT = named("Event", _EVENT, examples.EVENT)
 
@@ -157,7 +162,7 @@ ENDPOINTS = (
         page(EVENT),
         scope=READ,
         query=PAGE | {"types"},
-        query_schemas={"types": TYPES_IN},
+        query_schemas={"types": TYPES_IN, "after": EVENT_ID_IN},
         problems=("too_many_calls",),
         streams=True,
     ),

@@ -16,7 +16,7 @@ from gateway.api.moments import TIME_IN, parse_time
 from gateway.api.needs import (
     MAX_BODY_BYTES,
     NAME_IN,
-    NEED_BODY,
+    NEED_MEMBERS,
     SPEC_MEMBERS,
     bad,
     check_members,
@@ -29,11 +29,12 @@ from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import (
     AMOUNT,
-    AMOUNT_IN,
     INTEGER,
+    PRICE_IN,
     TEXT,
     TIME,
     choice,
+    exactly_one,
     maybe,
     named,
     optional,
@@ -55,6 +56,7 @@ from gateway.store import kept_columns, queries
 ACCEPTED, OK = 202, 200
 COUNT_MAX = 100
 
+_SHOWN_NEED = {**NEED_MEMBERS, "plan": {**TEXT, "description": "where one plan was asked for"}}
 _FLEET = record(
     id=TEXT,
     name=TEXT,
@@ -70,13 +72,17 @@ _FLEET = record(
     made=INTEGER,
     created_at=TIME,
     ended_at=maybe(TIME),
-    need=NEED_BODY,
+    need=named("NeedOrPlan", optional(record(**_SHOWN_NEED), *_SHOWN_NEED), examples.NEED),
 )
 FLEET = named("Fleet", _FLEET, examples.FLEET)
 _COUNT_IN = {**INTEGER, "minimum": 1, "maximum": COUNT_MAX}
-_BOUNDS = {"count": _COUNT_IN, "until": TIME_IN, "budget": AMOUNT_IN}
+_BOUNDS = {"count": _COUNT_IN, "until": TIME_IN, "budget": PRICE_IN}
 _BODY_MEMBERS = {"name": NAME_IN, **_BOUNDS, **SPEC_MEMBERS}
-BODY = named("FleetRequest", optional(record(**_BODY_MEMBERS), "name", *SPEC_MEMBERS), examples.FLEET_BODY)
+BODY = named(
+    "FleetRequest",
+    exactly_one(optional(record(**_BODY_MEMBERS), "name", *SPEC_MEMBERS), "plan", "need"),
+    examples.FLEET_BODY,
+)
 PATCH_BODY = named("FleetChange", optional(record(**_BOUNDS), *_BOUNDS), examples.FLEET_CHANGE)
 
 

@@ -156,5 +156,6 @@ ENDPOINTS = (
         page(ENTRY),
         scope=READ,
         query=PAGE,
+        query_schemas={"after": {**TEXT, "pattern": "^[0-9]{1,18}$", "description": "`next` of the page before"}},
     ),
 )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from gateway.api import examples
-from gateway.api.schemas import AMOUNT_IN, INTEGER, TEXT, maybe, named, optional, record, several
-from gateway.core.apikeys import PROXY, ScopeError, check_scopes
+from gateway.api.schemas import INTEGER, PRICE_IN, TEXT, maybe, named, optional, record, several
+from gateway.core.apikeys import PROXY, SCOPE_TEXT, ScopeError, check_scopes
 from gateway.core.money import AmountError, parse_amount
 from gateway.core.problems import Problem
 
@@ -25,7 +25,7 @@ RouteNames = Mapping[str, frozenset[str]]
 
 BUDGET_BODY = optional(
     record(
-        limit=AMOUNT_IN,
+        limit=PRICE_IN,
         window_s={**INTEGER, "minimum": MIN_WINDOW_S, "maximum": MAX_WINDOW_S},
         vendor=maybe(TEXT),
         route=maybe(TEXT),
@@ -38,7 +38,11 @@ BODY = named(
     optional(
         record(
             name={**TEXT, "minLength": 1, "maxLength": MAX_NAME_CHARS},
-            scopes={**several(TEXT), "description": "proxy, proxy:<vendor>, read, keys"},
+            scopes={
+                **several({**TEXT, "pattern": SCOPE_TEXT}),
+                "minItems": 1,
+                "description": "proxy, proxy:<vendor>, read, keys",
+            },
             budgets={**several(BUDGET_BODY), "maxItems": MAX_BUDGETS},
         ),
         "budgets",

@@ -16,11 +16,13 @@ from gateway.api.exchange import Exchange
 from gateway.api.needs import MAX_BODY_BYTES, SPEC_MEMBERS, parse_object, parse_spec
 from gateway.api.once import CREATED, once
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import named, optional, record
+from gateway.api.schemas import exactly_one, named, optional, record
 from gateway.core.apikeys import READ, SPEND
 from gateway.flow.servers.runner import Who
 
-BODY = named("QuoteRequest", optional(record(**SPEC_MEMBERS), *SPEC_MEMBERS), examples.QUOTE_BODY)
+BODY = named(
+    "QuoteRequest", exactly_one(optional(record(**SPEC_MEMBERS), *SPEC_MEMBERS), "plan", "need"), examples.QUOTE_BODY
+)
 
 
 async def create_quote(deps: ApiDeps, exchange: Exchange) -> Told:

@@ -21,6 +21,11 @@ AMOUNT_IN: Schema = {
     "pattern": r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?$",
     "description": "a decimal, at most six digits after the point",
 }
+PRICE_IN: Schema = {
+    "type": "string",
+    "pattern": r"^(?!0(\.0+)?$)(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?$",
+    "description": "a decimal above zero, at most six digits after the point",
+}
 TIME: Schema = {"type": "string", "format": "date-time"}
 HASH: Schema = {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}
 ADDRESS: Schema = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
@@ -55,6 +60,11 @@ def optional(schema: Schema, *names: str) -> Schema:
 def named(name: str, schema: Schema, *examples: object) -> Schema:
     """Return a schema with a name, under which /openapi.json holds it once, and examples of what fits it."""
     return {**schema, "title": name, **({"examples": list(examples)} if examples else {})}
+
+
+def exactly_one(schema: Schema, *names: str) -> Schema:
+    """Return an object's schema in which exactly one of these members is there."""
+    return {**schema, "oneOf": [{"required": [name]} for name in names]}
 
 
 def page(item: Schema) -> Schema:

@@ -42,7 +42,12 @@ _JOB = record(
 JOB = named("Job", _JOB, examples.JOB)
 _EXEC_BODY = optional(
     record(
-        command={**TEXT, "description": "run by root's shell, once"},
+        command={
+            **TEXT,
+            "minLength": 1,
+            "maxLength": MAX_COMMAND_CHARS,
+            "description": "run by root's shell, once; no NUL",
+        },
         timeout_s={**INTEGER, "minimum": 1, "maximum": MAX_TIMEOUT_S},
         background={**FLAG, "description": "answer at once with a job; the way for whatever takes long"},
     ),

@@ -32,7 +32,7 @@ from gateway.api.needs import (
 )
 from gateway.api.once import REPLAYED, fingerprint_of
 from gateway.api.plans import neutral_of
-from gateway.api.schemas import AMOUNT_IN, FLAG, TEXT, choice, maybe, named, optional, page, record
+from gateway.api.schemas import FLAG, PRICE_IN, TEXT, choice, maybe, named, optional, page, record
 from gateway.api.server_view import SERVER, server_view
 from gateway.core.apikeys import READ, SPEND
 from gateway.core.money import AmountError, format_amount, parse_amount
@@ -55,27 +55,36 @@ WAIT_SCHEMAS = {
     "wait": {**choice(SETTLED, *ServerState), "description": "answer when it is in this state, or never will be"},
     "timeout_s": {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_S, "default": WAIT_DEFAULT_S},
 }
-LIST_SCHEMAS = {"state": choice(*ServerState), "vendor": TEXT, "fleet": TEXT, "open": choice("true", "false")}
 LIST_QUERY = PAGE | {"state", "vendor", "fleet", "open"}
 
 _QUOTE = re.compile(r"quo_[0-9A-Z]{26}", re.ASCII)
 _SECONDS = re.compile(r"0|[1-9][0-9]{0,3}", re.ASCII)
 _ID = re.compile(r"[a-z]{3,4}_[0-9A-Z]{26}", re.ASCII)
+LIST_SCHEMAS = {
+    "state": choice(*ServerState),
+    "vendor": TEXT,
+    "fleet": {**TEXT, "pattern": f"^{_ID.pattern}$", "description": "the id of a fleet"},
+    "open": {**choice("true", "false"), "description": "true: those to which anything can still happen"},
+}
 _KEPT_MEMBERS = {
     "name": NAME_IN,
     "keep_until": {**TIME_IN, "description": "it is not paid for beyond this time"},
     "auto_renew": {**FLAG, "description": "extend its paid time while it is wanted; true where keep_until is given"},
-    "max_total": {**AMOUNT_IN, "description": "the most that it may ever cost"},
+    "max_total": {**PRICE_IN, "description": "the most that it may ever cost"},
 }
-_QUOTE_IN = {**TEXT, "description": "an id of POST /v1/quotes; this, `plan`, `need` or `snapshot`"}
-_SNAPSHOT_IN = {**TEXT, "description": "the id of a snapshot to make it from"}
+_QUOTE_IN = {
+    **TEXT,
+    "pattern": f"^{_QUOTE.pattern}$",
+    "description": "an id of POST /v1/quotes; this, `plan`, `need` or `snapshot`",
+}
+_SNAPSHOT_IN = {**TEXT, "pattern": "^snp_[0-9A-Z]{26}$", "description": "the id of a snapshot to make it from"}
 _ORDER_MEMBERS = {"quote": _QUOTE_IN, **SPEC_MEMBERS, SNAPSHOT_MEMBER: _SNAPSHOT_IN, **_KEPT_MEMBERS}
 ORDER_BODY = named("ServerOrder", optional(record(**_ORDER_MEMBERS), *_ORDER_MEMBERS), examples.ORDER)
 _CHANGE_MEMBERS = {
     "name": NAME_IN,
     "keep_until": maybe(_KEPT_MEMBERS["keep_until"]),
     "auto_renew": FLAG,
-    "max_total": maybe(AMOUNT_IN),
+    "max_total": maybe(PRICE_IN),
 }
 CHANGE_BODY = named("ServerChange", optional(record(**_CHANGE_MEMBERS), *_CHANGE_MEMBERS), examples.CHANGE)
 

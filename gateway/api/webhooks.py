@@ -13,6 +13,7 @@ from gateway.api.auth import require_scope
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.events import EVENT_ID_IN
 from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_flag, parse_object
 from gateway.api.once import CREATED, Document, once
@@ -20,7 +21,7 @@ from gateway.api.plans import neutral_of
 from gateway.api.schemas import FLAG, INTEGER, TEXT, TIME, Schema, choice, maybe, named, optional, page, record, several
 from gateway.api.views import time_or_none
 from gateway.core.apikeys import READ, SPEND
-from gateway.core.events import event_id, is_pattern, seq_of
+from gateway.core.events import PATTERN_TEXT, event_id, is_pattern, seq_of
 from gateway.core.problems import Problem
 from gateway.core.server import Hook, HookDelivery, HookDeliveryState
 from gateway.core.times import utc_text
@@ -35,7 +36,7 @@ MAX_DESCRIPTION_CHARS: Final = 200
 ACCEPTED: Final = 202
 
 PATTERNS_IN: Schema = {
-    **several(TEXT),
+    **several({**TEXT, "pattern": f"^{PATTERN_TEXT}$"}),
     "minItems": 1,
     "maxItems": MAX_PATTERNS,
     "description": 'types such as "server.running", families ("server.*"), or "*"',
@@ -323,6 +324,7 @@ ENDPOINTS = (
         page(DELIVERY),
         scope=READ,
         query=PAGE,
+        query_schemas={"after": EVENT_ID_IN},
         problems=("not_found",),
     ),
     Endpoint(

@@ -22,7 +22,8 @@ PROXY, READ, KEYS = "proxy", "read", "keys"
 SPEND = "spend"  # what a route asks for that buys at a vendor which is chosen later: no key holds it by name
 
 _TEXT = re.compile(r"gk_([A-Za-z0-9_-]{1,64})_[A-Za-z0-9_-]{43}", re.ASCII)
-_SCOPE = re.compile(r"proxy|read|keys|proxy:[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
+SCOPE_TEXT = "^(?:proxy|read|keys|proxy:[a-z0-9][a-z0-9_-]{0,31})$"
+_SCOPE = re.compile(SCOPE_TEXT[1:-1], re.ASCII)
 
 Randomness = Callable[[int], bytes]
 """Returns that many unpredictable bytes."""

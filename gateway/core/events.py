@@ -20,8 +20,11 @@ TEST, DISABLED = "webhook.test", "webhook.disabled"
 MAX_TEXT_CHARS: Final = 1_000
 MAX_ITEMS: Final = 100
 
-_PATTERN = re.compile(rf"\*|(?:{'|'.join(FAMILIES)})\.(?:\*|[a-z][a-z_]{{0,39}})", re.ASCII)
-_ID = re.compile(rf"{ID_PREFIX}(0|[1-9][0-9]{{0,17}})", re.ASCII)
+PATTERN_TEXT: Final = rf"(?:\*|(?:{'|'.join(FAMILIES)})\.(?:\*|[a-z][a-z_]{{0,39}}))"
+ID_TEXT: Final = rf"{ID_PREFIX}(0|[1-9][0-9]{{0,17}})"
+
+_PATTERN = re.compile(PATTERN_TEXT, re.ASCII)
+_ID = re.compile(ID_TEXT, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ AVOID_S = 3600
 """A vendor at which a member failed is avoided for so long where another one fits."""
 NEAR_END_S = 60
 LOOK_AGAIN_S = 30
+BROKEN = "its vendor says that it is broken"
+FAILED = frozenset({ServerState.FAILED, ServerState.LOST, ServerState.ERROR})
 
 
 class Part(StrEnum):
@@ -33,6 +35,7 @@ class Member:
     """One server of a fleet. `committed_base` is captured and held, `share_base` its `max_total`.
 
     `stoppable`: its vendor destroys on demand. `keep_until_ms` is until when it is kept; `ended_at_ms` is of the records.
+    `broken`: it was let go because its vendor said that it is broken, whatever has become of it since.
     """
 
     id: str
@@ -45,6 +48,12 @@ class Member:
     stoppable: bool
     ended_at_ms: int | None = None
     state: ServerState = ServerState.RUNNING
+    broken: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended, or is ending, by its vendor's fault."""
+        return self.broken or self.state in FAILED
 
     @property
     def left_base(self) -> int:
@@ -135,7 +144,7 @@ def decide_fleet(facts: FleetFacts) -> FleetDecision:
     kept = [m for m in facts.members if m.part in {Part.SOUND, Part.AT_RISK}]
     broken = next((m for m in facts.members if m.part is Part.BROKEN), None)
     if broken is not None:
-        return LetGo(broken.id, "its vendor says that it is broken")
+        return LetGo(broken.id, BROKEN)
     sound = [m for m in kept if m.part is Part.SOUND]
     if len(sound) > facts.count:
         risky = [m for m in kept if m.part is Part.AT_RISK]
@@ -208,12 +217,8 @@ def _calm_ms(members: tuple[Member, ...]) -> int:
 
 def _avoided(facts: FleetFacts) -> tuple[str, ...]:
     since_ms = facts.wall_ms - AVOID_S * 1000
-    failed = {m.vendor for m in facts.members if m.part is Part.AT_RISK}
-    failed |= {
-        m.vendor
-        for m in facts.members
-        if m.state in {ServerState.FAILED, ServerState.LOST, ServerState.ERROR} and (m.ended_at_ms or 0) >= since_ms
-    }
+    lately = [m for m in facts.members if m.failed and (m.ended_at_ms is None or m.ended_at_ms >= since_ms)]
+    failed = {m.vendor for m in (*lately, *(m for m in facts.members if m.part is Part.AT_RISK))}
     return tuple(sorted(failed))
 
 

@@ -91,6 +91,7 @@ def furnish(service: Service) -> None:
     everywhere = "/v1/plans?sandbox=true&limit=200"
     eventually(
         lambda: {plan["vendor"] for plan in service.ask("GET", everywhere).json()["entries"]} == set(VENDORS),
+        within_s=100,  # a vendor that could not be paid yet when it was first asked is asked again after a minute
         what="the plans of every vendor",
     )
     service.make("ssh-keys", {"name": "me", "public_key": PUBLIC_KEY})

@@ -137,6 +137,7 @@ class Vendors:
             self.processes = {name: stack.enter_context(started.result()) for name, started in starts.items()}
             self._stack = stack.pop_all()
         self.payee = payee_of(self.base, PAYEE)
+        self._before_base = self.base.balance_of(self.payee)
 
     def _start(self, name: str) -> SandboxProcess:
         if name == "vpsagent":
@@ -183,9 +184,7 @@ class Vendors:
                 'low_balance = "1"\n'
             )
             return _VENDOR.format(name=name, url=process.base_url, more=account)
-        token, payee = (
-            ("base-usdc", self.payee) if name == "vpsagent" else ("moderato-pathusd", process.info["pay_to"])
-        )
+        token, payee = ("base-usdc", self.payee) if name == "vpsagent" else ("moderato-pathusd", process.info["pay_to"])
         paid = f'wallet = "main"\ntokens = ["{token}"]\npayees = ["{payee}"]\n'
         return _VENDOR.format(name=name, url=process.base_url, more=paid + {"vpsagent": _VPSAGENT}.get(name, _DROPMPP))
 
@@ -200,6 +199,13 @@ class Vendors:
     def state(self, name: str) -> Any:
         """Return everything that a vendor knows."""
         return self.admin(name, "GET", "/admin/state")
+
+    def received_base(self) -> dict[str, int]:
+        """Return what the two vendors that are paid on a chain have received there, final: their accounts were new."""
+        return {
+            "vpsagent": self.base.balance_of(self.payee, "finalized") - self._before_base,
+            "dropmpp": self.tempo.balance_of(self.processes["dropmpp"].info["pay_to"], block="finalized"),
+        }
 
     def bills(self) -> dict[tuple[str, str], Bill]:
         """Return what every vendor says of everything that it ever made, by vendor and its own id."""

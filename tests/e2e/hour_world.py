@@ -10,10 +10,8 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from hour_gateway import BusinessClock, DrivenGateway
 from hour_hooks import Endpoint
 from hour_vendors import NAMES
@@ -21,6 +19,7 @@ from hour_vendors import NAMES
 from gateway_client import GatewayClient
 
 if TYPE_CHECKING:
+    import aiohttp
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
@@ -28,7 +27,10 @@ if TYPE_CHECKING:
     from hour_vendors import Vendors
 
 SWEPT_WITHIN_S = 20.0
-UNHURRIED = frozenset({"read catalogues", "lift quarantine", "sync watermark", "recover answers"})
+# Loops that do nothing about a vendor's time, each with a pause of its own.
+UNHURRIED = frozenset(
+    {"read catalogues", "lift quarantine", "sync watermark", "recover answers", "read events", "send events"}
+)
 _AGE = re.compile(r'^gateway_loop_last_success_age_seconds\{loop="([^"]+)"\} ([0-9.]+)$', re.MULTILINE)
 LOOPS_AT_LEAST = 10
 
@@ -40,6 +42,7 @@ class Owner:
     account_id: str
     key: str
     endpoint: Endpoint = field(default_factory=Endpoint)
+    events_from: str = ""  # the last event before it had its endpoint
 
 
 class World:
@@ -62,6 +65,7 @@ class World:
         await asyncio.to_thread(operate, "account_credit", account=name, amount=credit, reference=f"credit of {name}")
         key = (await asyncio.to_thread(operate, "key_new", account=name))["secret"]
         owner = Owner(name, str(key))
+        owner.events_from = (await every(self.client(owner).events))[-1]["data"]["id"]
         hook = await self.client(owner).create_webhook(owner.endpoint.url, ["*"])
         owner.endpoint.secret = str(hook["secret"])
         return owner
@@ -76,11 +80,6 @@ class World:
         """Return business time."""
         return self.clock.now_ms()
 
-    def text(self, **ahead: float) -> str:
-        """Return a time, so far ahead of business time, as the API takes it."""
-        moment = datetime.fromtimestamp(self.now_ms() // 1000, UTC) + timedelta(**ahead)
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
     async def push(self, seconds: float) -> None:
         """Push everybody's business clock, at once."""
         pushes = [self._push(self.vendors.processes[name].admin_url, seconds) for name in NAMES]
@@ -91,9 +90,13 @@ class World:
         async with self._session.post(f"{admin_url}/admin/clock", json={"advance_s": seconds}) as answer:
             assert answer.status == 200, await answer.text()
 
-    async def step(self, seconds: float) -> None:
-        """Push business time and let the gateway do what follows from it."""
-        await self.push(seconds)
+    async def push_to(self, at_ms: int) -> None:
+        """Push everybody's business clock to a time, however long the machine took for what came before."""
+        await self.push(max(0, at_ms - self.now_ms()) / 1000)
+
+    async def step_to(self, at_ms: int) -> None:
+        """Push business time to a time, and let the gateway do what follows from that."""
+        await self.push_to(at_ms)
         await self.swept()
         await self.swept()
 
@@ -130,10 +133,11 @@ class World:
         self.clock.close()
 
 
-async def every(page: Callable[..., Awaitable[Mapping[str, Any]]], **filters: Any) -> list[Any]:
-    """Return the entries of all pages of a list."""
+async def every(
+    page: Callable[..., Awaitable[Mapping[str, Any]]], after: str | None = None, **filters: Any
+) -> list[Any]:
+    """Return the entries of all pages of a list, after one of them or from the beginning."""
     entries: list[Any] = []
-    after: str | None = None
     while True:
         found = await page(after=after, limit=200, **filters)
         entries += found["entries"]

@@ -7,7 +7,6 @@ import asyncio
 import base64
 import json
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,16 +140,16 @@ class ScriptedDropMpp:
             return self._make(document, base)
         if droplet is not None:
             return self._act(request, document, droplet, base)
-        answers: dict[str, Callable[[], object]] = {
-            "/v1/servers": lambda: {"servers": [self._shown(d) for d in self.droplets.values() if self.alive(d)]},
-            "/v1/snapshots": lambda: {"snapshots": []},
-            "/v1/catalog/sizes": lambda: {"sizes": [_SIZE]},
-            "/v1/catalog/regions": lambda: {"regions": [{"slug": "nyc1", "name": "New York"}]},
-            "/v1/catalog/images": lambda: {"images": [{"slug": "ubuntu-24-04-x64", "name": "Ubuntu"}]},
-            "/v1/catalog/snapshot-pricing": lambda: {"rate_per_gb_day": 0.00267},
+        answers: dict[str, object] = {
+            "/v1/servers": {"servers": [self._shown(d) for d in self.droplets.values() if self.alive(d)]},
+            "/v1/snapshots": {"snapshots": []},
+            "/v1/catalog/sizes": {"sizes": [_SIZE]},
+            "/v1/catalog/regions": {"regions": [{"slug": "nyc1", "name": "New York"}]},
+            "/v1/catalog/images": {"images": [{"slug": "ubuntu-24-04-x64", "name": "Ubuntu"}]},
+            "/v1/catalog/snapshot-pricing": {"rate_per_gb_day": 0.00267},
         }
-        make = answers.get(request.target)
-        return wire(404, {"error": "no such route"}) if make is None else wire(200, make())
+        told = answers.get(request.target)
+        return wire(404, {"error": "no such route"}) if told is None else wire(200, told)
 
     def _make(self, document: dict[str, Any], price_base: int) -> Wire:
         ref, now_ms = f"srv_{self._rng.randbytes(8).hex()}", self._clock.now_ms()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -17,6 +19,7 @@ from unittest.mock import patch
 from contracts.tokens import BASE_USDC
 from gateway.config import VendorKind, parse_config
 from gateway.core import commands as c
+from gateway.core import fleet_plan
 from gateway.core.login import Credentials
 from gateway.core.plan import Need
 from gateway.core.problems import Problem
@@ -24,7 +27,7 @@ from gateway.core.records import AgentAccount, ApiKey
 from gateway.core.server import ORDERED, FleetState, ServerState, Wanted
 from gateway.core.spec import ServerSpec
 from gateway.flow.broker import looking, meters
-from gateway.flow.servers import seeing
+from gateway.flow.servers import renewing, seeing
 from gateway.flow.servers.fleets import NewFleet
 from gateway.flow.servers.placing import NewServer
 from gateway.flow.servers.runner import Who
@@ -52,15 +55,26 @@ if TYPE_CHECKING:
 __all__ = ["DAY_S", "MonthWorld", "Tenant", "month_plan"]
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
-BUSY_STEP_S, CALM_STEP_S = 10.0, 450.0
+BUSY_STEP_S, CALM_STEP_S = 10.0, 580.0
 OUTAGE_MOST_S = 900.0
 SETTLE_STEPS = 150
-OPEN_MOST = 5
+OPEN_MOST, FLEETS_MOST = 4, 1
 # How often the gateway looks at what stays as it is: it finds nothing, a hundred thousand times a month.
-LOOKS = ((seeing, "CALM_LOOK_S", 4 * HOUR_S), (looking, "CALM_LOOK_S", 1800.0), (meters, "BALANCE_EVERY_S", 4 * HOUR_S))
+LOOKS = (
+    (seeing, "CALM_LOOK_S", 6 * HOUR_S),
+    (looking, "CALM_LOOK_S", 2 * HOUR_S),
+    (meters, "BALANCE_EVERY_S", 6 * HOUR_S),
+    (renewing, "LOOK_AGAIN_S", 2 * HOUR_S),
+    (fleet_plan, "LOOK_AGAIN_S", int(HOUR_S)),
+)
 CHANGING = ORDERED | {ServerState.PROVISIONING, ServerState.DESTROYING, ServerState.REBOOTING}
 WAYS = ("vpsagent/server_small_1mo", "dropmpp/small", "cryptovps/vc2-1c-1gb", "litevps/nano", "vrtx/1")
 SANDBOX = "vpsagent/sandbox_6h"
+RUNNING_MEMBERS = (
+    "SELECT s.vendor, s.ref FROM servers s JOIN fleets f ON f.id = s.fleet_id WHERE s.state = 'running' "
+    "AND s.wanted = 'kept' AND f.state = 'active' AND f.until_ms > ?"
+)
+FIRST = ("vpsagent/server_small_1mo", "dropmpp/small")
 
 
 def month_plan(seed: int, days: int = 30) -> Plan:
@@ -123,8 +137,10 @@ class Tenant:
     orders: int = 0
 
     async def live(self, days: int) -> None:
-        """Do something a few times a day."""
+        """Take a first box of every kind that is bought in advance, then do something a few times a day."""
         ends_s = days * DAY_S
+        for plan in FIRST:
+            await self.world.do(self, partial(self._order, plan=plan, keep_s=1.5 * ends_s))
         while (left_s := ends_s - asyncio.get_running_loop().time()) > DAY_S:
             await asyncio.sleep(min(left_s, self.rng.expovariate(1 / (0.5 * DAY_S))))
             await self.world.do(self, self._something)
@@ -140,19 +156,20 @@ class Tenant:
             await self._renew(neutral, who, self.rng.choice(open_ones))
         elif draw < 0.9:
             await self._destroy(neutral, who, self.rng.choice(open_ones))
-        elif self.rich and len(self.fleets) < 2:
+        elif self.rich and len(self.fleets) < FLEETS_MOST:
             await self._fleet(neutral, who)
 
     def _open(self, neutral: Neutral) -> list[Server]:
         view = neutral.keeping.view
         return [view.servers[each] for each in self.servers if each in view.servers]
 
-    async def _order(self, neutral: Neutral, who: Who) -> None:
+    async def _order(self, neutral: Neutral, who: Who, plan: str = "", keep_s: float = 0.0) -> None:
         rng, now_ms = self.rng, self.world.clock.now_ms()
         self.orders += 1
-        plan = SANDBOX if rng.random() < 0.1 else rng.choice(WAYS)
-        kept = rng.random() < 0.7
-        keep_until_ms = now_ms + int(rng.uniform(0.5 * HOUR_S, 12 * DAY_S) * 1000) if kept else None
+        plan = plan or (SANDBOX if rng.random() < 0.1 else rng.choice(WAYS))
+        kept = bool(keep_s) or rng.random() < 0.7
+        keep_s = keep_s or rng.uniform(0.5 * HOUR_S, 12 * DAY_S)
+        keep_until_ms = now_ms + int(keep_s * 1000) if kept else None
         image = "hour-box" if plan == "litevps/nano" and rng.random() < 0.2 else None
         new = NewServer(
             client_token=f"{self.account_id}-{self.orders}",
@@ -161,7 +178,7 @@ class Tenant:
             name=f"box-{self.account_id}-{self.orders}",
             keep_until_ms=keep_until_ms,
             auto_renew=kept or rng.random() < 0.7,
-            max_total_base=rng.randrange(200_000, 30_000_000) if rng.random() < 0.3 else None,
+            max_total_base=rng.randrange(200_000, 30_000_000) if rng.random() < 0.3 and keep_s < 13 * DAY_S else None,
         )
         self.world.note(f"{self.account_id} orders {plan} until {keep_until_ms}")
         server = await neutral.ordering.create(who, new)
@@ -241,6 +258,9 @@ class MonthWorld(World):
         self.downtimes: list[tuple[float, float]] = []
         self.credits_base: dict[str, int] = {}
         self.costs: dict[str, ServerCost] = {}
+        self.taken: set[tuple[str, str]] = set()  # things that their vendor lost
+        self.told: Counter[str] = Counter()
+        self.ended: set[tuple[str, str]] = set()  # vendor and state of every server
         self.settled_ms = 0
         self.ticks = self.busy = 0
 
@@ -385,10 +405,26 @@ class MonthWorld(World):
         for number in range(self.plan.agents):
             rich = number < self.plan.agents - 1
             account_id = f"acc{number}"
-            await self._open(account_id, self.plan.credit_base if rich else 6_000_000)
+            await self._open(account_id, self.plan.credit_base if rich else 14_000_000)
             self.tenants.append(Tenant(self, account_id, random.Random(f"tenant {number} {self.plan.seed}"), rich))
         await self.until(self._has_plans)
+        losing = self.spawn(self._lose())
         await asyncio.gather(*(tenant.live(self.plan.things) for tenant in self.tenants))
+        losing.cancel()
+
+    async def _lose(self) -> None:
+        """Let a vendor lose a member of a fleet now and then."""
+        rng = self._chance["events"]
+        while True:
+            await asyncio.sleep(rng.uniform(0.2 * DAY_S, DAY_S))
+            boxes = [*self.cryptovps.boxes.values(), *self.litevps.machines.values()]
+            members = {row["ref"]: row["vendor"] for row in self.rows(RUNNING_MEMBERS, self.clock.now_ms() + 7_200_000)}
+            lost = [box for box in boxes if box.ref in members and box.deleted_ms is None]
+            if lost:
+                box = rng.choice(lost)
+                box.deleted_ms = self.clock.now_ms()
+                self.taken.add((members[box.ref], box.ref))
+                self.note(f"LOST {box.ref} at {members[box.ref]}")
 
     def _has_plans(self) -> bool:
         process = self.process
@@ -461,6 +497,8 @@ class MonthWorld(World):
 
     async def _read_costs(self) -> None:
         store = self.gateway().parts.store
+        self.told = Counter(row["kind"] for row in self.rows("SELECT kind FROM journal"))
+        self.ended = {(row["vendor"], row["state"]) for row in self.rows("SELECT vendor, state FROM servers")}
         for row in self.rows("SELECT id FROM servers"):
             server = await store.server(row["id"])
             assert server is not None

@@ -1,4 +1,4 @@
-"""What a month must keep to, judged by the vendors' and the chain's own books: nothing lapses, nothing outlives, every cent is told.
+"""What a month must keep to, judged by the vendors' and the chain's own books: nothing lapses, nothing outlives, no cent is lost.
 
 Theory: what an agent wanted stands in the gateway's records, what it got in the vendors'; a promise compares the two, and
 none of the gateway's own reasons counts that it gave for itself.
@@ -66,11 +66,11 @@ def things(world: MonthWorld) -> dict[tuple[str, str], Thing]:
     for drop in world.dropmpp.droplets.values():
         ended_ms = min(drop.paid_until_ms, drop.deleted_ms or drop.paid_until_ms)
         found.append(Thing("dropmpp", drop.ref, ended_ms if ended_ms <= now_ms else None, drop.paid_base))
-    for box in world.cryptovps.boxes.values():
-        found.append(Thing("cryptovps", box.ref, box.deleted_ms, box.bill_base(now_ms)))
+    boxes = world.cryptovps.boxes.values()
+    found += [Thing("cryptovps", box.ref, box.deleted_ms, box.bill_base(now_ms)) for box in boxes]
     for shop in (world.litevps, world.vrtx):
-        for machine in shop.machines.values():
-            found.append(Thing(shop.name, machine.ref, machine.ended_ms(now_ms), shop.bill_base(machine, now_ms)))
+        machines = shop.machines.values()
+        found += [Thing(shop.name, m.ref, m.ended_ms(now_ms), shop.bill_base(m, now_ms)) for m in machines]
     return {(thing.vendor, thing.ref): thing for thing in found}
 
 
@@ -86,7 +86,7 @@ def no_lapse(world: MonthWorld) -> Iterator[str]:
     """No server lapses while its owner can pay and wants it: for a rich one there is no end that it did not ask for."""
     made = things(world)
     for row in _servers(world):
-        if not _is_rich(world, row["account_id"]):
+        if not _is_rich(world, row["account_id"]) or (row["vendor"], row["ref"]) in world.taken:
             continue
         name = f"{row['id']} at {row['vendor']} ({row['state']}: {row['reason']})"
         if row["state"] == ServerState.LOST or (row["state"] == ServerState.LAPSED and row["reason"] not in EXPECTED):
@@ -182,7 +182,7 @@ def billed(world: MonthWorld) -> Iterator[str]:
         yield f"vpsagent collected {collected}, its servers cost {cost_base}, its catalogue {house_base[0][0]}"
     for place, thing in made.items():
         row = refs.get(place)
-        if row is None or thing.bill_base is None:
+        if row is None or thing.bill_base is None or place in world.taken:
             continue
         cost_base = world.costs[row["id"]].captured_base
         meters = world.rows("SELECT lost_base FROM meters WHERE vendor = ? AND ref = ?", *place)
@@ -201,8 +201,16 @@ def fleets_kept(world: MonthWorld) -> Iterator[str]:
         cost_base = sum(world.costs[each["id"]].captured_base for each in own)
         if cost_base > row["budget_base"] + len(own) * 2 * HOURLY_BASE * world.was_disturbed:
             yield f"{row['id']} cost {cost_base} of {row['budget_base']}"
+        lost = [each for each in own if (each["vendor"], each["ref"]) in world.taken]
+        poor = any("covers no other" in entry["body"] for entry in _journal(world, row["id"]))
+        if row["made"] < row["count"] + len(lost) and not poor:
+            yield f"{row['id']} lost {len(lost)} of {row['count']} servers, and ordered {row['made']}"
         if row["state"] != "ended" or any(each["state"] not in FINAL for each in own):
             yield f"{row['id']} is {row['state']}"
+
+
+def _journal(world: MonthWorld, fleet_id: str) -> list[Any]:
+    return world.rows("SELECT body FROM journal WHERE kind LIKE 'fleet.%' AND body LIKE ?", f"%{fleet_id}%")
 
 
 def quiet(world: MonthWorld) -> Iterator[str]:

@@ -35,7 +35,10 @@ class Stale:
 
 @dataclass(slots=True)
 class _Shelf:
-    """What one vendor said last. `asked_at_ms` is when it was last tried, `why` why that failed ("": it did not)."""
+    """What one vendor said last. `asked_at_ms` is when it was last tried, `why` why that failed ("": it did not).
+
+    `unpayable`: it was tried when nothing could be paid there, for its chain had not been read.
+    """
 
     answers: dict[str, Bought] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)  # optional targets that do not exist, and when that was said
@@ -45,6 +48,7 @@ class _Shelf:
     since_ms: int | None = None  # since when the last outcome has been the same
     why: str = ""
     failures: int = 0  # in a row
+    unpayable: bool = False
     reading: asyncio.Task[None] | None = None
 
 
@@ -124,6 +128,8 @@ class Catalogue:
         now_ms = self._keeping.clock.now_ms()
         if shelf.asked_at_ms is None:
             return True
+        if shelf.why and shelf.unpayable and self.standing.unread(name) is None:
+            return True  # it was our own fault, as it is for a moment after every start, and it is over
         pause_s = self._settings.retry_s * 2 ** min(shelf.failures - 1, PAUSES_DOUBLED)
         if shelf.why and now_ms < shelf.asked_at_ms + pause_s * 1000:
             return False
@@ -152,6 +158,7 @@ class Catalogue:
 
     async def _read(self, name: str, shelf: _Shelf) -> None:
         now_ms, why = self._keeping.clock.now_ms(), ""
+        shelf.unpayable = self.standing.unread(name) is not None
         answers, missing = dict(shelf.answers), dict(shelf.missing)
         for ask in sorted(self.servers[name].catalogue, key=lambda each: each.optional):
             if not self._is_old(shelf, ask, now_ms) or (ask.optional and why):

@@ -27,6 +27,7 @@ SUCCESS_CLASS, SERVER_ERROR = 2, 500
 READING = frozenset(
     {
         Action.SHOW,
+        Action.STATE,
         Action.CREDENTIALS,
         Action.JOB_LIST,
         Action.JOB_SHOW,

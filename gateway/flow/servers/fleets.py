@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from gateway.core.fleet_plan import (
+    BROKEN,
     Align,
     Become,
     FleetDecision,
@@ -283,6 +284,7 @@ class Fleets:
             stoppable=server.state in ORDERED or (vendor is not None and vendor.features.can(Feature.DESTROY)),
             ended_at_ms=server.ended_at_ms,
             state=server.state,
+            broken=server.reason == BROKEN,
         )
 
     async def _do(self, fleet: Fleet, memory: _Memory, decision: FleetDecision) -> None:

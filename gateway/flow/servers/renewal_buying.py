@@ -11,6 +11,7 @@ import structlog
 
 from gateway.core.problems import Problem
 from gateway.core.records import Payment
+from gateway.core.renewal import Why
 from gateway.core.renewal_claim import RenewalClaim, is_dead, is_paid
 from gateway.core.server import Server
 from gateway.flow.servers.doing import Doing
@@ -19,7 +20,9 @@ from gateway.flow.servers.runner import Who
 from gateway.server_ports import Action, Sight
 
 APPLIED_WITHIN_S = 3600
-"""Paid for so long without the vendor having moved the end: not done, and a human asks why."""
+"""Paid for so long without the vendor having moved the end: a human asks why."""
+NOT_APPLIED = "not_applied"
+PAID_FOR_NOTHING = f"{Why.FAILED}:paid"
 
 log = structlog.get_logger()
 
@@ -102,10 +105,7 @@ class Buying:
         if _has_moved(server, claim):
             return await self._over(server, "renewed", payment=payment)
         if payment is not None and self._is_late(payment):
-            await self._ask_why(server, payment)
-            return await self._over(
-                server, "renewal_failed", warning="not_applied", said="paid, and the end has not moved", payment=payment
-            )
+            return await self._not_applied(server, claim, payment)
         return server
 
     async def payment_id(self, server: Server) -> str | None:
@@ -152,9 +152,23 @@ class Buying:
         closed_ms = payment.closed_at_ms
         return closed_ms is not None and self._keeping.clock.now_ms() >= closed_ms + APPLIED_WITHIN_S * 1000
 
-    async def _ask_why(self, server: Server, payment: Payment) -> None:
+    async def _not_applied(self, server: Server, claim: RenewalClaim, payment: Payment) -> Server:
+        """The vendor took the money and has not moved the end: a human asks why, and nobody pays it a second time.
+
+        The renewal stays open until the vendor moves the end after all, or the old end has passed.
+        """
         detail = f"{server.vendor} was paid for a renewal of {server.ref} with {payment.id}, and its end has not moved"
         await self._keeping.ask_operator("renewal_not_applied", payment.id, detail, payment.id)
+        if self._keeping.business.now_ms() >= claim.ends_at_ms:
+            return await self._over(server, "renewal_failed", warning=NOT_APPLIED, said=detail, payment=payment)
+
+        def warned(now: Server) -> Server | None:
+            if PAID_FOR_NOTHING in now.warned or not now.open:
+                return None
+            return replace(now, warned=(*now.warned, PAID_FOR_NOTHING))
+
+        said = {"warning": NOT_APPLIED, "said": detail, "renewal_payment_id": payment.id}
+        return await self._keeping.change(server.id, warned, "renewal_failed", **said)
 
 
 def _has_moved(server: Server, claim: RenewalClaim) -> bool:

@@ -15,7 +15,7 @@ import structlog
 
 from gateway.core.problems import Problem
 from gateway.core.records import Meter, MeterState, Resource
-from gateway.core.server import FINAL, Server, ServerState
+from gateway.core.server import FINAL, ORDERED, Server, ServerState
 from gateway.core.view import Step
 from gateway.flow.servers.keeping import CHANGES_MAX, Keeping, bumped
 from gateway.flow.servers.runner import Runner, Who
@@ -201,27 +201,35 @@ class Seeing:
             after = await self.take(await self._keeping.latest(server.id), seen)
             if seen.state is not None and seen.state is not ServerState.RUNNING:
                 return after
-        if state is not None and state not in FINAL:
+        begins = server.state in ORDERED or server.state is ServerState.PROVISIONING
+        if begins and state is not None and state not in FINAL:
             sight = Sight(server.ref or "", state, resource.state, expires_at_ms=resource.expires_at_ms)
             after = await self.take(after, sight)
         if shown or not after.open or after.state in {ServerState.PROVISIONING, ServerState.DESTROYING}:
             return after
-        silent = state is None or not after.address or after.state in CHANGING  # that watch asks seldom
-        return await self._show(after) if silent or after.state is not server.state else after
+        return await self._show(after)  # of what is there that watch asks seldom, and drops what it does not understand
 
     async def _show(self, server: Server) -> Server:
         seen = await self._sight(server)
         return await self.take(await self._keeping.latest(server.id), seen)
 
     async def _sight(self, server: Server) -> Sight:
+        features = self._vendors[server.vendor].features
+        sight = await self._ask(server, Action.SHOW)
+        if features.state_apart and sight.state is None:
+            told = await self._ask(server, Action.STATE)
+            return replace(sight, state=told.state, raw_state=told.raw_state)
+        return sight
+
+    async def _ask(self, server: Server, action: Action) -> Sight:
         vendor, ref = self._vendors[server.vendor], server.ref or ""
         access = {name: Secret(value) for name, value in self._access(server).items()}
         async with self._gates[vendor.name]:
-            ask = vendor.ask(Action.SHOW, ref, access)
+            ask = vendor.ask(action, ref, access)
             reply = await self._runner.ask_whole(self._who(server), vendor.name, ask)
         if reply.delivered is not None:
             await reply.delivered()
-        heard = vendor.hear(Action.SHOW, ref, reply.status, reply.body)
+        heard = vendor.hear(action, ref, reply.status, reply.body)
         if heard.server is None:
             raise Problem("vendor_unreachable", f"{vendor.name} answers {reply.status}, which tells nothing of it")
         return heard.server

@@ -68,7 +68,20 @@ class Standing:
         account = self._accounts.get(vendor)
         if account is not None and account.account.rule is None:
             return Stop("billing_rule_unset", f"the operator has not said how {vendor} bills; creates are off")
-        return self._unread(vendor)
+        return self.unread(vendor)
+
+    def unread(self, vendor: str) -> Stop | None:
+        """Return that nothing can be paid at a vendor because no chain that it is paid on is read, None where one is."""
+        paid = self._paid.get(vendor)
+        if paid is None:
+            return None
+        chains = {token.chain_id for token in paid.terms.tokens} & self._poll_s.keys()
+        poll_s = {chain_id: self._poll_s[chain_id] for chain_id in chains}
+        reasons = unread_chains(self._heads, poll_s, self._clock.now_ms())
+        if not reasons or len(reasons) < len(chains):  # it can be paid on another chain
+            return None
+        read_ms = [at_ms for chain_id in chains if (at_ms := self._heads.read_at_ms(chain_id)) is not None]
+        return Stop("unavailable", reasons[0], min(read_ms, default=None))
 
     def facts(self, allowed: Callable[[str], bool]) -> Facts:
         """Return what a choice rests on, for a key that may spend where `allowed` says so."""
@@ -93,15 +106,3 @@ class Standing:
         paid = self._paid.get(vendor)
         wallet = [] if paid is None else [f"wallet:0x{paid.terms.wallet.hex()}"]
         return [*EVERYTHING, f"vendor:{vendor}", *wallet]
-
-    def _unread(self, vendor: str) -> Stop | None:
-        paid = self._paid.get(vendor)
-        if paid is None:
-            return None
-        chains = {token.chain_id for token in paid.terms.tokens} & self._poll_s.keys()
-        poll_s = {chain_id: self._poll_s[chain_id] for chain_id in chains}
-        reasons = unread_chains(self._heads, poll_s, self._clock.now_ms())
-        if not reasons or len(reasons) < len(chains):  # it can be paid on another chain
-            return None
-        read_ms = [at_ms for chain_id in chains if (at_ms := self._heads.read_at_ms(chain_id)) is not None]
-        return Stop("unavailable", reasons[0], min(read_ms, default=None))

@@ -62,6 +62,7 @@ _POWER: Final[Mapping[Action, str]] = MappingProxyType(
 _ROUTES: Final[Mapping[Action, str]] = MappingProxyType(
     {
         Action.SHOW: "server",
+        Action.STATE: "status",
         Action.DESTROY: "delete",
         Action.CREDENTIALS: "credentials",
         **dict.fromkeys(_POWER, "power"),
@@ -93,6 +94,7 @@ class VrtxServers:
             name_pattern=HOSTNAME.pattern,
             followed=True,  # its advice for polls, "2s → 4s → 8s, cap at 30s", is what `ready_pauses_s` says anyway
             default_image=DEFAULT_IMAGE,
+            state_apart=True,
         )
 
     # plans and orders
@@ -157,6 +159,8 @@ class VrtxServers:
         if action is Action.DESTROY:
             return neutral.ask_of(self._vendor.destroy_request(ref))
         one = f"{SERVERS_TARGET}/{segment(ref)}"
+        if action is Action.STATE:
+            return self._checked("GET", f"{one}/status")
         if action is Action.CREDENTIALS:
             return self._checked("GET", f"{one}/credentials")
         if action in _POWER:
@@ -180,6 +184,8 @@ class VrtxServers:
             return neutral.ended(told, ref, status, body)
         if action is Action.CREDENTIALS:
             return neutral.heard(told, status, body, access=_access(told))
+        if action is Action.STATE:
+            return neutral.heard(told, status, body, server=_state(told))
         if action is not Action.SHOW:
             return neutral.heard(told, status, body)
         return neutral.heard(told, status, body, server=_first(told) or neutral.missing(ref, status, body))
@@ -248,6 +254,13 @@ def _sight(thing: Thing, entry: Mapping[str, Any]) -> Sight:
         address=_address(entry.get("ip_addresses")),
         image=neutral.member_text(entry, "operating_system"),
     )
+
+
+def _state(told: Told) -> Sight | None:
+    """Return what the hypervisor says of a server; the answer names no id, so it is of the one that was asked for."""
+    found = told.document.get("data") if isinstance(told.document, dict) else None
+    entry: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    return next((neutral.sight_of(thing, _raw_state(entry, thing)) for thing in told.things if not thing.gone), None)
 
 
 def _raw_state(entry: Mapping[str, Any], thing: Thing) -> str:

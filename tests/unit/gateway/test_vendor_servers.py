@@ -53,6 +53,7 @@ PARAMETERS = {
 }
 NEEDS = {
     Action.SHOW: None,
+    Action.STATE: None,
     Action.DESTROY: Feature.DESTROY,
     Action.START: Feature.START,
     Action.STOP: Feature.STOP,
@@ -103,7 +104,9 @@ def servers_of(name: str) -> ServerVendor:
 
 def allowed(servers: ServerVendor) -> list[Action]:
     """The actions that a vendor's features allow."""
-    return [action for action, need in NEEDS.items() if need is None or servers.features.can(need)]
+    without = set() if servers.features.state_apart else {Action.STATE}
+    found = [action for action, need in NEEDS.items() if need is None or servers.features.can(need)]
+    return [action for action in found if action not in without]
 
 
 def test_a_generic_vendor_has_none() -> None:

@@ -86,6 +86,16 @@ def test_a_member_that_failed_slows_the_next_down_and_its_vendor_is_avoided() ->
     assert isinstance(decide_fleet(facts(failed[0], ran)), Make)
 
 
+def test_the_vendor_of_a_member_that_broke_is_avoided_whatever_became_of_it() -> None:
+    """Let go because it was broken, it is destroyed like any other: that does not make its vendor any better."""
+    destroyed = member(1, Part.ENDED, broken=True, ended_at_ms=NOW_MS, state=ServerState.DESTROYED)
+    assert getattr(decide_fleet(facts(destroyed)), "avoid", None) == ("one",)
+    staying = member(1, Part.LEAVING, state=ServerState.ERROR)  # its vendor cannot destroy it
+    assert getattr(decide_fleet(facts(staying)), "avoid", None) == ("one",)
+    wanted = member(1, Part.ENDED, ended_at_ms=NOW_MS, state=ServerState.DESTROYED)
+    assert getattr(decide_fleet(facts(wanted)), "avoid", None) == ()
+
+
 def test_a_refused_order_is_not_repeated_at_once() -> None:
     """It waits for as long as it was told."""
     assert decide_fleet(facts(refused_due_ms=NOW_MS + 5_000)) == Rest(UNTIL_MS, NOW_MS + 5_000)

@@ -241,3 +241,20 @@ def test_a_page_before_the_vendor_denies_nothing() -> None:
     for action in (Action.SHOW, Action.DESTROY):
         heard = SERVERS.hear(action, UUID, 404, b"<html>nginx</html>")
         assert (heard.ok, heard.server) == (False, None)
+
+
+def test_whether_it_runs_is_asked_for_by_itself(desk: Desk) -> None:
+    """Showing an installed server does not say so; the hypervisor's word does, also while an action is queued."""
+    made = desk.order(ORDER)
+    assert made is not None
+    desk.driver.advance(3600)
+    assert desk.show(made.ref).state is None
+    told = desk.do(Action.STATE, made.ref).server
+    assert told is not None
+    assert (told.ref, told.state, told.raw_state) == (made.ref, ServerState.RUNNING, "running")
+    assert desk.do(Action.STOP, made.ref).ok
+    desk.driver.advance(60)
+    told = desk.do(Action.STATE, made.ref).server
+    assert told is not None
+    assert told.state is ServerState.STOPPED
+    assert desk.do(Action.STATE, UUID).server is None

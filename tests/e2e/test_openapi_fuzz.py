@@ -1,0 +1,145 @@
+"""The running service against its own OpenAPI document: schemathesis makes the requests, well-formed ones and others.
+
+Whatever is asked, nothing ends in a 500, each answer has a status, a type and a shape that the document states, and what
+does not fit is refused. Afterwards the money adds up. What a run tries is fixed by the seed in sandbox/fuzz/schemathesis.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from all_vendors import Service, all_vendors, furnish
+from e2e_agent import TIMEOUT_S, eventually
+from e2e_books import read_books
+
+from sandbox.process import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FUZZ_TIMEOUT_S = 120
+CONFIG = ROOT / "sandbox" / "fuzz" / "schemathesis.toml"
+ENDS_KEYS = "revoke_key"
+STOPPING = "/(actions|restore|renewals)$"
+ENDED = {"destroyed", "lapsed", "failed", "lost"}
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A gateway before all five vendors, whose agent has one of everything."""
+    with all_vendors(tmp_path_factory.mktemp("fuzz") / "gw") as running:
+        furnish(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def document(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The service's own document without the vendors' routes: what they take is the vendors' to say."""
+    whole = requests.get(f"{service.gateway.base_url}/openapi.json", timeout=TIMEOUT_S).json()
+    whole["paths"] = {path: item for path, item in whole["paths"].items() if not path.startswith("/proxy/")}
+    assert len(whole["paths"]) > 30
+    path = tmp_path_factory.mktemp("document") / "openapi.json"
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def _fuzz(service: Service, document: Path, key: str, ids: dict[str, str], *chosen: str) -> None:
+    """Run schemathesis on the chosen operations; `ids` are of the things of each collection that it asks about."""
+    folder = document.parent
+    (folder / "schemathesis.toml").write_text(CONFIG.read_text() + "".join(_about(*each) for each in ids.items()))
+    done = subprocess.run(
+        [
+            os.environ.get("FUZZ_ST", str(ROOT / ".venv-fuzz" / "bin" / "st")),
+            *("--config-file", str(folder / "schemathesis.toml"), "run", str(document), "--no-color"),
+            *("--url", service.gateway.base_url, "--header", f"Authorization: Bearer {key}", *chosen),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=FUZZ_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "request.failed" not in service.home.log()
+
+
+def _about(collection: str, found: str) -> str:
+    """Let requests about one thing of a collection be about that one."""
+    parameter = {"jobs": "path.job", "events": "path.event"}.get(collection, "path.id")
+    path = {"jobs": "/jobs/", "events": "/deliveries/"}.get(collection, f"^/v1/{collection}/")
+    return f'\n[[operations]]\ninclude-path-regex = "{path}"\n[operations.parameters]\n"{parameter}" = "{found}"\n'
+
+
+def _firsts(service: Service) -> dict[str, str]:
+    event = service.ask("GET", "/v1/events?limit=1").json()["entries"][0]["data"]["id"]
+    return {collection: ids[0] for collection, ids in service.ids.items()} | {"events": event}
+
+
+def test_any_request_is_answered_as_documented(service: Service, document: Path) -> None:
+    """Every operation, about things that are not there or that an answer happened to name."""
+    _fuzz(service, document, service.agent.key, {}, "--exclude-operation-id", ENDS_KEYS)
+
+
+def test_requests_about_own_things_are_answered_as_documented(service: Service, document: Path) -> None:
+    """Every operation about one thing, but for those that stop or end it: the thing is the agent's own, and there."""
+    chosen = ("--include-path-regex", "{", "--exclude-method", "DELETE", "--exclude-path-regex", STOPPING)
+    _fuzz(service, document, service.agent.key, _firsts(service), *chosen)
+
+
+def test_requests_that_stop_or_pay_are_answered_as_documented(service: Service, document: Path) -> None:
+    """Actions, restoring, renewals and snapshots: at a vendor that is paid for each of them on chain."""
+    ids = {**_firsts(service), "servers": service.ids["servers"][1]}
+    _fuzz(service, document, service.agent.key, ids, "--include-path-regex", f"{STOPPING}|/snapshots$")
+
+
+def test_endings_are_answered_as_documented(service: Service, document: Path) -> None:
+    """What ends a thing, asked again and again; keys come last, and with a key that may end itself."""
+    chosen = ("--include-method", "DELETE", "--exclude-operation-id", ENDS_KEYS)
+    _fuzz(service, document, service.agent.key, _firsts(service), *chosen)
+    mortal = service.agent.another_key(scopes=["proxy", "read", "keys"])
+    ids = {"keys": mortal.key.removeprefix("gk_").rpartition("_")[0]}
+    _fuzz(service, document, mortal.key, ids, "--include-operation-id", ENDS_KEYS)
+
+
+def test_money_is_conserved_afterwards(service: Service) -> None:
+    """Everything is let go of; then nothing is held, and the ledger and its journal prove themselves (P1, P2)."""
+    for fleet in _all(service, "/v1/fleets"):
+        assert service.ask("DELETE", f"/v1/fleets/{fleet}").status_code == 202
+    for server in _all(service, "/v1/servers", "&open=true"):
+        assert service.ask("DELETE", f"/v1/servers/{server}").status_code in {202, 409, 501}
+    eventually(lambda: not _still_open(service), within_s=60, what="the end of all servers")
+    eventually(lambda: not service.agent.balance()["held"], within_s=60, what="the end of all holds")
+    balance = service.agent.balance()
+    assert balance["credited"] == 200
+    assert balance["available"] == balance["credited"] - balance["spent"] > 0
+    assert service.gateway.stop() == 0
+    books = read_books(service.home.database)
+    assert all(
+        min(posted, pending) >= 0
+        for (code, _), (posted, pending) in books.balances.items()
+        if code.startswith("agent:")
+    )
+
+
+def _all(service: Service, path: str, more: str = "") -> list[str]:
+    found: list[str] = []
+    after = ""
+    while True:
+        page = service.ask("GET", f"{path}?limit=200{more}{after}").json()
+        found += [entry["id"] for entry in page["entries"]]
+        if page["next"] is None:
+            return found
+        after = f"&after={page['next']}"
+
+
+def _still_open(service: Service) -> list[str]:
+    """The servers that can still change, but for those whose vendor ends them with their term."""
+    entries = service.ask("GET", "/v1/servers?open=true&limit=200").json()["entries"]
+    return [entry["id"] for entry in entries if entry["wanted"] == "destroyed" and entry["state"] not in ENDED]
