@@ -90,7 +90,8 @@ async def open_gateway(
         signers: dict[bytes, Signer] = {
             address: LocalSigner(address, key, guard, watermark, _now_s) for address, key in unlocked.keys.items()
         }
-        clock, entropy = SystemClock(), SystemEntropy()
+        clock, entropy, courier = SystemClock(), SystemEntropy(), _courier(config.webhooks)
+        stack.push_async_callback(courier.close)
         parts = Parts(
             store=store,
             upstream=upstream,
@@ -105,7 +106,7 @@ async def open_gateway(
             business=clock,
             vendor_secrets=_vendor_secrets(config, unlocked),
             broadcasters=broadcasters,
-            posting=_courier(config.webhooks),
+            posting=courier,
         )
         gateway = assemble(config, fittings.refit(parts))
         if gateway.accounts is not None:

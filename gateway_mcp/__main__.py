@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not key:
         sys.stderr.write(f"set {KEY_VARIABLE} to an API key of the gateway at {asked.url}\n")
         return 2
-    asyncio.run(_serve_stdio(Tools(asked.url, key, asked.max_charge)))
+    asyncio.run(_serve_stdio(Tools(asked.url, key, asked.max_charge, asked.max_total)))
     return 0
 
 
@@ -40,7 +40,11 @@ async def _serve_stdio(tools: Tools) -> None:
 
 def _serve_http(asked: argparse.Namespace) -> int:
     host, port = asked.http
-    app = Tools(asked.url, None, asked.max_charge).server().streamable_http_app(stateless_http=True, host=host)
+    app = (
+        Tools(asked.url, None, asked.max_charge, asked.max_total)
+        .server()
+        .streamable_http_app(stateless_http=True, host=host)
+    )
     uvicorn.run(app, host=host, port=port, log_level="warning")
     return 0
 
@@ -52,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--http", type=_place, metavar="HOST:PORT", help="serve HTTP at /mcp there instead of stdio")
     parser.add_argument("--max-charge", type=_amount, metavar="USD", help="the most that one call may cost at first")
+    parser.add_argument(
+        "--max-total", type=_amount, metavar="USD", help="the most that one server or fleet may cost altogether"
+    )
     return parser
 
 

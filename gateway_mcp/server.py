@@ -27,6 +27,8 @@ from gateway_client import GatewayClient, GatewayProblem
 from gateway_mcp.tools import BY_NAME, TOOLS, ApiTool
 
 NAME = "agent-payment-gateway"
+LASTING_CAPS = ("max_total", "budget")
+UNBOUNDED = frozenset({"create_server"})  # without max_total it may cost as much as there is
 INSTRUCTIONS = (
     "Rent and run servers at several vendors from one prepaid balance. Begin with get_balance and list_plans or quote_server. "
     "Whatever may spend takes max_charge (refused unpaid if dearer) and idempotency_key (choose one for each intention and "
@@ -37,8 +39,10 @@ INSTRUCTIONS = (
 class Tools:
     """Serves the tools for one gateway. `api_key` None: each HTTP request brings its own as Bearer."""
 
-    def __init__(self, base_url: str, api_key: str | None, max_charge: Decimal | None) -> None:
-        self._base_url, self._api_key, self._max_charge = base_url, api_key, max_charge
+    def __init__(
+        self, base_url: str, api_key: str | None, max_charge: Decimal | None = None, max_total: Decimal | None = None
+    ) -> None:
+        self._base_url, self._api_key, self._max_charge, self._max_total = base_url, api_key, max_charge, max_total
 
     def server(self) -> Server[dict[str, Any]]:
         """Return the MCP server, to be run over any transport."""
@@ -66,6 +70,9 @@ class Tools:
 
     async def _ask(self, tool: ApiTool, arguments: Mapping[str, Any], key: str) -> CallToolResult:
         headers = {}
+        beyond = self._beyond_total(tool, arguments)
+        if beyond is not None:
+            return beyond
         if tool.spends:
             cap = Decimal(arguments["max_charge"])
             if self._max_charge is not None and cap > self._max_charge:
@@ -96,6 +103,18 @@ class Tools:
                 what = f"the gateway did not answer ({type(error).__name__}); send the same call again"
                 return _refusal({"code": "gateway_unreachable", "detail": what})
         return CallToolResult(content=[TextContent(type="text", text=_dump(document))], structured_content=document)
+
+    def _beyond_total(self, tool: ApiTool, arguments: Mapping[str, Any]) -> CallToolResult | None:
+        """Refuse what would let something cost more altogether than whoever runs this server allows."""
+        if self._max_total is None:
+            return None
+        for name in (name for name in LASTING_CAPS if name in tool.body):
+            given = arguments.get(name)
+            must = tool.name in UNBOUNDED or name in arguments
+            if must and (given is None or Decimal(given) > self._max_total):
+                detail = f"whoever runs this server wants {name} to be at most {self._max_total}"
+                return _refusal({"code": "max_total_above_cap", "field": name, "detail": detail})
+        return None
 
 
 def _shown(tool: ApiTool) -> Tool:

@@ -54,6 +54,11 @@ _SPEC: dict[str, Schema] = {
     "user_data": TEXT,
     "minutes": {**COUNT, "description": "time to prepay at first, where the vendor sells minutes"},
 }
+_NULLABLE: dict[str, Schema] = {
+    "keep_until": {"anyOf": [TIME, {"type": "null"}]},
+    "auto_renew": FLAG,
+    "max_total": {"anyOf": [AMOUNT, {"type": "null"}]},
+}
 _LASTING: dict[str, Schema] = {
     "keep_until": {**TIME, "description": "the server is kept alive until then and destroyed then"},
     "auto_renew": FLAG,
@@ -150,7 +155,7 @@ TOOLS: tuple[ApiTool, ...] = (
         "POST",
         "/v1/servers",
         _WAIT,
-        {"name": TEXT, "quote": TEXT, "plan": TEXT, "need": NEED, **_SPEC, **_LASTING},
+        {"name": TEXT, "quote": TEXT, "plan": TEXT, "need": NEED, "snapshot": TEXT, **_SPEC, **_LASTING},
         ("name",),
         spends=True,
     ),
@@ -164,10 +169,10 @@ TOOLS: tuple[ApiTool, ...] = (
     ApiTool("get_server", "One server; with wait it answers when that state is reached.", "GET", _SERVER, _WAIT),
     ApiTool(
         "update_server",
-        "Change how long a server is kept, whether it renews, and what it may cost altogether.",
+        "Change how long a server is kept, whether it renews, and what it may cost altogether; null takes a limit away.",
         "PATCH",
         _SERVER,
-        body={"name": TEXT, **_LASTING},
+        body={"name": TEXT, **_NULLABLE},
     ),
     ApiTool("destroy_server", "Destroy a server and its data.", "DELETE", _SERVER, destroys=True),
     ApiTool(
@@ -213,10 +218,10 @@ TOOLS: tuple[ApiTool, ...] = (
     ApiTool("delete_snapshot", "Delete a snapshot.", "DELETE", "/v1/snapshots/{snapshot_id}", destroys=True),
     ApiTool(
         "restore_snapshot",
-        "Restore a snapshot: in place, or to a new server, as its vendor does.",
+        "Restore a snapshot: in place, or to a new server, as its vendor does; create_server with snapshot bounds a new one.",
         "POST",
         "/v1/snapshots/{snapshot_id}/restore",
-        body={"name": TEXT, **_LASTING},
+        body={"name": TEXT},
         spends=True,
         destroys=True,
     ),

@@ -7,7 +7,7 @@ became of it is read in one place: the servers, and what they cost.
 from typing import Any
 
 from gateway.api import examples
-from gateway.api.asked import idempotency_key, page_of, query_of
+from gateway.api.asked import idempotency_key, max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
@@ -99,6 +99,9 @@ async def create_fleet(deps: ApiDeps, exchange: Exchange) -> Told:
     until_ms = parse_time(members, "until", 0)
     if until_ms is None:
         raise bad("until is the time until which the servers are kept", "until")
+    budget_base, cap_base = _budget(members), max_charge(exchange.request)
+    if cap_base is not None and budget_base > cap_base:
+        raise Problem("price_above_max_charge", "the budget is more, and all of it may be spent", "X-Max-Charge")
     new = NewFleet(
         client_token=token,
         fingerprint=fingerprint_of("POST", "/v1/fleets", body),
@@ -106,7 +109,7 @@ async def create_fleet(deps: ApiDeps, exchange: Exchange) -> Told:
         count=_count(members),
         spec=spec,
         until_ms=until_ms,
-        budget_base=_budget(members),
+        budget_base=budget_base,
     )
     fleet, replayed = await neutral.fleets.create(Who(exchange.granted, exchange.request_id), new)
     document = fleet_view(await neutral.fleets.see(fleet))

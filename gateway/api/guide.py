@@ -100,11 +100,13 @@ _BASICS = """
 ## Basics
 
 - Send your API key as `Authorization: Bearer <key>` (or `X-Api-Key`).
-- Bodies and answers are JSON. Money is a decimal string in USD ("9.990000"), times are RFC 3339 in UTC.
-- An error is an RFC 9457 problem document: branch on `code`; `detail` says what is wrong, `field` where, `remedy`
-  what to do.
+- Bodies and answers are JSON. Money is a decimal string in USD ("9.990000"); an hourly price may have more \
+decimals. Times are RFC 3339 in UTC.
+- An error is an RFC 9457 problem document: branch on `code`; `detail` says what is wrong, `field` where, `remedy` \
+what to do.
 - Lists answer {"entries": [...], "next": cursor or null}; ask again with `?after=<next>`.
-- `Idempotency-Key: <your own text>` on a POST makes it safe to send again. POST /v1/servers and /v1/fleets demand one.
+- `Idempotency-Key: <your own text>` on a POST makes it safe to send again. POST /v1/servers, POST /v1/fleets and \
+restoring a snapshot to a new server demand one.
 - `X-Max-Charge: 5.00` refuses anything dearer, unpaid.
 """
 
@@ -112,78 +114,107 @@ _SERVERS = """
 ## A server, from need to end
 
 1. What have I got? `GET /v1/balance`
-2. What is there? `GET /v1/plans?min_memory_mib=2048&max_hourly=0.05` (cheapest first; costs nothing)
-3. What would it cost? Spends nothing, binds the price until `expires_at`:
-   `POST /v1/quotes` {"need": {"min_vcpu": 1, "min_memory_mib": 1024, "for_s": 86400}}
-   (a need may have min_vcpu, min_memory_mib, min_disk_gib, arch, region, image, max_hourly, for_s, vendors,
-   not_vendors,
-   features, sandbox; or send {"plan": "vendor/plan"} instead)
-4. An SSH key, if you want one on it: `POST /v1/ssh-keys` {"name": "me", "public_key": "ssh-ed25519 AAAA..."} -> id
-   `sshk_...`
-5. Rent it, and wait until it can be used:
-   `POST /v1/servers?wait=running&timeout_s=300` with `Idempotency-Key: rent-1`
-   {"quote": "quo_...", "name": "box-1", "keep_until": "2027-01-31T00:00:00Z", "max_total": "20.00"}
-   (or "need"/"plan" in place of "quote"; optional: region, image, ssh_keys, user_data, minutes, auto_renew)
-   -> {"id": "srv_...", "state": "running", "address": "...", ...}. 202 and another state: it is not ready yet, see 6.
-6. Wait on: `GET /v1/servers/srv_...?wait=running&timeout_s=300` (long poll). Header `X-Wait` says reached, ended or
-   timeout.
-   Or follow events: `GET /v1/servers/srv_...` or `GET /v1/events` with `Accept: text/event-stream`.
-7. Get in: `GET /v1/servers/srv_.../credentials`; run a command where the vendor does that:
-   `POST /v1/servers/srv_.../exec` {"command": "uname -a"} -> {"job": {"state", "exit_code", "stdout", "stderr"}}
-8. Start, stop, reboot: `POST /v1/servers/srv_.../actions` {"action": "reboot"}
-9. Keep it: with `keep_until` (or "auto_renew": true) the gateway renews it, never past `keep_until`, never above
-   `max_total`.
-   Change that with `PATCH /v1/servers/srv_...` {"keep_until": "...", "auto_renew": false, "max_total": "30.00"}.
-   Buy paid time now: `POST /v1/servers/srv_.../renewals` {"units": 1} (where `renew` is among the vendor's features).
-10. Snapshots: `POST /v1/servers/srv_.../snapshots` {"name": "before"}; `GET /v1/snapshots`; `POST
-    /v1/snapshots/snp_.../restore` {}
-11. End it: `DELETE /v1/servers/srv_...`, then wait for `destroyed`. Where a vendor sells terms that cannot be ended,
-    this answers 501:
-    set {"auto_renew": false, "keep_until": null} and it ends with its term.
 
-States: ordering, order_unknown, provisioning, running, stopping, stopped, starting, rebooting, suspended, grace,
-error, unknown,
-destroying; ended: destroyed, lapsed (paid time ran out; `reason` says why), failed (never came to be), lost (the
-vendor denies it).
-`order_unknown` means that a vendor may have made it: nothing else is bought until that is known. Just wait.
+2. What is there? `GET /v1/plans?min_memory_mib=2048&max_hourly=0.05` (cheapest first; costs nothing). Other \
+filters: min_vcpu, min_disk_gib, region, image, arch, vendor, feature, sandbox.
 
-Several at once: `POST /v1/fleets` {"name": "f", "count": 3, "need": {...}, "until": "...", "budget": "50.00"} keeps
-three alive until then,
-replaces those that fail, at any vendor, for at most the budget. `DELETE /v1/fleets/flt_...` ends it.
-Be told: `POST /v1/webhooks` {"url": "https://...", "events": ["server.*", "balance.*"]} (Standard Webhooks signatures).
+3. What would it cost? Spends nothing; binds the price until `expires_at`, for any number of orders:
+`POST /v1/quotes` {"need": {"min_vcpu": 1, "min_memory_mib": 1024, "for_s": 86400, "features": ["exec"]}}
+A need may have min_vcpu, min_memory_mib, min_disk_gib, arch, region, image, max_hourly, vendors, not_vendors, \
+features (ask for `credentials`, `ssh_keys` or `exec`, else you may get a server with no way in), for_s (how long \
+you will want it: for comparing prices, not a limit), sandbox (true: plans made for trying will do). Or send \
+{"plan": "vendor/plan"}. Optional beside it: region, image, ssh_keys, user_data, minutes (how much time to prepay \
+where time is bought by the minute).
+
+4. An SSH key, if you want one on it: `POST /v1/ssh-keys` {"name": "me", "public_key": "ssh-ed25519 AAAA..."} -> id \
+`sshk_...`
+
+5. Rent it, and wait until it can be used: `POST /v1/servers?wait=running&timeout_s=300` with `Idempotency-Key: \
+rent-1`
+{"quote": "quo_...", "name": "box-1", "keep_until": "2027-01-31T00:00:00Z", "max_total": "20.00"}
+With "need", "plan" or "snapshot" in place of "quote" you may also give the optional members of step 3; auto_renew \
+goes with any.
+-> {"id": "srv_...", "state": "running", "address": "...", ...}. Another state: not ready yet, see 6; but `failed` \
+is an end: `reason` says why, and nothing more will come.
+
+6. Wait on: `GET /v1/servers/srv_...?wait=running&timeout_s=300` (at most 300 s; also wait=settled). Header `X-Wait` \
+says reached, ended or timeout. Only this and step 5 wait; look again for snapshots, fleets and actions. Or follow \
+events: `GET /v1/servers/srv_...` or `GET /v1/events` with `Accept: text/event-stream`; a stream begins now, \
+`Last-Event-ID: evt_...` makes it begin after that event.
+
+7. Get in: `GET /v1/servers/srv_.../credentials`. Run a command where the vendor has `exec`: `POST \
+/v1/servers/srv_.../exec` {"command": "uname -a"} -> {"job": {"state", "exit_code", "stdout", "stderr"}}; \
+{"background": true} for long ones, then `GET /v1/servers/srv_.../jobs/<id>`. Files: `GET` and `PUT \
+/v1/servers/srv_.../files?path=/root/x`.
+
+8. Start, stop, reboot: `POST /v1/servers/srv_.../actions` {"action": "reboot"}. Some vendors charge for it; time \
+that was prepaid is not given back.
+
+9. Keep it: with `keep_until` the gateway keeps paying for it and destroys it then, where the vendor can; with \
+"auto_renew": true alone it keeps paying. Never above `max_total`. Without either, what is paid by the hour or \
+minute runs until you destroy it or your balance ends, and what is prepaid ends with its time. Events \
+`server.warning` tell before an end.
+Change it: `PATCH /v1/servers/srv_...` {"keep_until": "...", "auto_renew": false, "max_total": "30.00"} (null takes \
+a limit away).
+Buy paid time now, where the vendor has `renew`: `POST /v1/servers/srv_.../renewals` {"until": "..."}, or {"units": \
+1}: a unit is the vendor's, one minute or one whole term (GET /v1/vendors says which). `expires_at` moves when the \
+vendor has done it, at some only after work of its staff; `server.renewal_failed` says when it did not.
+
+10. Snapshots, where the vendor has them: `POST /v1/servers/srv_.../snapshots` {"name": "before"}; wait until it is \
+`available` (`GET /v1/snapshots/snp_...`). Back in place: stop the server, wait for `stopped`, `POST \
+/v1/snapshots/snp_.../restore` {}, start it. To a new server: `POST /v1/servers` {"snapshot": "snp_...", "name": \
+"...", "max_total": "..."}. `DELETE /v1/snapshots/snp_...` ends one; destroying a server may leave a snapshot that \
+the vendor makes by itself.
+
+11. End it: `DELETE /v1/servers/srv_...`, then wait for `destroyed`. Where a vendor sells terms that cannot be ended \
+this answers 501: PATCH {"auto_renew": false, "keep_until": null}, and it ends with its term, at `expires_at`.
+
+States: ordering, order_unknown, provisioning, running, stopping, stopped, starting, rebooting, suspended, grace, \
+error, unknown, destroying. Ended: destroyed, lapsed (paid time ran out; `reason` says why), failed (never came to \
+be), lost (the vendor denies it). `order_unknown` means that a vendor may have made it: nothing else is bought until \
+that is known. Just wait.
+
+Several at once: `POST /v1/fleets` {"name": "f", "count": 3, "need": {...}, "until": "...", "budget": "50.00"} keeps \
+three alive until then and replaces those that fail, at any vendor, for at most the budget. `DELETE \
+/v1/fleets/flt_...` ends it and its servers.
+
+Be told: `POST /v1/webhooks` {"url": "https://...", "events": ["server.*", "balance.*"]} (Standard Webhooks \
+signatures).
+
+All yours: `GET /v1/servers?open=true`, `/v1/snapshots`, `/v1/ssh-keys`, `/v1/fleets`, `/v1/webhooks`.
 """
 
 _PROXY = """
 ## A vendor's own API
 
-Use the vendor's own documentation with its origin replaced by the path below. Where its scripts log in, the password
-is your API
-key; the API key as Bearer works too. `Prefer: quote` answers with the price and spends nothing. GET /v1/vendors says
-what each can
-do and what is refused here, with the reason; POST /v1/explain-402 says what a vendor's 402 means and whether it would
-be paid.
+Use the vendor's own documentation with its origin replaced by the path below. Where its scripts log in, the \
+password is your API key; the API key as Bearer works too. `Prefer: quote` answers with the price and spends \
+nothing. GET /v1/vendors says what each can do and what is refused here, with the reason; POST /v1/explain-402 says \
+what a vendor's 402 means and whether it would be paid.
 """
 
 _MONEY = """
 ## Money
 
-- Answers say `X-Balance-Available`; one that spends also `X-Payment-Id` and `X-Charge`.
-- Money is held first and charged when the vendor has provably been paid; what a vendor never collects comes back.
-  GET /v1/payments/{id} shows where a payment is; a server's `state` and its `payment` are separate things.
-- What is charged by time runs until you destroy it, or until your balance cannot hold its next period: then it is
-  stopped or
-  destroyed. `X-Balance-Low: <time>` on an answer warns of that.
-- GET /v1/statement lists every entry.
+- Answers say `X-Balance-Available`; one that spends also `X-Payment-Id` and `X-Charge`: what is held for it at first.
+- Money is held first and charged when the vendor has provably been paid; what a vendor never collects comes back. \
+GET /v1/payments/{id} shows where a payment is; a server's `state` and its `payment` are separate things.
+- What is charged by time runs until you destroy it, or until your balance cannot hold its next period: then it is \
+stopped or destroyed. `X-Balance-Low: <time>` on an answer warns of that.
+- GET /v1/statement lists every entry: credit, hold, capture, void. A capture takes its amount and ends its hold: \
+the rest of the hold is free again without an entry of its own.
 """
 
 _TROUBLE = """
 ## When something goes wrong
 
-- No answer, 503 or 504 `outcome_unknown`: send the same request again with the same Idempotency-Key. You are not
-  charged twice.
-- 402 `insufficient_balance`: the balance does not cover it. 409 `price_above_max_charge`: dearer than your cap. 409
-  `quote_expired`: ask anew.
+- No answer, 503 or 504 `outcome_unknown`: send the same request again with the same Idempotency-Key. You are not \
+charged twice.
+- 402 `insufficient_balance`: the balance does not cover it. 409 `price_above_max_charge`: dearer than your cap. 409 \
+`quote_expired`: ask anew.
 - 409 `no_plan_fits`: `candidates_lost` says why each plan lost.
+- 502 `price_unknown`: the operator has not approved that price; another plan or vendor will do, trying again will \
+not.
 - 429: wait as long as Retry-After says.
-- GET /openapi.json describes every route.
+- The same as tools for MCP: `gateway mcp`. GET /openapi.json describes every route.
 """

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from gateway.api import examples
-from gateway.api.asked import page_of, query_of
+from gateway.api.asked import max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
@@ -46,14 +46,17 @@ async def renew_server(deps: ApiDeps, exchange: Exchange) -> Told:
     units, until_ms = _units(members), parse_time(members, "until", neutral.keeping.business.now_ms())
     if units is not None and until_ms is not None:
         raise bad("give one of units and until", "units")
-    who = Who(exchange.granted, exchange.request_id)
+    who, cap_base = Who(exchange.granted, exchange.request_id), max_charge(exchange.request)
 
     async def make() -> dict[str, Any]:
         server = await neutral.keeping.server(exchange.account_id, server_id)
         return {"number": server.renewals + 1}
 
     async def ensure(document: dict[str, Any]) -> None:
-        await neutral.renewing.renew(who, server_id, units=units, until_ms=until_ms, number=document["number"])
+        number = document["number"]
+        await neutral.renewing.renew(
+            who, server_id, units=units, until_ms=until_ms, number=number, max_charge_base=cap_base
+        )
 
     told = await once(deps, exchange, body, make, ensure, status=ACCEPTED)
     server = await neutral.keeping.server(exchange.account_id, server_id)

@@ -19,6 +19,7 @@ def add(leaf: AddLeaf) -> None:
     parser.add_argument("--url", help="the gateway (else $GATEWAY_URL, else http://127.0.0.1:8402)")
     parser.add_argument("--http", metavar="HOST:PORT", help="serve HTTP at /mcp there instead of stdio")
     parser.add_argument("--max-charge", metavar="USD", help="the most that one call may cost at first")
+    parser.add_argument("--max-total", metavar="USD", help="the most that one server or fleet may cost altogether")
 
 
 def _run(asked: argparse.Namespace) -> int:
@@ -26,7 +27,12 @@ def _run(asked: argparse.Namespace) -> int:
         raise CliError(
             Exit.FAILED, "the MCP SDK is not installed", "install the extra: pip install 'agent-payment-gateway[mcp]'"
         )
-    given = (("--url", asked.url), ("--http", asked.http), ("--max-charge", asked.max_charge))
+    given = (
+        ("--url", asked.url),
+        ("--http", asked.http),
+        ("--max-charge", asked.max_charge),
+        ("--max-total", asked.max_total),
+    )
     words = [word for name, value in given if value is not None for word in (name, value)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "gateway_mcp", *words])  # noqa: S606 - our own module, no shell

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ __all__ = ["MAX_URL_CHARS", "POST_TIMEOUT_S", "Courier", "Posted", "timeouts_of"
 POST_TIMEOUT_S: Final = 15.0  # for all of it; Standard Webhooks 1.0.0 wants 15 to 30 s
 CONNECT_TIMEOUT_S: Final = 5.0
 MAX_URL_CHARS: Final = 2_048
+RESOLVERS: Final = 4
 MAX_RETRY_AFTER_CHARS: Final = 6
 
 
@@ -64,6 +66,12 @@ class Courier:
         self._networks, self._allow_http, self._timeouts = networks, allow_http, timeouts
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
+        # A thread that waits for a stranger's slow name server cannot be called back: vendors and chains have others.
+        self._resolver = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="courier")
+
+    async def close(self) -> None:
+        """Look nothing up any more."""
+        self._resolver.shutdown(wait=False, cancel_futures=True)
 
     async def check(self, url: str) -> None:
         """Raise NotSent unless a post to this URL could leave now: `url_refused`, `address_refused`, `connect_failed`."""
@@ -97,6 +105,7 @@ class Courier:
                 max_connections=1,
                 timeouts=self._timeouts,
                 allow_networks=self._networks,
+                resolver=self._resolver,
             )
         except ValueError as error:
             raise NotSent("url_refused", str(error)) from error

@@ -10,14 +10,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urljoin, urlsplit
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["EgressRule", "Network", "Origin", "Timeouts", "address_allowed", "leaves_origin", "resolve_location"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]", re.ASCII)
+# Not for the world although not every table says so: protocol assignments, 6to4's relays, documentation.
+_SPECIAL: Final = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _MAX_PORT: Final = 65_535
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -105,6 +110,7 @@ class EgressRule:
     max_connections: int = 32
     timeouts: Timeouts = field(default_factory=Timeouts)
     allow_networks: tuple[Network, ...] = ()
+    resolver: Executor | None = field(default=None, compare=False)  # where names are looked up that strangers chose
 
     def __post_init__(self) -> None:
         if self.origin.scheme == "http" and not self.allow_plain_http:
@@ -156,7 +162,10 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if inner is not None:
             return _is_public(inner)
-    return address.is_global and not address.is_multicast and not address.is_reserved
+        if address.is_site_local:
+            return False
+    special = any(address in network for network in _SPECIAL if network.version == address.version)
+    return address.is_global and not (special or address.is_multicast or address.is_reserved)
 
 
 def _is_literal(host: str) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.http.connection import Connection
@@ -196,7 +197,11 @@ async def resolve(rule: EgressRule) -> list[str]:
     origin = rule.origin
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(origin.connect_host, origin.port, type=socket.SOCK_STREAM)
+        if rule.resolver is None:
+            found = await loop.getaddrinfo(origin.connect_host, origin.port, type=socket.SOCK_STREAM)
+        else:
+            look_up = partial(socket.getaddrinfo, origin.connect_host, origin.port, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(rule.resolver, look_up)
     except (OSError, UnicodeError) as error:
         raise NotSent("connect_failed", "the vendor's name does not resolve") from error
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))

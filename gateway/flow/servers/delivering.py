@@ -33,6 +33,7 @@ GONE_REASON: Final = "the endpoint answered 410 Gone"
 FAILED_REASON: Final = "nothing was taken for as long as an event is tried; the last attempt ended with {last}"
 DISABLED_ERROR: Final = "endpoint_disabled"
 UNKNOWN_EVENT: Final = "event_unknown"
+MISTAKE_PAUSE_MS: Final = 60_000
 
 log = structlog.get_logger()
 
@@ -163,16 +164,21 @@ class Outbox:
     # one attempt
 
     async def _fly(self, hook: Hook, box: _Box, delivery: HookDelivery) -> None:
+        unexpected = True
         try:
             row = await self._history.row(delivery.event_seq)
             event = None if row is None else project(row)
             if event is None or event.account_id != hook.account_id:
                 await self._put(_given_up(delivery, UNKNOWN_EVENT, self._keeping.clock.now_ms()))
+                unexpected = False
                 return
             outcome = await self._post(hook, event)
             self._judge(box, outcome)
             await self._record(hook, delivery, outcome)
+            unexpected = False
         finally:
+            if unexpected:  # a mistake of ours, that would be made again at once: others' deliveries go on meanwhile
+                box.rest_until_ms = self._keeping.clock.now_ms() + MISTAKE_PAUSE_MS
             box.flying.discard(delivery.event_seq)
             self._flying -= 1
             self.add(hook.id, delivery.event_seq)

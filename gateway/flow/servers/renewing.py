@@ -244,19 +244,27 @@ class Renewing:
         units: int | None = None,
         until_ms: int | None = None,
         number: int | None = None,
+        max_charge_base: int | None = None,
     ) -> Server:
         """Buy time for an account's server now: so many units, or as many as last until then (business time); else one.
 
         `number` makes it the server's renewal of that number and no other: what has begun already is not begun again.
+        `max_charge_base` bounds what it costs.
         Raises Problem: not_found, capability_missing, server_ended, server_not_ready, renewal_open (naming its payment),
         max_total_reached, bad_request naming `units` or `until`, and what the vendor's call raises.
         """
         server = await self._keeping.server(who.account_id, server_id)
         self._doing.require(server.vendor, Feature.RENEW)
-        return await self._doing.whole(self._renew(who, server.id, units, until_ms, number))
+        return await self._doing.whole(self._renew(who, server.id, units, until_ms, number, max_charge_base))
 
     async def _renew(
-        self, who: Who, server_id: str, units: int | None, until_ms: int | None, number: int | None
+        self,
+        who: Who,
+        server_id: str,
+        units: int | None,
+        until_ms: int | None,
+        number: int | None,
+        max_charge_base: int | None,
     ) -> Server:
         async with self._locks.of(server_id):
             server = await self._follow(await self._keeping.latest(server_id))
@@ -269,7 +277,8 @@ class Renewing:
             if facts.renewal_open:
                 raise await self._open_already(server)
             count = _units(server, facts, units, until_ms)
-            return await self._buying.begin(who, server, count, _most_base(facts))
+            bounds = [bound for bound in (_most_base(facts), max_charge_base) if bound is not None]
+            return await self._buying.begin(who, server, count, min(bounds, default=None))
 
     async def _open_already(self, server: Server) -> Problem:
         resource = await self._keeping.store.resource(server.vendor, server.ref or "")

@@ -26,9 +26,9 @@ from gateway.ports import Entropy
 WINDOW_ROWS: Final = 5_000  # of the journal, looked at for one page
 PAGE_EVENTS: Final = 500
 LAG_ROWS: Final = 10_000  # rows that tell nobody anything and are read again after a crash
-PENDING_MAX: Final = 10_000  # events of one endpoint that wait
+PENDING_MAX: Final = 2_000  # events of one endpoint that wait
 PENDING_REASON: Final = "too many events wait for it"
-ACCOUNT_WINDOW_ROWS: Final = 50_000  # looked at for one page of one account
+ACCOUNT_WINDOW_ROWS: Final = 5_000  # looked at for one page of one account
 
 log = structlog.get_logger()
 

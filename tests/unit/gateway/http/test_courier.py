@@ -35,12 +35,12 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str, port: int = 443)
     """Let every name mean these addresses; the list may be changed meanwhile."""
     known = list(addresses)
 
-    async def look_up(*_: Any, **__: Any) -> list[Any]:
+    def look_up(*_: Any, **__: Any) -> list[Any]:
         if not known:
             raise socket.gaierror("no such name")
         return [(socket.AF_INET6 if ":" in each else socket.AF_INET, 1, 6, "", (each, port)) for each in known]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return known
 
 

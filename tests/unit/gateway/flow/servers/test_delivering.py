@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -334,11 +335,11 @@ async def test_address_that_turns_private_is_refused_at_the_delivery(
     port = int(receiver.url.split(":")[2].split("/")[0])
     addresses = ["93.184.216.34"]
 
-    async def resolve(*_: Any, **__: Any) -> list[Any]:
+    def resolve(*_: Any, **__: Any) -> list[Any]:
         return [(2, 1, 6, "", (addresses[0], port))]
 
     async with telling_bed(tmp_path, clock, courier=Courier(allow_http=True)) as bed:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
         hook, _ = await bed.hook(f"http://rebind.example:{port}/")
         addresses[0] = "127.0.0.1"
         await bed.server("ordered")
