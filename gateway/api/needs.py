@@ -23,6 +23,7 @@ MAX_MINUTES = 366 * 24 * 60
 MIN_FOR_S, MAX_FOR_S = 60, 10 * 366 * 86_400
 MAX_VCPU, MAX_MEMORY_MIB, MAX_DISK_GIB = 1_024, 16 * 1024 * 1024, 1024 * 1024
 MAX_SSH_KEYS, MAX_VENDORS = 16, 32
+MAX_NAME_SHOWN = 40
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/+@()-]{0,127}", re.ASCII)
 _VENDOR = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
@@ -103,8 +104,11 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 def check_members(members: Mapping[str, Any], at: str, allowed: Collection[str], needed: Collection[str] = ()) -> None:
     """Raise Problem("bad_request") for a member that does not exist, and for one that is missing."""
-    if members.keys() - set(allowed) - set(needed):
-        raise bad(f"a member is unknown; known are {', '.join(sorted({*allowed, *needed}))}", at or None)
+    unknown = sorted(members.keys() - set(allowed) - set(needed))
+    if unknown:
+        name = "".join(char for char in unknown[0][:MAX_NAME_SHOWN] if char.isprintable())
+        known = ", ".join(sorted({*allowed, *needed}))
+        raise bad(f"there is no member {name!r} here; known are {known}", _below(at, name))
     missing = set(needed) - members.keys()
     if missing:
         raise bad(f"{', '.join(sorted(missing))} must be given", at or None)
@@ -142,7 +146,8 @@ def parse_spec(members: Mapping[str, Any], known: Collection[str] = ()) -> Serve
     if SNAPSHOT_MEMBER in known and SNAPSHOT_MEMBER in members:
         snapshot = _text(members, SNAPSHOT_MEMBER, "", _SNAPSHOT, "the id of a snapshot of yours") or ""
     if ("plan" in members) + ("need" in members) > 1 or not (snapshot or members.keys() & {"plan", "need"}):
-        raise bad("give one of plan and need", "plan")
+        ways = "quote, plan, need and snapshot" if SNAPSHOT_MEMBER in known else "plan and need"
+        raise bad(f"give one of {ways}", "plan")
     if "need" in members:
         need = parse_need(members["need"])
     else:

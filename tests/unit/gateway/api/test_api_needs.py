@@ -54,7 +54,7 @@ def test_a_plan_stands_for_a_need() -> None:
 def test_a_snapshot_stands_for_both_where_the_caller_knows_it() -> None:
     """Only a route that restores takes one."""
     assert parse_spec({"snapshot": SNAPSHOT}, {"snapshot"}).snapshot == SNAPSHOT
-    assert refusal({"snapshot": SNAPSHOT, "plan": "a/b"}).field is None
+    assert refusal({"snapshot": SNAPSHOT, "plan": "a/b"}).field == "snapshot"
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_a_snapshot_stands_for_both_where_the_caller_knows_it() -> None:
         ({"plan": "a/../b"}, "plan"),
         ({"plan": "a/b\n"}, "plan"),
         ({"plan": 1}, "plan"),
-        ({"plan": "a/b", "colour": "red"}, None),
+        ({"plan": "a/b", "colour": "red"}, "colour"),
         ({"need": []}, "need"),
-        ({"need": {"plan": "a/b"}}, "need"),
+        ({"need": {"plan": "a/b"}}, "need/plan"),
         ({"need": {"min_vcpu": 0}}, "need/min_vcpu"),
         ({"need": {"min_vcpu": True}}, "need/min_vcpu"),
         ({"need": {"min_vcpu": "2"}}, "need/min_vcpu"),
@@ -108,7 +108,7 @@ def test_a_snapshot_stands_for_both_where_the_caller_knows_it() -> None:
     ],
 )
 def test_what_has_no_one_reading_is_refused(document: Any, field: str | None) -> None:
-    """The problem names the member, and quotes nothing of it."""
+    """The problem names the member, and quotes nothing of its value."""
     assert refusal(document).field == field
 
 
