@@ -80,12 +80,20 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
                 await stop.wait()
                 countdown.start()
         finally:
-            await gateway.neutral.drain(countdown.left_s())
-            await gateway.answers.drain(countdown.left_s())
-            await gateway.recovery.drain(countdown.left_s())
-            await loops.stop(countdown.left_s())
+            await _drain(gateway, loops, countdown)
     log.info("gateway.stopped", broken=broken.is_set())
     return EXIT_BROKEN if broken.is_set() else 0
+
+
+async def _drain(gateway: Gateway, loops: Loops, countdown: Countdown) -> None:
+    """Let what is under way end. First of all nothing is begun any more: what a loop began now would meet closed lines."""
+    async with asyncio.TaskGroup() as ending:
+        gateway.neutral.ordering.stop()
+        ending.create_task(loops.stop(countdown.left_s()), name="stop loops")
+        await asyncio.sleep(0)  # from here on no loop begins another turn
+        await gateway.neutral.drain(countdown.left_s())
+        await gateway.answers.drain(countdown.left_s())
+        await gateway.recovery.drain(countdown.left_s())
 
 
 @contextlib.asynccontextmanager

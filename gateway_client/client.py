@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from yarl import URL
 
 from gateway_client.problem import GatewayProblem
 from gateway_client.shapes import Event, Fleet, Need, Page, Plan, Quote, Server, Snapshot, SshKey
@@ -157,7 +158,8 @@ class GatewayClient:
 
     async def read_file(self, server_id: str, path: str) -> bytes:
         """Return a file of a server."""
-        return (await self._send("GET", f"/v1/servers/{_part(server_id)}/files" + _query(path=path), None, {}))[1]
+        target = f"/v1/servers/{_part(server_id)}/files" + _query(path=path)
+        return (await self._send("GET", target, None, {}, repeat=True))[1]
 
     async def write_file(self, server_id: str, path: str, content: bytes) -> None:
         """Write a file of a server."""
@@ -262,7 +264,7 @@ class GatewayClient:
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
         timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
-        async with self._session.get(self._base_url + path, headers=headers, timeout=timeout) as answer:
+        async with self._session.get(self._url(path), headers=headers, timeout=timeout) as answer:
             if answer.status >= SUCCESS_BELOW:
                 raise _problem(answer.status, await answer.read())
             data: list[str] = []
@@ -320,7 +322,7 @@ class GatewayClient:
             pause_s = PAUSE_S * 2 ** (tried - 1)
             try:
                 async with self._session.request(
-                    method, self._base_url + path, data=content, headers={**self._headers, **headers}
+                    method, self._url(path), data=content, headers={**self._headers, **headers}
                 ) as answer:
                     read = await answer.read()
                     if answer.status < SUCCESS_BELOW:
@@ -333,6 +335,10 @@ class GatewayClient:
                     raise
             await asyncio.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
+
+    def _url(self, path: str) -> URL:
+        """Return where a path leads: it is encoded already, and sent as it is."""
+        return URL(self._base_url + path, encoded=True)
 
     async def _page(
         self, path: str, after: str | None, limit: int | None, filters: Mapping[str, str | int | bool] | None = None

@@ -5,12 +5,13 @@ before anything leaves, and the operator's cap stands above whatever cap the mod
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 import aiohttp
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError, validators
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp_types import (
@@ -36,6 +37,15 @@ INSTRUCTIONS = (
 )
 
 
+def _pattern(_: object, pattern: str, instance: object, _schema: object) -> Iterator[ValidationError]:
+    """`pattern` as JSON Schema means it: Python's `$` also fits before a last line break, which no text here may have."""
+    if isinstance(instance, str) and (instance.endswith("\n") or re.search(pattern, instance) is None):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Validator = validators.extend(Draft202012Validator, {"pattern": _pattern})
+
+
 class Tools:
     """Serves the tools for one gateway. `api_key` None: each HTTP request brings its own as Bearer."""
 
@@ -59,7 +69,7 @@ class Tools:
         tool, arguments = BY_NAME.get(asked.name), asked.arguments or {}
         if tool is None:
             return _refusal({"code": "tool_unknown", "detail": "there is no such tool", "known": sorted(BY_NAME)})
-        wrong = next(iter(Draft202012Validator(tool.input_schema).iter_errors(arguments)), None)
+        wrong = next(iter(_Validator(tool.input_schema).iter_errors(arguments)), None)
         if wrong is not None:
             field = ".".join(str(part) for part in wrong.absolute_path) or "arguments"
             return _refusal({"code": "bad_arguments", "field": field, "detail": wrong.message[:500]})

@@ -43,7 +43,7 @@ from gateway.api.schemas import (
     several,
 )
 from gateway.api.views import time_or_none
-from gateway.core.apikeys import READ, SPEND
+from gateway.core.apikeys import READ, SPEND, stands_for
 from gateway.core.money import AmountError, format_amount, parse_amount
 from gateway.core.problems import Problem
 from gateway.core.server import FleetState
@@ -139,6 +139,7 @@ async def patch_fleet(deps: ApiDeps, exchange: Exchange) -> Told:
     query_of(exchange.query, frozenset())
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
     members, fleets = parse_object(body), neutral_of(deps).fleets
+    await _require_key(deps, exchange)
     check_members(members, "", _BOUNDS)
     for name in members:
         if members[name] is None:
@@ -157,8 +158,17 @@ async def end_fleet(deps: ApiDeps, exchange: Exchange) -> Told:
     """End a fleet: its servers are destroyed, and what cannot be destroyed is not renewed. Raises Problem."""
     query_of(exchange.query, frozenset())
     fleets = neutral_of(deps).fleets
+    await _require_key(deps, exchange)
     fleet = await fleets.end(exchange.account_id, exchange.parameters["id"])
     return Told(fleet_view(await fleets.see(fleet)), ACCEPTED)
+
+
+async def _require_key(deps: ApiDeps, exchange: Exchange) -> None:
+    """A fleet spends with the key that ordered it, wherever its servers are: who changes it must be able to do as much."""
+    fleet = await neutral_of(deps).fleets.fleet(exchange.account_id, exchange.parameters["id"])
+    if not stands_for(exchange.granted, deps.store.view.keys_by_id.get(fleet.key_id)):
+        detail = "this fleet is another key's: change it with that one, or with one that may do as much and has no budget"
+        raise Problem("scope_missing", detail)
 
 
 def fleet_view(sight: FleetSight) -> dict[str, Any]:

@@ -49,8 +49,7 @@ async def renew_server(deps: ApiDeps, exchange: Exchange) -> Told:
     who, cap_base = Who(exchange.granted, exchange.request_id), max_charge(exchange.request)
 
     async def make() -> dict[str, Any]:
-        server = await neutral.keeping.server(exchange.account_id, server_id)
-        return {"number": server.renewals + 1}
+        return {"number": await neutral.renewing.reserve(who, server_id)}
 
     async def ensure(document: dict[str, Any]) -> None:
         number = document["number"]
@@ -108,6 +107,7 @@ ENDPOINTS = (
             "server_not_ready",
             "renewal_open",
             "max_total_reached",
+            "price_above_max_charge",
             "insufficient_balance",
             "idempotency_conflict",
             "body_oversized",

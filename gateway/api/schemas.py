@@ -18,7 +18,7 @@ AMOUNT: Schema = {
 }
 AMOUNT_IN: Schema = {
     "type": "string",
-    "pattern": r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?$",
+    "pattern": r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?$",
     "description": "a decimal, at most six digits after the point",
 }
 PRICE_IN: Schema = {

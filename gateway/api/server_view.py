@@ -15,6 +15,7 @@ from gateway.core.money import format_amount
 from gateway.core.payment import Charge, Delivery, Transfer
 from gateway.core.records import Payment
 from gateway.core.renewal import STUCK, Why, lapse_reason
+from gateway.core.renewal_claim import RenewalClaim
 from gateway.core.server import Server, ServerState, Wanted
 from gateway.core.times import utc_text
 from gateway.server_ports import Action
@@ -118,9 +119,10 @@ def _payment_view(payment: Payment) -> dict[str, Any]:
 
 
 async def _renewal_view(deps: ApiDeps, server: Server) -> dict[str, Any]:
-    if not server.renewal:
+    claim = RenewalClaim.read(server.renewal)
+    if claim is None:
         return {"state": "none", "payment_id": None}
-    claimed = await deps.store.claimed(server.account_id, server.renewal)
+    claimed = await deps.store.claimed(server.account_id, claim.key)
     state = "stuck" if STUCK in server.warned else "open"
     return {"state": state, "payment_id": None if claimed is None else claimed.payment_id}
 

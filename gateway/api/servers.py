@@ -34,10 +34,11 @@ from gateway.api.once import REPLAYED, fingerprint_of
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import FLAG, PRICE_IN, TEXT, choice, maybe, named, optional, page, record
 from gateway.api.server_view import SERVER, server_view
-from gateway.core.apikeys import READ, SPEND
+from gateway.core.apikeys import READ, SPEND, within
 from gateway.core.money import AmountError, format_amount, parse_amount
 from gateway.core.payment import Charge
 from gateway.core.problems import Problem
+from gateway.core.records import ApiKey
 from gateway.core.server import Server, ServerState
 from gateway.flow.servers.doing import require_open
 from gateway.flow.servers.ordering import NewServer
@@ -66,7 +67,7 @@ LIST_SCHEMAS = {
     "fleet": {**TEXT, "pattern": f"^{_ID.pattern}$", "description": "the id of a fleet"},
     "open": {**choice("true", "false"), "description": "true: those to which anything can still happen"},
 }
-_KEPT_MEMBERS = {
+KEPT_MEMBERS = {
     "name": NAME_IN,
     "keep_until": {**TIME_IN, "description": "it is not paid for beyond this time"},
     "auto_renew": {**FLAG, "description": "extend its paid time while it is wanted; true where keep_until is given"},
@@ -78,11 +79,11 @@ _QUOTE_IN = {
     "description": "an id of POST /v1/quotes; this, `plan`, `need` or `snapshot`",
 }
 _SNAPSHOT_IN = {**TEXT, "pattern": "^snp_[0-9A-Z]{26}$", "description": "the id of a snapshot to make it from"}
-_ORDER_MEMBERS = {"quote": _QUOTE_IN, **SPEC_MEMBERS, SNAPSHOT_MEMBER: _SNAPSHOT_IN, **_KEPT_MEMBERS}
+_ORDER_MEMBERS = {"quote": _QUOTE_IN, **SPEC_MEMBERS, SNAPSHOT_MEMBER: _SNAPSHOT_IN, **KEPT_MEMBERS}
 ORDER_BODY = named("ServerOrder", optional(record(**_ORDER_MEMBERS), *_ORDER_MEMBERS), examples.ORDER)
 _CHANGE_MEMBERS = {
     "name": NAME_IN,
-    "keep_until": maybe(_KEPT_MEMBERS["keep_until"]),
+    "keep_until": maybe(KEPT_MEMBERS["keep_until"]),
     "auto_renew": FLAG,
     "max_total": maybe(PRICE_IN),
 }
@@ -102,14 +103,15 @@ class Waiting:
 
 async def create_server(deps: ApiDeps, exchange: Exchange) -> Told:
     """Take an order, and begin to fulfil it. The same key and body again answer with the same server. Raises Problem."""
-    waiting = _waiting(query_of(exchange.query, WAIT_QUERY))
+    waiting, neutral = _waiting(query_of(exchange.query, WAIT_QUERY)), neutral_of(deps)
+    if waiting is not None:
+        neutral.seeing.require_room(exchange.account_id)  # before anything is ordered
     token = idempotency_key(exchange.request)
     if token is None:
         raise Problem(
             "bad_request", "an order needs an Idempotency-Key: what it orders is made once", "Idempotency-Key"
         )
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
-    neutral = neutral_of(deps)
     fingerprint = fingerprint_of(exchange.request.method, "/v1/servers", body)
     new = parse_order(body, token, fingerprint, neutral.keeping.business.now_ms())
     new = replace(new, max_charge_base=max_charge(exchange.request))
@@ -119,16 +121,28 @@ async def create_server(deps: ApiDeps, exchange: Exchange) -> Told:
         server, how = await neutral.seeing.wait(server.account_id, server.id, waiting.wanted, waiting.timeout_s)
         headers.append(("X-Wait", how))
         status = CREATED if how == "reached" and not replayed else status
-    told = await _told(deps, exchange, server, status)
-    return replace(told, headers=(*told.headers, *headers))
+    if not replayed:  # what it cost was told to whoever ordered it
+        headers += await _cost_headers(deps, exchange, server)
+    return Told(await server_view(deps, server), status, tuple(headers))
 
 
 def parse_order(body: bytes, token: str, fingerprint: bytes, business_ms: int) -> NewServer:
     """Return what a body orders. Raises Problem("bad_request") that names the member."""
     members = parse_object(body)
+    new = parse_kept(members, token, fingerprint, business_ms)
+    if "quote" not in members:
+        return replace(new, spec=parse_spec(members, {*KEPT_MEMBERS, SNAPSHOT_MEMBER}))
+    check_members(members, "", {"quote", *KEPT_MEMBERS})  # the rest is what was quoted
+    if not isinstance(members["quote"], str) or _QUOTE.fullmatch(members["quote"]) is None:
+        raise bad("quote is an id of POST /v1/quotes", "quote")
+    return replace(new, quote_id=members["quote"])
+
+
+def parse_kept(members: Mapping[str, Any], token: str, fingerprint: bytes, business_ms: int) -> NewServer:
+    """Return an order of nothing yet: its name, until when it is kept, and what it may cost. Raises Problem("bad_request")."""
     keep_until_ms = parse_time(members, "keep_until", business_ms)
     auto_renew = parse_flag(members, "auto_renew", "")
-    new = NewServer(
+    return NewServer(
         client_token=token,
         fingerprint=fingerprint,
         name=parse_name(members) or "",
@@ -136,12 +150,6 @@ def parse_order(body: bytes, token: str, fingerprint: bytes, business_ms: int) -
         auto_renew=keep_until_ms is not None if auto_renew is None else auto_renew,
         max_total_base=_amount(members, "max_total"),
     )
-    if "quote" not in members:
-        return replace(new, spec=parse_spec(members, {*_KEPT_MEMBERS, SNAPSHOT_MEMBER}))
-    check_members(members, "", {"quote", *_KEPT_MEMBERS})  # the rest is what was quoted
-    if not isinstance(members["quote"], str) or _QUOTE.fullmatch(members["quote"]) is None:
-        raise bad("quote is an id of POST /v1/quotes", "quote")
-    return replace(new, quote_id=members["quote"])
 
 
 # reading
@@ -192,7 +200,11 @@ async def show_server(deps: ApiDeps, exchange: Exchange) -> Told:
 
 
 async def change_server(deps: ApiDeps, exchange: Exchange) -> Told:
-    """Change what an agent wants of a server: its name here, until when it is kept, what it may cost. Raises Problem."""
+    """Change what an agent wants of a server: its name here, until when it is kept, what it may cost.
+
+    Raises Problem, also "scope_missing": whoever may not call its vendor changes nothing, and whoever could not have
+    ordered it lets it cost no more than it may.
+    """
     query_of(exchange.query, frozenset())
     body = await read_small(exchange.request, PATCH_MAX_BYTES, deps.settings.body_silence_s)
     neutral = neutral_of(deps)
@@ -200,10 +212,16 @@ async def change_server(deps: ApiDeps, exchange: Exchange) -> Told:
     check_members(members, "", _CHANGE_MEMBERS)
     changes = _changes(members, neutral.keeping.business.now_ms())
     server = await neutral.keeping.server(exchange.account_id, exchange.parameters["id"])
+    who = Who(exchange.granted, exchange.request_id)
+    neutral.doing.require_scope(who, server.vendor)
     require_open(server)
+    ordering_key = neutral.keeping.view.keys_by_id[server.key_id]
 
     def update(before: Server) -> Server | None:
         after = replace(before, **changes)
+        raised = _raised(before, after)
+        if raised is not None and before.open:
+            _require_payer(who.key, ordering_key, raised)
         return after if before.open and after != before else None
 
     server = await neutral.keeping.change(server.id, update, "changed")
@@ -216,7 +234,32 @@ async def destroy_server(deps: ApiDeps, exchange: Exchange) -> Told:
     query_of(exchange.query, frozenset())
     who = Who(exchange.granted, exchange.request_id)
     server = await neutral_of(deps).acting.destroy(who, exchange.parameters["id"])
-    return await _told(deps, exchange, server, ACCEPTED)
+    return Told(await server_view(deps, server), ACCEPTED)
+
+
+def _raised(before: Server, after: Server) -> str | None:
+    """Return the member by which a change lets a server cost more than before, None where it cannot."""
+    if _is_wider(before.max_total_base, after.max_total_base):
+        return "max_total"
+    if _is_wider(before.keep_until_ms, after.keep_until_ms):
+        return "keep_until"
+    return "auto_renew" if after.auto_renew and not before.auto_renew else None
+
+
+def _is_wider(before: int | None, after: int | None) -> bool:
+    """Say whether a bound lets more pass than it did; None is no bound at all."""
+    return before is not None and (after is None or after > before)
+
+
+def _require_payer(key: ApiKey, ordering_key: ApiKey, member: str) -> None:
+    """Refuse to spend more through the key that ordered, for one whose own bounds that would get around."""
+    if key.id == ordering_key.id or (not key.budgets and within(ordering_key.scopes, key.scopes)):
+        return
+    detail = (
+        f"this raises {member} of a server that key {ordering_key.id} pays for: use that key, or one without budgets "
+        f"that has its scopes ({', '.join(ordering_key.scopes)})"
+    )
+    raise Problem("scope_missing", detail, member)
 
 
 def _changes(members: Mapping[str, Any], business_ms: int) -> dict[str, Any]:
@@ -255,16 +298,14 @@ def _waiting(query: Mapping[str, str]) -> Waiting | None:
     return Waiting(wanted, WAIT_DEFAULT_S if seconds is None else float(seconds))
 
 
-async def _told(deps: ApiDeps, exchange: Exchange, server: Server, status: int) -> Told:
-    """Answer with a server, and with what its order has cost as far as that is known."""
-    headers: list[tuple[str, str]] = []
+async def _cost_headers(deps: ApiDeps, exchange: Exchange, server: Server) -> list[tuple[str, str]]:
+    """Return what an order that was just taken has cost, as far as that is known."""
     payment = None if server.payment_id is None else await deps.store.payment(server.payment_id)
-    if payment is not None:
-        held = payment.axes.charge is Charge.HELD
-        charge_base = payment.hold_base if held else payment.captured_base
-        exchange.payment_id, exchange.charge_base = payment.id, charge_base
-        headers += [("X-Payment-Id", payment.id), ("X-Charge", format_amount(charge_base))]
-    return Told(await server_view(deps, server), status, tuple(headers))
+    if payment is None:
+        return []
+    charge_base = payment.hold_base if payment.axes.charge is Charge.HELD else payment.captured_base
+    exchange.payment_id, exchange.charge_base = payment.id, charge_base
+    return [("X-Payment-Id", payment.id), ("X-Charge", format_amount(charge_base))]
 
 
 ENDPOINTS = (
@@ -331,7 +372,7 @@ ENDPOINTS = (
         SERVER,
         scope=SPEND,
         body=CHANGE_BODY,
-        problems=("bad_request", "body_oversized", "not_found", "server_ended"),
+        problems=("bad_request", "body_oversized", "not_found", "scope_missing", "server_ended"),
     ),
     Endpoint(
         "DELETE",
@@ -342,6 +383,5 @@ ENDPOINTS = (
         scope=SPEND,
         status=ACCEPTED,
         problems=("capability_missing", "not_found", "scope_missing", "server_ended"),
-        tells=("X-Payment-Id", "X-Charge"),
     ),
 )

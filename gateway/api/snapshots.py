@@ -5,6 +5,7 @@ does both and answers with the server that it was restored to.
 """
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from gateway.api import examples
@@ -13,18 +14,18 @@ from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
-from gateway.api.needs import NAME_IN, bad, check_members, parse_name, parse_object
+from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import fingerprint_of
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import TEXT, TIME, choice, maybe, named, optional, page, record
 from gateway.api.server_actions import cost_headers
 from gateway.api.server_view import SERVER, server_view
+from gateway.api.servers import KEPT_MEMBERS, parse_kept
 from gateway.api.views import time_or_none
 from gateway.core.apikeys import READ, SPEND
 from gateway.core.problems import Problem
 from gateway.core.server import Snapshot
 from gateway.core.times import utc_text
-from gateway.flow.servers.placing import NewServer
 from gateway.flow.servers.runner import Who
 from gateway.flow.servers.snapshot_book import STATES
 from gateway.store import columns, queries
@@ -53,7 +54,10 @@ CREATE_BODY = named(
 )
 RESTORE_BODY = named(
     "Restore",
-    optional(record(name={**NAME_IN, "description": "of the new server, where it is a new one"}), "name"),
+    {
+        **optional(record(**KEPT_MEMBERS), *KEPT_MEMBERS),
+        "description": "of the new server, where it is a new one: as in POST /v1/servers",
+    },
     examples.RESTORE,
 )
 _CALLED = ("capability_missing", "action_refused", "action_unknown")
@@ -63,7 +67,7 @@ _PAID = ("insufficient_balance", "max_total_reached", "price_above_max_charge")
 async def create_snapshot(deps: ApiDeps, exchange: Exchange) -> Told:
     """Take a snapshot of a server of the account. Raises Problem."""
     query_of(exchange.query, frozenset())
-    _, members = await _members(deps, exchange)
+    _, members = await _members(deps, exchange, ("name",))
     name = members.get("name")
     if "name" in members and (not isinstance(name, str) or _NAME.fullmatch(name) is None):
         raise bad("name is 1 to 63 letters, digits, dots, hyphens and underscores, a letter or digit first", "name")
@@ -112,18 +116,21 @@ async def delete_snapshot(deps: ApiDeps, exchange: Exchange) -> Told:
 async def restore_snapshot(deps: ApiDeps, exchange: Exchange) -> Told:
     """Restore a snapshot of the account: to its server, or to a new one where its vendor only does that. Raises Problem."""
     query_of(exchange.query, frozenset())
-    body, members = await _members(deps, exchange)
-    token, snapshots = idempotency_key(exchange.request), neutral_of(deps).snapshots
+    body, members = await _members(deps, exchange, KEPT_MEMBERS)
+    neutral = neutral_of(deps)
+    token, snapshots = idempotency_key(exchange.request), neutral.snapshots
     who, snapshot_id = Who(exchange.granted, exchange.request_id), exchange.parameters["id"]
-    new: NewServer | None = None
-    if not snapshots.restores_in_place((await snapshots.get(who, snapshot_id)).vendor):
-        if token is None:
-            detail = "restoring to a new server needs an Idempotency-Key: what it orders is made once"
-            raise Problem("bad_request", detail, "Idempotency-Key")
+    in_place = snapshots.restores_in_place((await snapshots.get(who, snapshot_id)).vendor)
+    if in_place and members:
+        field = next(iter(members))
+        raise bad(f"its vendor restores to the server that it is of: {field} is for a new one", field)
+    if not in_place and token is None:
+        detail = "restoring to a new server needs an Idempotency-Key: what it orders is made once"
+        raise Problem("bad_request", detail, "Idempotency-Key")
+    new = None
+    if not in_place and token is not None:
         fingerprint = fingerprint_of(exchange.request.method, f"/v1/snapshots/{snapshot_id}/restore", body)
-        new = NewServer(token, fingerprint, name=parse_name(members) or "")
-    elif "name" in members:
-        raise bad("its vendor restores to the server that it is of, which has a name", "name")
+        new = parse_kept(members, token, fingerprint, neutral.keeping.business.now_ms())
     restored = await snapshots.restore(
         who, snapshot_id, new, idempotency_key=token, max_charge_base=max_charge(exchange.request)
     )
@@ -147,10 +154,10 @@ def snapshot_view(deps: ApiDeps, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-async def _members(deps: ApiDeps, exchange: Exchange) -> tuple[bytes, dict[str, Any]]:
+async def _members(deps: ApiDeps, exchange: Exchange, allowed: Collection[str]) -> tuple[bytes, dict[str, Any]]:
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
     members = {} if _NOTHING.fullmatch(body) else parse_object(body)
-    check_members(members, "", ("name",))
+    check_members(members, "", allowed)
     return body, members
 
 
@@ -206,7 +213,7 @@ ENDPOINTS = (
         delete_snapshot,
         SNAPSHOT,
         scope=SPEND,
-        problems=("not_found", *_CALLED),
+        problems=("not_found", "server_not_ready", *_CALLED),
         asks_vendor=True,
     ),
     Endpoint(

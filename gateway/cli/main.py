@@ -24,6 +24,7 @@ GROUPS = {
     "journal": "the journal and its proof",
     "key": "API keys",
     "payments": "payments",
+    "servers": "the servers of the vendor-neutral API",
     "tasks": "what waits for a human",
     "vendor": "vendors, and the operator's accounts there",
     "wallet": "the keystore's wallets",

@@ -133,6 +133,14 @@ def _meters(parser: argparse.ArgumentParser) -> None:
     _page(parser, "before")
 
 
+def _server_resolve(parser: argparse.ArgumentParser) -> None:
+    _add(parser, "server", "the server's id")
+    found = parser.add_mutually_exclusive_group(required=True)
+    found.add_argument("--made", metavar="REF", help="the vendor's id of what its order made")
+    found.add_argument("--nothing", action="store_true", default=None, help="its order made nothing")
+    parser.add_argument("--resolution", required=True, help="how you know; goes into the journal")
+
+
 def _vendor_balance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vendor", metavar="NAME", nargs="?", help="one vendor only")
 
@@ -200,11 +208,18 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb("freeze list", "list what is frozen", "freeze_list", listed("freezes", "scope", "reason", "by", "at"), _none),
     Verb(
-        "servers",
+        "servers list",
         "list the servers of the vendor-neutral API",
         "servers",
         listed("servers", *SERVER_COLUMNS),
         _meters,
+    ),
+    Verb(
+        "servers resolve",
+        "say what an order has made that only a human could find out",
+        "server_resolve",
+        changed("server", "Resolved, and its task is closed.", "It was resolved before; its task is closed."),
+        _server_resolve,
     ),
     Verb(
         "meters",

@@ -94,6 +94,16 @@ def allows(scopes: Iterable[str], wanted: str) -> bool:
     return wanted in held or (wanted.startswith("proxy:") and PROXY in held)
 
 
+def stands_for(asking: ApiKey, ordering: ApiKey | None) -> bool:
+    """Say whether a key may change what another one of its account has ordered, and so what that one will spend.
+
+    The ordering key itself may; another only without budgets of its own, and with at least the scopes of the ordering one.
+    """
+    if ordering is None or asking.id == ordering.id:
+        return ordering is not None
+    return asking.account_id == ordering.account_id and not asking.budgets and within(ordering.scopes, asking.scopes)
+
+
 def within(scopes: Iterable[str], wider: Iterable[str]) -> bool:
     """Say whether whoever holds `wider` may do everything that `scopes` allow."""
     held = tuple(wider)

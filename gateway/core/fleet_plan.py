@@ -149,7 +149,7 @@ def decide_fleet(facts: FleetFacts) -> FleetDecision:
     if len(sound) > facts.count:
         risky = [m for m in kept if m.part is Part.AT_RISK]
         return LetGo((risky or sound)[-1].id, "the fleet has enough servers")
-    aligned = _aligned(facts, kept)
+    aligned = _trimmed(facts, short=len(sound) < facts.count) or _aligned(facts, kept)
     if aligned is not None:
         return aligned
     if len(sound) < facts.count:
@@ -168,6 +168,15 @@ def _end(facts: FleetFacts) -> FleetDecision:
         return LetGo(wanted.id, "the fleet ends")
     # A term that nobody can stop runs out by itself: nothing more is to be done about it.
     return _rest(facts) if any(m.stoppable for m in open_ones) else Become(FleetState.ENDED)
+
+
+def _trimmed(facts: FleetFacts, *, short: bool) -> Align | None:
+    """Take what it has not used from a member that is to be replaced: what is on hold for it stays counted."""
+    for member in facts.members:
+        stays = member.part is Part.LEAVING and not member.stoppable
+        if member.left_base and (stays or (short and member.part is Part.AT_RISK)):
+            return Align(member.id, facts.until_ms, member.committed_base)
+    return None
 
 
 def _aligned(facts: FleetFacts, kept: list[Member]) -> Align | None:

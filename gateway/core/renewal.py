@@ -20,6 +20,8 @@ STOP_MARGIN_S = 300
 LOOK_AGAIN_S, SOON_S = 600, 60
 """When nothing is in sight, or something hinders: balances and prices move without a word."""
 STUCK = "stuck"
+OVERDUE_S = HOUR_S
+"""A thing that is charged so long after its vendor should have ended it is a human's to look at."""
 
 _NEVER_MS = 1 << 62
 
@@ -35,6 +37,11 @@ class Why(StrEnum):
     KEY = "key_revoked"  # the key that ordered it pays for nothing any more
     FAILED = "renewal_failed"  # it was tried, and never worked
     STUCK = "renewal_stuck"  # a renewal was not settled in time
+
+
+NOT_APPLIED = f"{Why.FAILED}:not_applied"
+"""The mark of a term that was paid for and whose end has not moved: whatever the reason, it is never paid twice unasked."""
+OVERDUE = f"{Why.TEMPLATE}:overdue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class Facts:
     `extension` None: time is paid from the balance as it passes. Then `runs_out_ms` is when the balance ends it at the
     earliest and `covered_until_ms` until when `max_total` covers it, None for far away. `term_s` is how long a term lasts,
     None where there are none. `renewal_open`: money is on its way for it, whoever sent it. `failing`: the last renewal did
-    not come about, and no other has since.
+    not come about, and no other has since. `metered`: it is charged, whatever its end says.
     """
 
     now_ms: int
@@ -90,6 +97,7 @@ class Facts:
     term_s: int | None = None
     runs_out_ms: int | None = None
     covered_until_ms: int | None = None
+    metered: bool = False
     warn_before_s: tuple[int, ...] = WARN_BEFORE_S
 
 
@@ -133,6 +141,13 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True)
+class Overdue:
+    """Its vendor should have ended it, and it is charged all the same: a human asks why, once."""
+
+    ends_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing is to be done before then, as far as is known now. `hindered`: what stands in the way may be gone any moment."""
 
@@ -140,13 +155,13 @@ class Wait:
     hindered: bool = False
 
 
-Decision = Renew | Destroy | Warn | Lapse | Stuck | Wait
+Decision = Renew | Destroy | Warn | Lapse | Stuck | Overdue | Wait
 
 
 def decide(facts: Facts) -> Decision:
     """Return the most urgent thing to be done for one server that is wanted. Ask again after it is done, until Wait."""
     keep_ms, now_ms = facts.keep_until_ms, facts.now_ms
-    if keep_ms is not None and now_ms >= keep_ms and facts.can_destroy:
+    if keep_ms is not None and now_ms >= keep_ms and (facts.can_destroy or facts.state in ORDERED):
         return Destroy(Why.KEEP_UNTIL)
     if facts.state in ORDERED:
         return _soon(facts)
@@ -178,14 +193,19 @@ def _on_the_balance(facts: Facts) -> Decision:
     covered_ms = _NEVER_MS if facts.covered_until_ms is None else facts.covered_until_ms - STOP_MARGIN_S * 1000
     if now_ms >= covered_ms and facts.can_destroy:
         return Destroy(Why.MAX_TOTAL)
-    if facts.expires_at_ms is not None and now_ms >= facts.expires_at_ms:
+    over_ms = facts.expires_at_ms if facts.expires_at_ms is not None and now_ms >= facts.expires_at_ms else None
+    if over_ms is not None and not facts.metered:
         return Lapse(Why.TEMPLATE)
+    if over_ms is not None and now_ms >= over_ms + OVERDUE_S * 1000 and OVERDUE not in facts.warned:
+        return Overdue(over_ms)
     ends = [(covered_ms, Why.MAX_TOTAL)]
-    if facts.expires_at_ms is not None:
+    if facts.expires_at_ms is not None and over_ms is None:
         ends.append((facts.expires_at_ms, Why.TEMPLATE))
     if facts.runs_out_ms is not None:
         ends.append((facts.runs_out_ms, Why.BALANCE))
     ends_ms, why = min(ends)
+    if over_ms is not None:  # the end of its meter is its end: as long as it is charged it is not forgotten
+        return _warn(facts, why, ends_ms) or _soon(facts, over_ms + OVERDUE_S * 1000, ends_ms=ends_ms)
     if facts.keep_until_ms is not None and facts.keep_until_ms <= ends_ms:
         return _wait(facts)
     return _warn(facts, why, ends_ms) or _wait(facts, ends_ms=ends_ms)
@@ -228,6 +248,8 @@ def _unwanted(facts: Facts, ends_ms: int) -> Why | None:
         return Why.NOT_RENEWED
     if facts.keep_until_ms is not None and ends_ms >= facts.keep_until_ms:
         return Why.KEEP_UNTIL
+    if NOT_APPLIED in facts.warned:
+        return Why.FAILED
     return None if facts.key_valid else Why.KEY
 
 

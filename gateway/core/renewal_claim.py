@@ -1,7 +1,8 @@
-"""A renewal under way as one text: the Idempotency-Key that it is bought with, and everything needed to go on with it.
+"""A renewal under way as one text: its number, which its Idempotency-Key is made of, and everything needed to go on with it.
 
 Must not know the store.  Theory: the text is durable before anything is asked, so whoever finds it after a crash asks for
-the very same again, and can tell whether it was done: the paid time has moved beyond the end that it extends.
+the very same again, and can tell whether it was done: the paid time has moved beyond the end that it extends. The key says
+the number alone, so a number buys once, whatever is asked for under it later.
 """
 
 import re
@@ -23,8 +24,13 @@ class RenewalClaim:
     ends_at_ms: int
 
     @property
+    def key(self) -> str:
+        """The Idempotency-Key that it is bought with."""
+        return key_of(self.server_id, self.number)
+
+    @property
     def text(self) -> str:
-        """The Idempotency-Key: no agent's has a space in it."""
+        """The whole claim, as the server's record holds it."""
         return f"renew {self.server_id} {self.number} {self.units} {self.ends_at_ms}"
 
     @classmethod
@@ -36,6 +42,11 @@ class RenewalClaim:
         if match is None:
             raise ValueError("a server's renewal is no claim of a renewal")
         return cls(match[1], int(match[2]), int(match[3]), int(match[4]))
+
+
+def key_of(server_id: str, number: int) -> str:
+    """Return the Idempotency-Key of the renewal of a number; no agent's has a space in it."""
+    return f"renew {server_id} {number}"
 
 
 def is_dead(payment: Payment) -> bool:

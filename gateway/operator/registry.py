@@ -33,6 +33,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "freeze_list": Operation(freezes.freeze_list),
         "meters": Operation(metered.meters, ("account", "vendor", "all", "before", "limit")),
         "servers": Operation(servers.servers, ("account", "vendor", "all", "before", "limit")),
+        "server_resolve": Operation(servers.server_resolve, ("server", "made", "nothing", "resolution")),
         "vendor_balance": Operation(metered.vendor_balance, ("vendor",)),
         "trace": Operation(audit.trace, ("what",)),
         "balances": Operation(audit.balances),

@@ -358,6 +358,22 @@ async def _restored_in_place(case: Case, path: str, one: str) -> None:
     await case.waited(path, "running")
 
 
+async def _keyed_within_its_quote(case: Case, text: str) -> None:
+    """A quote covers what its vendor takes for learning of a key: the account pays no more than its first charge."""
+    agent = await case.bed.agent(f"acc_{case.name}_keyed")
+    key = await agent.good("POST", "/v1/ssh-keys", {"name": "quoted", "public_key": text})
+    quoted = await agent.good("POST", "/v1/quotes", {**case.order, "ssh_keys": [key["id"]]})
+    most = Decimal(quoted["first_charge"])
+    assert sum(Decimal(line["amount"]) for line in quoted["lines"]) == most
+    path = f"/v1/servers?wait=running&timeout_s={WAIT_S}"
+    made = await agent.good("POST", path, {"quote": quoted["id"], "name": "quoted"})
+    assert made["state"] == "running", made
+    shown = await balance(agent)
+    assert 0 < shown["held"] + shown["spent"] <= most
+    if case.can("destroy"):
+        await agent.good("DELETE", f"/v1/servers/{made['id']}")
+
+
 async def test_an_ssh_key_is_installed(case: Case) -> None:
     """Kept once for the account, and known to the vendor from the first server that is made with it."""
     text = PUBLIC_KEY.replace(" contract", f" {case.name}")
@@ -369,6 +385,7 @@ async def test_an_ssh_key_is_installed(case: Case) -> None:
         lost = {(each["plan"], each["reason"]) for each in got.json["candidates_lost"]}
         assert lost == {(case.plan["id"], "feature:ssh_keys")}
         return
+    await _keyed_within_its_quote(case, text)
     made = await case.made(name="keyed", ssh_keys=[key["id"]])
     shown = await case.agent.good("GET", f"/v1/ssh-keys/{key['id']}")
     assert case.name in shown["installed"]

@@ -25,7 +25,7 @@ from wallets.sealing import Sealer
 from wallets.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from e2e_gateway import GatewayHome
@@ -125,9 +125,10 @@ class Bill:
 
 
 class Vendors:
-    """The chains and the five vendors. Everything that it starts ends with it."""
+    """The chains and the five vendors. Everything that it starts ends with it. `more` is configuration of account vendors."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._more = more or {}
         self._stack = ExitStack()
         with ExitStack() as stack, ThreadPoolExecutor(len(NAMES)) as pool:
             chains = pool.submit(LocalBase.start, block_time_s=1), pool.submit(LocalTempo.start)
@@ -147,7 +148,7 @@ class Vendors:
         if name == "dropmpp":
             config = {"rpc_url": self.tempo.rpc_url, "catalog": "proof", "provision_s": 1}
             return SandboxProcess.start("sandbox.dropmpp", config)
-        return SandboxProcess.start(f"sandbox.{name}", ACCOUNT_VENDORS[name])
+        return SandboxProcess.start(f"sandbox.{name}", {**ACCOUNT_VENDORS[name], **self._more.get(name, {})})
 
     def __enter__(self) -> Self:
         return self

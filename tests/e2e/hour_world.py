@@ -19,10 +19,10 @@ from hour_vendors import NAMES
 from gateway_client import GatewayClient
 
 if TYPE_CHECKING:
-    import aiohttp
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    import aiohttp
     from e2e_gateway import GatewayHome
     from hour_vendors import Vendors
 

@@ -9,22 +9,26 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 from all_vendors import Service, all_vendors, furnish
-from e2e_agent import TIMEOUT_S, eventually
+from e2e_agent import TIMEOUT_S, eventually, problem_of
 from e2e_books import read_books
+from mcp import Client, StdioServerParameters, stdio_client
 
 from sandbox.process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FUZZ_TIMEOUT_S = 120
-CONFIG = ROOT / "sandbox" / "fuzz" / "schemathesis.toml"
+FUZZ = ROOT / "sandbox" / "fuzz"
+LINTER = ROOT / "sandbox" / "node_modules" / "@redocly" / "cli" / "bin" / "cli.js"
+QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true", "NO_COLOR": "1"}
 ENDS_KEYS = "revoke_key"
 STOPPING = "/(actions|restore|renewals)$"
 ENDED = {"destroyed", "lapsed", "failed", "lost"}
@@ -40,23 +44,32 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def document(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(service: Service) -> dict[str, Any]:
+    """The document as it is served."""
+    found: dict[str, Any] = requests.get(f"{service.gateway.base_url}/openapi.json", timeout=TIMEOUT_S).json()
+    return found
+
+
+@pytest.fixture(scope="module")
+def document(whole: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The service's own document without the vendors' routes: what they take is the vendors' to say."""
-    whole = requests.get(f"{service.gateway.base_url}/openapi.json", timeout=TIMEOUT_S).json()
-    whole["paths"] = {path: item for path, item in whole["paths"].items() if not path.startswith("/proxy/")}
-    assert len(whole["paths"]) > 30
+    own = dict(whole)
+    own["paths"] = {path: item for path, item in whole["paths"].items() if not path.startswith("/proxy/")}
+    assert len(own["paths"]) > 30
     path = tmp_path_factory.mktemp("document") / "openapi.json"
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(own))
     return path
 
 
 def _fuzz(service: Service, document: Path, key: str, ids: dict[str, str], *chosen: str) -> None:
     """Run schemathesis on the chosen operations; `ids` are of the things of each collection that it asks about."""
     folder = document.parent
-    (folder / "schemathesis.toml").write_text(CONFIG.read_text() + "".join(_about(*each) for each in ids.items()))
+    (folder / "schemathesis.toml").write_text(
+        (FUZZ / "schemathesis.toml").read_text() + "".join(_about(*each) for each in ids.items())
+    )
     done = subprocess.run(
         [
-            os.environ.get("FUZZ_ST", str(ROOT / ".venv-fuzz" / "bin" / "st")),
+            _tool("st"),
             *("--config-file", str(folder / "schemathesis.toml"), "run", str(document), "--no-color"),
             *("--url", service.gateway.base_url, "--header", f"Authorization: Bearer {key}", *chosen),
         ],
@@ -70,6 +83,11 @@ def _fuzz(service: Service, document: Path, key: str, ids: dict[str, str], *chos
     assert "request.failed" not in service.home.log()
 
 
+def _tool(name: str) -> str:
+    """Return a program of the environment that lints and fuzzes."""
+    return str(Path(os.environ.get("FUZZ_VENV", str(ROOT / ".venv-fuzz"))) / "bin" / name)
+
+
 def _about(collection: str, found: str) -> str:
     """Let requests about one thing of a collection be about that one."""
     parameter = {"jobs": "path.job", "events": "path.event"}.get(collection, "path.id")
@@ -80,6 +98,67 @@ def _about(collection: str, found: str) -> str:
 def _firsts(service: Service) -> dict[str, str]:
     event = service.ask("GET", "/v1/events?limit=1").json()["entries"][0]["data"]["id"]
     return {collection: ids[0] for collection, ids in service.ids.items()} | {"events": event}
+
+
+def test_the_document_is_valid_and_lints(whole: dict[str, Any], tmp_path: Path) -> None:
+    """By a validator of OpenAPI 3.1 and by a strict linter, the five vendors' routes included; neither finds anything."""
+    path = tmp_path / "openapi.json"
+    path.write_text(json.dumps(whole))
+    assert sum(path.startswith("/proxy/") for path in whole["paths"]) > 50
+    for command in (
+        [_tool("openapi-spec-validator"), str(path)],
+        ["node", str(LINTER), "lint", "--config", str(FUZZ / "redocly.yaml"), str(path)],
+    ):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **QUIET}, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_cap_is_kept_on_every_route_that_spends(service: Service) -> None:
+    """X-Max-Charge below the price: refused as such, and nothing was bought."""
+    prepaid = service.ids["servers"][1]
+    before = len(service.agent.payments())
+    fleet = {"need": {"min_memory_mib": 512}, "count": 1, "until": "2030-01-01T00:00:00Z", "budget": "1"}
+    tried: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("/v1/servers", {"need": {"min_memory_mib": 512}, "name": "capped"}),
+        ("/v1/fleets", fleet),
+        (f"/v1/servers/{prepaid}/renewals", {"units": 30}),
+        (f"/v1/servers/{prepaid}/actions", {"action": "reboot"}),
+        (f"/v1/servers/{prepaid}/snapshots", {"name": "capped"}),
+    )
+    for number, (path, body) in enumerate(tried):
+        headers = {"X-Max-Charge": "0.000001", "Idempotency-Key": f"capped-{number}"}
+        answer = service.agent.ask("POST", path, json=body, headers=headers)
+        assert (answer.status_code, problem_of(answer)) == (409, "price_above_max_charge"), (path, answer.text)
+    assert len(service.agent.payments()) == before
+
+
+async def test_an_mcp_client_rents_uses_and_ends_a_server(service: Service) -> None:
+    """With the official SDK over stdio: each tool is one call of the API, and the purchase is made once under its key."""
+    environment = {**os.environ, "GATEWAY_API_KEY": service.agent.key, "PYTHONPATH": str(ROOT)}
+    words = ["-m", "gateway", "mcp", "--url", service.gateway.base_url, "--max-charge", "1"]
+    server = StdioServerParameters(command=sys.executable, args=words, env=environment, cwd=ROOT)
+    async with Client(stdio_client(server)) as client:
+
+        async def ask(tool: str, **arguments: object) -> dict[str, Any]:
+            result = await client.call_tool(tool, arguments)
+            assert not result.is_error, result
+            found: dict[str, Any] = result.structured_content
+            return found
+
+        claim = {"idempotency_key": "by-mcp", "max_charge": "1"}
+        need = {"vendors": ["litevps"], "features": ["exec", "destroy"]}
+        quote = await ask("quote_server", need=need)
+        order = {"quote": quote["id"], "name": "by-mcp", "wait": "running", "timeout_s": 20, **claim}
+        made = await ask("create_server", **order)
+        assert (made["state"], made["quote"]) == ("running", quote["id"])
+        assert (await ask("create_server", **order))["id"] == made["id"]
+        ran = await ask("run_command", server_id=made["id"], command="uptime", timeout_s=5)
+        assert ran["job"]["exit_code"] == 0
+        assert (await ask("destroy_server", server_id=made["id"]))["wanted"] == "destroyed"
+        ended = await ask("get_server", server_id=made["id"], wait="destroyed", timeout_s=20)
+        assert ended["state"] == "destroyed"
 
 
 def test_any_request_is_answered_as_documented(service: Service, document: Path) -> None:

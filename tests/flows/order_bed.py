@@ -60,7 +60,9 @@ class Ways:
         """The plan of that vendor."""
         return PLANS[key.partition("/")[0]]
 
-    async def refs(self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...]) -> tuple[str, ...]:
+    async def refs(
+        self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...], *, max_charge_base: int | None = None
+    ) -> tuple[str, ...]:
         """No test installs keys here."""
         return ()
 

@@ -10,6 +10,7 @@ from drop_shop import APPROVED, PUBLIC_KEY, VENDOR, Shop, drop_shop
 
 from gateway.core.problems import Problem
 from gateway.core.server import Server, ServerState, SshKey, Wanted
+from gateway.flow.servers.keys import KeyPrices
 from gateway.server_ports import Action
 from sandbox.process import SandboxProcess
 from sandbox.tempo.chain import LocalTempo
@@ -89,6 +90,8 @@ async def test_an_action_costs_no_more_than_max_total_leaves(acts: DropActs) -> 
     server = await acts.server(max_total_base=1)
     problem = await refused(acts.acting.power(acts.who(), server.id, Action.REBOOT))
     assert problem.code == "max_total_reached"
+    assert "max_total leaves 0.000000" in problem.detail
+    assert "X-Max-Charge" not in problem.detail
     other = await acts.server(max_total_base=10_000_000)
     problem = await refused(acts.acting.power(acts.who(), other.id, Action.REBOOT, max_charge_base=1))
     assert problem.code == "price_above_max_charge"
@@ -165,6 +168,14 @@ async def test_the_way_in_is_the_vendors(acts: DropActs) -> None:
     assert shown["password"].encode() not in ((await acts.latest(server)).sealed_access or b"")
 
 
+async def test_what_a_vendor_lacks_is_refused_with_the_ways_in_that_there_are(acts: DropActs) -> None:
+    """No commands here: the 501 tells where the password is."""
+    server = await acts.server()
+    problem = await refused(acts.acting.guest.exec(acts.who(), server.id, "true"))
+    assert problem.code == "capability_missing"
+    assert f"GET /v1/servers/{server.id}/credentials" in problem.detail
+
+
 # snapshots
 
 
@@ -217,6 +228,21 @@ async def test_a_key_is_registered_once_however_many_orders_need_it(acts: DropAc
     await acts.keys._install(kept, VENDOR, "")  # as a process leaves it that ended before it kept the id
     assert await acts.keys.refs(acts.who(), vendor, (key.id,)) == found[0]
     assert len(acts.shop.desk.rows("SELECT * FROM payments")) == 1
+
+
+async def test_keys_cost_what_was_quoted_or_nothing_is_registered(acts: DropActs) -> None:
+    """Both are priced before either is bought; under the cap they are bought, and cost nothing again."""
+    first, second, vendor = await added(acts), await added(acts, text=OTHER_KEY), acts.doing.vendors[VENDOR]
+    ids, prices = (first.id, second.id), KeyPrices(acts.keeping, acts.doing.runner)
+    price_base = APPROVED["key"]
+    assert await prices.of(acts.who(), vendor, ids) == ((first.id, price_base), (second.id, price_base))
+    problem = await refused(acts.keys.refs(acts.who(), vendor, ids, max_charge_base=2 * price_base - 1))
+    assert problem.code == "price_above_max_charge"
+    assert acts.shop.desk.rows("SELECT * FROM payments") == []
+    assert len(set(await acts.keys.refs(acts.who(), vendor, ids, max_charge_base=2 * price_base))) == len(ids)
+    assert await prices.of(acts.who(), vendor, ids) == ()
+    assert len(await acts.keys.refs(acts.who(), vendor, ids, max_charge_base=0)) == len(ids)
+    assert len(acts.shop.desk.rows("SELECT * FROM payments")) == len(ids)
 
 
 async def test_a_key_that_the_vendor_lost_is_registered_anew(acts: DropActs, shop: Shop) -> None:

@@ -64,6 +64,24 @@ async def test_what_is_there_already_is_left_alone(acts: AccountActs) -> None:
     assert {request.method for request in acts.bed.upstream.seen[before:]} <= {"GET"}
 
 
+async def test_a_repeat_of_what_was_not_needed_does_not_act_later(acts: AccountActs) -> None:
+    """P4: the late repeat of a start that found it running does not start what was stopped since, also after a restart."""
+    server = await acts.running()
+    first = await acts.acting.power(acts.who(), server.id, Action.START, idempotency_key="on")
+    assert (first.replayed, first.server.state) == (False, ServerState.RUNNING)
+    await acts.acting.power(acts.who(), server.id, Action.STOP, idempotency_key="off")
+    await acts.orders.until(server.id, ServerState.STOPPED)
+    before = len(acts.bed.upstream.seen)
+    for acting in (acts.acting, Acting(acts.doing, acts.seeing, acts.snapshots)):
+        again = await acting.power(acts.who(), server.id, Action.START, idempotency_key="on")
+        assert (again.replayed, again.server.state) == (True, ServerState.STOPPED)
+    assert len(acts.bed.upstream.seen) == before
+    problem = await refused(acts.acting.power(acts.who(), server.id, Action.STOP, idempotency_key="on"))
+    assert problem.code == "idempotency_conflict"
+    await acts.acting.power(acts.who(), server.id, Action.START, idempotency_key="on-2")
+    await acts.orders.until(server.id, ServerState.RUNNING)
+
+
 async def test_rebooting_what_is_stopped_is_refused_before_it_is_sent(acts: AccountActs) -> None:
     """The problem names the state that it needs, and the one that it is in."""
     server = await acts.running()

@@ -170,6 +170,8 @@ async def test_snapshots_are_listed_page_by_page(door: Door) -> None:
     assert (unnamed.status, again.json["id"]) == (202, unnamed.json["id"])
     named = await door.ask("POST", f"/v1/snapshots/{made[1]}/restore", {"name": "again"})
     assert (named.status, named.json["field"]) == (400, "name")
+    bounded = await door.ask("POST", f"/v1/snapshots/{made[1]}/restore", {"max_total": "1"})
+    assert (bounded.status, bounded.json["field"]) == (400, "max_total")
     refused = await door.ask("POST", f"/v1/snapshots/{made[1]}/restore")
     assert (refused.status, refused.problem, refused.json["state"]) == (409, "server_not_ready", "running")
 
@@ -185,6 +187,16 @@ async def test_a_restore_to_a_new_server_needs_a_key(broker_bed: Bed) -> None:
             broker_bed.advance(61)
             if (await door.ask("GET", f"/v1/snapshots/{made}")).json["state"] == "available":
                 break
+        path, cap = f"/v1/snapshots/{made}/restore", {"X_Max_Charge": "0.000001"}
+        dear = await door.ask("POST", path, {"name": "again"}, Idempotency_Key="dear", **cap)
+        assert (dear.status, dear.problem) == (409, "price_above_max_charge")
+        until, bounds = "2040-01-31T12:00:00.000Z", {"max_total": "9.500000", "auto_renew": False}
+        kept = await door.ask("POST", path, {"keep_until": until, **bounds}, Idempotency_Key="kept")
+        assert (kept.status, kept.json["keep_until"]) == (202, until)
+        assert (kept.json["max_total"], kept.json["auto_renew"]) == ("9.500000", False)
+        for field, value in (("max_total", "lots"), ("keep_until", "2001-01-01T00:00:00Z"), ("auto_renew", 1)):
+            wrong = await door.ask("POST", path, {field: value}, Idempotency_Key="wrong")
+            assert (wrong.status, wrong.json["field"]) == (400, field)
         first = await door.ask("POST", f"/v1/snapshots/{made}/restore", {"name": "again"}, Idempotency_Key="k")
         again = await door.ask("POST", f"/v1/snapshots/{made}/restore", {"name": "again"}, Idempotency_Key="k")
         assert (first.status, again.status) == (202, 202)

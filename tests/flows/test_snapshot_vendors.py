@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.plan import Need
 from gateway.core.problems import Problem
-from gateway.core.server import Server, ServerState, Snapshot
+from gateway.core.server import ORDERED, Server, ServerState, Snapshot
 from gateway.core.spec import ServerSpec
 from gateway.flow.servers.placing import NewServer
 from gateway.server_ports import Action
@@ -51,6 +51,7 @@ async def test_a_snapshot_is_restored_where_it_was_taken_once_that_is_stopped(br
         problem = await refused(acts.snapshots.restore(who, snapshot.id, None))
         assert problem.code == "server_not_ready"
         assert "stopped" in problem.detail
+        assert f'POST /v1/servers/{server.id}/actions {{"action":"stop"}}' in problem.detail
         await acts.acting.power(who, server.id, Action.STOP)
         await acts.orders.until(server.id, ServerState.STOPPED)
         restored = await acts.snapshots.restore(who, snapshot.id, None)
@@ -90,6 +91,24 @@ async def test_a_backup_becomes_a_new_server(broker_bed: Bed) -> None:
         made = await acts.orders.until(restored.server.id, ServerState.RUNNING)
         assert (made.plan, made.vendor, made.name) == (server.plan, "cryptovps", "again")
         assert len(broker_bed.servers("cryptovps")) == 2
+
+
+async def test_a_backup_stays_while_a_server_is_being_made_of_it(broker_bed: Bed) -> None:
+    """CryptoVPS: the order is on its way, and deleting what it is made of would let it be paid for and made of nothing."""
+    async with acts_on(broker_bed, "cryptovps") as acts:
+        server, who = await acts.running(), acts.who()
+        snapshot = await available(acts, (await acts.snapshots.create(who, server.id, "mine")).snapshot)
+        broker_bed.driver("cryptovps").fault("status", "restore", status=503, times=None)
+        restored = await acts.snapshots.restore(who, snapshot.id, order())
+        assert (await acts.latest(restored.server)).state in ORDERED
+        problem = await refused(acts.snapshots.delete(who, snapshot.id))
+        assert (problem.code, problem.extra["server"]) == ("server_not_ready", restored.server.id)
+        assert restored.server.id in problem.detail
+        broker_bed.driver("cryptovps").lift()
+        await acts.orders.until(restored.server.id, ServerState.RUNNING, ServerState.FAILED)
+        assert (await acts.snapshots.delete(who, snapshot.id)).state == "deleted"
+        again = await acts.snapshots.restore(who, snapshot.id, order())
+        assert (again.server.id, again.replayed) == (restored.server.id, True)
 
 
 async def test_a_backups_end_is_known_and_shown(broker_bed: Bed) -> None:

@@ -62,7 +62,7 @@ OPEN_MOST, FLEETS_MOST = 4, 1
 # How often the gateway looks at what stays as it is: it finds nothing, a hundred thousand times a month.
 LOOKS = (
     (seeing, "CALM_LOOK_S", 6 * HOUR_S),
-    (looking, "CALM_LOOK_S", 2 * HOUR_S),
+    (looking, "CALM_LOOK_S", HOUR_S / 3),
     (meters, "BALANCE_EVERY_S", 6 * HOUR_S),
     (renewing, "LOOK_AGAIN_S", 2 * HOUR_S),
     (fleet_plan, "LOOK_AGAIN_S", int(HOUR_S)),

@@ -202,7 +202,7 @@ def fleets_kept(world: MonthWorld) -> Iterator[str]:
         if cost_base > row["budget_base"] + len(own) * 2 * HOURLY_BASE * world.was_disturbed:
             yield f"{row['id']} cost {cost_base} of {row['budget_base']}"
         lost = [each for each in own if (each["vendor"], each["ref"]) in world.taken]
-        poor = any("covers no other" in entry["body"] for entry in _journal(world, row["id"]))
+        poor = any('"exhausted"' in entry["body"] for entry in _journal(world, row["id"]))
         if row["made"] < row["count"] + len(lost) and not poor:
             yield f"{row['id']} lost {len(lost)} of {row['count']} servers, and ordered {row['made']}"
         if row["state"] != "ended" or any(each["state"] not in FINAL for each in own):

@@ -6,13 +6,16 @@ asked for once, and moves the state to where it is going; only a look says that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
+from gateway.core.commands import Refused, Remember
 from gateway.core.problems import Problem
+from gateway.core.records import Answer
 from gateway.core.server import Server, ServerState
 from gateway.flow.servers.destroying import Adopting, Destroying
-from gateway.flow.servers.doing import Doing, Done, claim_of, ref_of, require_made, require_state
+from gateway.flow.servers.doing import WAYS_IN, Doing, Done, claim_of, ref_of, require_made, require_state
 from gateway.flow.servers.guest import Guest
 from gateway.flow.servers.runner import Who
 from gateway.flow.servers.seeing import Seeing
@@ -20,7 +23,6 @@ from gateway.server_ports import Action, Feature, ServerVendor, Sight
 from wallets.secret import Secret
 
 ITS_AGENT = "its agent asked for it"
-WAYS_IN: Final = frozenset({"password", "private_key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +113,37 @@ class Acting:
     ) -> Acted:
         """Start, stop or reboot a server; one that is there already is left alone, and nothing is paid.
 
+        That it was left alone is kept under its key: the same request never acts later, when it is there no more.
         Raises Problem: not_found, capability_missing, server_ended, server_not_ready, max_total_reached, and what the
         vendor's call raises.
         """
         server, step = await self._keeping.server(who.account_id, server_id), _STEPS[action]
         self._doing.require(server.vendor, step.feature)
         claim = claim_of(server, idempotency_key)
+        if await self._was_left_alone(who, claim, action):
+            return Acted(server, replayed=True)
         if not await self._doing.is_claimed(who, claim):
             server = await self._ready(server, step)
             if server.state in step.there:
-                return Acted(server)
+                return await self._leave_alone(who, server, action, claim)
             require_state(server, step.begins, action.value)
         return await self._doing.whole(self._power(who, server, action, claim, max_charge_base))
+
+    async def _was_left_alone(self, who: Who, claim: str | None, action: Action) -> bool:
+        claimed = None if claim is None else await self._keeping.store.claimed(who.account_id, claim)
+        return claimed is not None and claimed.fingerprint == _left_alone(action)
+
+    async def _leave_alone(self, who: Who, server: Server, action: Action, claim: str | None) -> Acted:
+        """Keep under the claim that nothing was done: an action of another time would find another fingerprint there."""
+        if claim is None:
+            return Acted(server)
+        answer = Answer("", 0, self._keeping.seal("left alone", claim, {}), self._keeping.clock.now_ms())
+        result = await self._keeping.store.post(Remember(who.account_id, claim, _left_alone(action), answer))
+        if isinstance(result, Refused):
+            raise Problem(result.code, result.detail, "Idempotency-Key")
+        if await self._was_left_alone(who, claim, action):
+            return Acted(server)
+        raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
 
     async def _ready(self, server: Server, step: _Step) -> Server:
         """What is known may be old, and a machine can be stopped from within: look before anything is refused."""
@@ -170,7 +191,7 @@ class Acting:
         self._doing.require_scope(who, server.vendor)  # what was kept is asked of nobody who would check it
         kept = self._doing.access(server)
         if not WAYS_IN & kept.keys():
-            self._doing.require(server.vendor, Feature.CREDENTIALS)
+            self._doing.require(server.vendor, Feature.CREDENTIALS, self._doing.ways_in(server))
             kept |= await self._doing.whole(self._ask_access(who, server))
         if not WAYS_IN & kept.keys():
             extra = {"state": server.state.value}
@@ -186,3 +207,8 @@ class Acting:
         if access:
             await self._seeing.take(server, Sight(ref_of(server), access=access))
         return access
+
+
+def _left_alone(action: Action) -> bytes:
+    """Return the fingerprint of an action that was not needed: no request that left has it."""
+    return sha256(f"left alone {action.value}".encode()).digest()

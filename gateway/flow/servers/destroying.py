@@ -5,16 +5,18 @@ cannot forget it and nothing is ever destroyed that the journal does not hold as
 destruction is not one, so it is asked again until the server is seen to be gone.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from gateway.core.problems import Problem
 from gateway.core.server import ORDERED, Server, ServerState, Wanted
+from gateway.core.times import utc_text
 from gateway.flow.broker.watch import Tries
+from gateway.flow.servers.beside import Beside
 from gateway.flow.servers.doing import Doing, Locks, require_open
 from gateway.flow.servers.runner import Who
 from gateway.flow.servers.seeing import Seeing
@@ -23,7 +25,8 @@ from gateway.server_ports import Action, Feature, SnapshotSight
 PAUSES_S = (2.0, 5.0, 15.0, 60.0, 300.0)
 PROMISE_HOLDS_MS = 600_000  # still there so long after its destruction was promised: asked for again
 TRIES_BEFORE_TASK = 6
-AT_ONCE = 4
+AT_ONCE = 4  # at one vendor
+PATIENCE_S = 1.0  # a sweep waits so long for what it began; the rest goes on by itself
 STAYS = "its vendor cannot destroy it: it stays until its paid time is over"
 
 log = structlog.get_logger()
@@ -47,6 +50,7 @@ class Destroying:
     def __init__(self, doing: Doing, seeing: Seeing, adopting: Adopting) -> None:
         self._doing, self._keeping, self._seeing, self._adopting = doing, doing.keeping, seeing, adopting
         self._locks, self._tries = Locks(), dict[str, Tries]()
+        self._beside = Beside(doing.begin, AT_ONCE)
         self._promised_ms: dict[str, int] = {}
 
     async def destroy(self, who: Who, server: Server, reason: str) -> Server:
@@ -59,7 +63,7 @@ class Destroying:
             return server
         require_open(server)
         if server.state not in ORDERED:
-            self._doing.require(server.vendor, Feature.DESTROY)
+            self._doing.require(server.vendor, Feature.DESTROY, _instead(server))
         self._doing.require_scope(who, server.vendor)
         return await self._attempt(await self.want(server.id, reason))
 
@@ -74,16 +78,16 @@ class Destroying:
         return await self._keeping.change(server_id, update, "destroy_wanted", wanted=Wanted.DESTROYED.value)
 
     async def sweep(self) -> None:
-        """Ask for every destruction that is wanted and not confirmed, each at its pace. Never raises for a vendor."""
-        view, gate, now_ms = self._keeping.view, asyncio.Semaphore(AT_ONCE), self._keeping.clock.now_ms()
+        """Ask for every destruction that is wanted and not confirmed, each at its pace and no vendor's at another's.
 
-        async def one(server: Server) -> None:
-            async with gate:
-                await self._attempt(server)
-
-        wanted = [each for each in view.servers.values() if each.wanted is Wanted.DESTROYED]
-        due = [each for each in wanted if each.ref is not None and self._is_due(each, now_ms)]
-        await asyncio.gather(*(one(server) for server in due))
+        Never raises for a vendor; raises what else went wrong in this or an earlier sweep, once.
+        """
+        view, now_ms = self._keeping.view, self._keeping.clock.now_ms()
+        for server in list(view.servers.values()):
+            wanted = server.wanted is Wanted.DESTROYED and server.ref is not None
+            if wanted and self._is_due(server, now_ms):
+                self._beside.go(server.id, server.vendor, partial(self._attempt, server))
+        await self._beside.wait(PATIENCE_S)
         for gone in self._tries.keys() - view.servers.keys():
             self._tries.pop(gone, None)
             self._promised_ms.pop(gone, None)
@@ -148,3 +152,10 @@ class Destroying:
             return None if not before.open or before.reason == STAYS else replace(before, reason=STAYS)
 
         return await self._keeping.change(server.id, update, "changed")
+
+
+def _instead(server: Server) -> str:
+    """Return how a server ends that nobody can destroy."""
+    ends = "when its paid time is over" if server.expires_at_ms is None else f"at {utc_text(server.expires_at_ms)}"
+    asked = f'PATCH /v1/servers/{server.id} {{"auto_renew": false, "keep_until": null}}'
+    return f"it ends by itself {ends} (expires_at), once nothing extends it: {asked}"

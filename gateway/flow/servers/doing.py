@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from gateway.core.apikeys import PROXY, allows
+from gateway.core.money import format_amount
 from gateway.core.problems import Problem
 from gateway.core.server import FINAL, ORDERED, Server, ServerState, Wanted
 from gateway.flow.call import Reply
@@ -47,6 +48,8 @@ PARTS = frozenset(
     }
 )
 """What names a part of a server: that the vendor does not know it says nothing of the server."""
+
+WAYS_IN = frozenset({"password", "private_key"})  # among a server's own secrets
 
 _INPUT, _MISSING, _MOMENT, _OUTPACED = (
     frozenset({400, 413, 415, 422}),
@@ -83,13 +86,16 @@ class Doing:
     """Runs actions for the flows. `vendors` are those that the neutral API knows, by name."""
 
     def __init__(self, keeping: Keeping, runner: Runner, vendors: Mapping[str, ServerVendor]) -> None:
-        self.keeping, self._runner, self.vendors = keeping, runner, vendors
+        self.keeping, self.runner, self.vendors = keeping, runner, vendors
         self._begun, self._locks = set[asyncio.Task[Any]](), Locks()
 
     # may it be asked for
 
-    def require(self, vendor_name: str, feature: Feature) -> ServerVendor:
-        """Return the vendor if it does this for certain. Raises Problem("capability_missing") naming those that do."""
+    def require(self, vendor_name: str, feature: Feature, instead: str = "") -> ServerVendor:
+        """Return the vendor if it does this for certain. Raises Problem("capability_missing") naming those that do.
+
+        `instead` tells what can be done there in its place.
+        """
         vendor = self.vendors.get(vendor_name)
         if vendor is not None and vendor.features.can(feature):
             return vendor
@@ -98,7 +104,15 @@ class Doing:
             detail = f"{vendor_name}'s document does not say whether it can do this: {feature}"
         else:
             detail = f"{vendor_name} cannot do this: {feature}"
+        detail += f"; {instead}" if instead else ""
         raise Problem("capability_missing", detail, extra={"capability": feature.value, "vendors": able})
+
+    def ways_in(self, server: Server) -> str:
+        """Return in words how a server can be got into, at its vendor."""
+        kept = {Feature.CREDENTIALS} if WAYS_IN & self.access(server).keys() else set[Feature]()
+        found = [each for each in _WAYS_IN if each in kept or self.can(server.vendor, each)]
+        ways = ", ".join(_WAYS_IN[each].format(id=server.id) for each in found)
+        return f"the ways into this one: {ways}" if ways else "its vendor's document names no way in"
 
     def can(self, vendor_name: str, feature: Feature) -> bool:
         """Say whether a vendor does this for certain."""
@@ -132,14 +146,15 @@ class Doing:
         Raises Problem as `run`, and "max_total_reached".
         """
         left_base = None if await self.is_claimed(who, claim) else await self._left_base(server)
-        capped = left_base is not None and (max_charge_base is None or left_base < max_charge_base)
-        cap_base = left_base if capped else max_charge_base
+        if left_base is None or (max_charge_base is not None and max_charge_base <= left_base):
+            return await self.run(who, server, action, parameters, claim=claim, max_charge_base=max_charge_base)
         try:
-            return await self.run(who, server, action, parameters, claim=claim, max_charge_base=cap_base)
+            return await self.run(who, server, action, parameters, claim=claim, max_charge_base=left_base)
         except Problem as problem:
-            if capped and problem.code == "price_above_max_charge":
-                raise Problem("max_total_reached", f"max_total leaves less: {problem.detail}") from problem
-            raise
+            if problem.code != "price_above_max_charge":
+                raise
+            detail = f"max_total leaves {format_amount(left_base)}, and to {action} costs more"
+            raise Problem("max_total_reached", detail) from problem
 
     async def _left_base(self, server: Server) -> int | None:
         if server.max_total_base is None:
@@ -197,7 +212,7 @@ class Doing:
         max_charge_base: int | None,
     ) -> Done:
         try:
-            reply = await self._runner.ask_whole(who, vendor.name, ask, claim=claim, max_charge_base=max_charge_base)
+            reply = await self.runner.ask_whole(who, vendor.name, ask, claim=claim, max_charge_base=max_charge_base)
         except Problem as problem:
             raise unknown(action, vendor.name, problem) from problem
         heard = vendor.hear(action, ref, reply.status, reply.body)
@@ -219,7 +234,7 @@ class Doing:
         vendor = self.vendors[server.vendor]
         ask = vendor.ask(action, ref_of(server), self.access(server), parameters)
         try:
-            reply = await self._runner.ask(who, server.vendor, ask, stream=content)
+            reply = await self.runner.ask(who, server.vendor, ask, stream=content)
         except Problem as problem:
             raise unknown(action, vendor.name, problem) from problem
         if reply.status // 100 == SUCCESS_CLASS:
@@ -240,10 +255,14 @@ class Doing:
 
     async def whole(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do something to its end, also where whoever asked for it has gone: half an action would be nobody's."""
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
+        """Begin something that nobody has to wait for but `drain`."""
         task = asyncio.create_task(work)
         self._begun.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._begun.discard(task)
@@ -275,11 +294,15 @@ def require_made(server: Server) -> None:
         raise Problem("server_not_ready", "no vendor has said yet that it exists", extra=_state(server))
 
 
-def require_state(server: Server, states: frozenset[ServerState], what: str) -> None:
-    """Raise Problem("server_not_ready") unless the server is in one of these states; the detail names the first."""
+def require_state(server: Server, states: frozenset[ServerState], what: str, how: str = "") -> None:
+    """Raise Problem("server_not_ready") unless the server is in one of these states; the detail names the first.
+
+    `how` tells how it gets there, where that is for its agent to do.
+    """
     if server.state not in states:
         wanted = next(iter(sorted(states & _NAMED))).value
         detail = f"{what} needs a server that is {wanted}; this one is {server.state.value}"
+        detail += f": {how}" if how else ""
         raise Problem("server_not_ready", detail, extra=_state(server))
 
 
@@ -289,6 +312,17 @@ def claim_of(server: Server, idempotency_key: str | None) -> str | None:
 
 
 _NAMED = frozenset({ServerState.RUNNING, ServerState.STOPPED})
+
+
+_WAYS_IN: Mapping[Feature, str] = MappingProxyType(
+    {
+        Feature.CREDENTIALS: "credentials (GET /v1/servers/{id}/credentials)",
+        Feature.EXEC: "commands (POST /v1/servers/{id}/exec)",
+        Feature.FILES: "files (GET and PUT /v1/servers/{id}/files)",
+        Feature.SSH_KEYS: "ssh_keys, where it was ordered with some",
+        Feature.USER_DATA: "user_data, where it was ordered with some",
+    }
+)
 
 
 def ref_of(server: Server) -> str:

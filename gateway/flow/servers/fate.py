@@ -15,17 +15,29 @@ from gateway.core.records import EVERYTHING, Payment
 REASON_MAX: Final = 500
 RETRY_PAUSES_S: Final = (1.0, 5.0, 20.0, 60.0)
 """Before the last way to fulfil an order is tried again; as many pauses, as many times."""
+WAIT_PAUSES_S: Final = (1.0, 5.0, 20.0, 60.0)
+"""Before a way is tried again that was not tried at all, for we did not let it; the last one for ever."""
 
 # No other vendor will do either: the account, its key, or the gateway itself may not buy anything.
 _HOPELESS: Final = frozenset({"key_revoked", "unpaid_delivery_limit", "idempotency_conflict"})
+# Our own word and not the vendor's, and it ends by itself: what was chosen is bought then, and nothing dearer now.
+_OURS: Final = frozenset(
+    {
+        "changed_meanwhile",
+        "exposure_capped",
+        "not_ready",
+        "overloaded",
+        "payment_deferred",
+        "shutting_down",
+        "too_many_calls",
+        "too_many_open_payments",
+    }
+)
 # What ends by itself, and soon: the same way may be tried again where there is no other.
 _PASSING: Final = frozenset(
     {
         "challenge_expired",
         "challenge_repeated",
-        "not_ready",
-        "payment_deferred",
-        "too_many_calls",
         "vendor_busy",
         "vendor_login_failed",
         "vendor_timeout",
@@ -66,7 +78,19 @@ def is_hopeless(problem: Problem, account_id: str, frozen: Collection[str]) -> b
 
 def is_passing(problem: Problem) -> bool:
     """Say whether a problem that cost nothing ends by itself soon."""
-    return problem.code in _PASSING
+    return problem.code in _PASSING or is_ours(problem)
+
+
+def is_ours(problem: Problem) -> bool:
+    """Say whether we have kept a way from being tried: that says nothing of its vendor, and no other one is better."""
+    return problem.code in _OURS
+
+
+def wait_s(problem: Problem, waits: int) -> float:
+    """Return how long to wait before a way is tried that we have kept from being tried so many times before."""
+    said_s = problem.extra.get("retry_after_s", 0)
+    least_s = min(float(said_s), WAIT_PAUSES_S[-1]) if isinstance(said_s, int | float) else 0.0
+    return max(WAIT_PAUSES_S[min(waits, len(WAIT_PAUSES_S) - 1)], least_s)
 
 
 def words_of(problem: Problem) -> str:

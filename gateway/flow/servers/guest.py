@@ -49,7 +49,7 @@ class Guest:
     ) -> Ran:
         """Run a command, once: when no answer comes nobody asks again. Raises also "action_unknown"."""
         server = await self._keeping.server(who.account_id, server_id)
-        self._doing.require(server.vendor, Feature.EXEC)
+        self._doing.require(server.vendor, Feature.EXEC, self._doing.ways_in(server))
         claim = claim_of(server, idempotency_key)
         if not await self._doing.is_claimed(who, claim):
             _require_ready(server, "a command")
@@ -137,7 +137,7 @@ class Guest:
 
     async def _with_files(self, who: Who, server_id: str) -> Server:
         server = await self._keeping.server(who.account_id, server_id)
-        self._doing.require(server.vendor, Feature.FILES)
+        self._doing.require(server.vendor, Feature.FILES, self._doing.ways_in(server))
         _require_ready(server, "a file")
         return server
 

@@ -5,26 +5,66 @@ need it at once and whenever the process dies, it is registered (and, where that
 durable before any order names it.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
 
 from gateway.core.kept import SSH_KEY
+from gateway.core.money import format_amount, parse_amount
 from gateway.core.openssh import PublicKeyError, parse_public_key
 from gateway.core.problems import Problem
 from gateway.core.server import SshKey
 from gateway.flow.servers.doing import Doing, Locks
-from gateway.flow.servers.keeping import CHANGES_MAX, bumped
-from gateway.flow.servers.runner import Who
-from gateway.server_ports import Action, Feature, ServerVendor
+from gateway.flow.servers.keeping import CHANGES_MAX, Keeping, bumped
+from gateway.flow.servers.runner import Runner, Who
+from gateway.server_ports import Action, Ask, Feature, ServerVendor
 
 KEYS_MAX = 200  # of an account
 GONE = frozenset({"deleted", "destroyed", "gone"})  # what the book calls a key that a vendor has no more
 
+OK = 200
+
 Update = Callable[[SshKey], SshKey]
 
 log = structlog.get_logger()
+
+
+class KeyPrices:
+    """What it costs that a vendor learns of keys. Nothing is registered by asking."""
+
+    def __init__(self, keeping: Keeping, runner: Runner) -> None:
+        self._keeping, self._runner = keeping, runner
+
+    async def of(self, who: Who, vendor: ServerVendor, key_ids: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        """Return the binding price (USD base units) of each key that the vendor does not know yet and takes money for.
+
+        Raises Problem: not_found naming `ssh_keys`, and whatever refuses the price: then it is not registered either.
+        """
+        priced = []
+        for key_id in key_ids:
+            key = await key_of(self._keeping, who.account_id, key_id)
+            if await known_ref(self._keeping, vendor.name, key) is not None or await self._is_paid(key, vendor.name):
+                continue
+            reply = await self._runner.ask(who, vendor.name, _registration(vendor, key), quote_only=True)
+            if reply.rest is not None:
+                await reply.rest.close()
+            if reply.status != OK:
+                raise Problem(
+                    "price_unknown", f"{vendor.name} answered {reply.status} where it was asked to take a key"
+                )
+            price_base = parse_amount(json.loads(reply.body)["price"], allow_zero=True)
+            if price_base:
+                priced.append((key.id, price_base))
+        return tuple(priced)
+
+    async def _is_paid(self, key: SshKey, vendor_name: str) -> bool:
+        """A registration that was begun is not paid for again, unless it is proven to have come to nothing."""
+        claimed = await self._keeping.store.claimed(key.account_id, _claim(key, vendor_name))
+        payment_id = None if claimed is None else claimed.payment_id
+        payment = None if payment_id is None else await self._keeping.store.payment(payment_id)
+        return claimed is not None and (payment is None or not payment.reclaimable)
 
 
 class Keys:
@@ -32,6 +72,7 @@ class Keys:
 
     def __init__(self, doing: Doing) -> None:
         self._doing, self._keeping, self._locks = doing, doing.keeping, Locks()
+        self._prices = KeyPrices(doing.keeping, doing.runner)
 
     def parse(self, account_id: str, name: str, public_key: str) -> SshKey:
         """Return the record that a public key would be kept as. Raises Problem("input_refused") for what is no public key."""
@@ -63,43 +104,55 @@ class Keys:
 
     async def get(self, account_id: str, key_id: str) -> SshKey:
         """Return an account's key that was not deleted. Raises Problem("not_found")."""
-        found = await self._keeping.store.record(SSH_KEY, key_id)
-        if not isinstance(found, SshKey) or found.account_id != account_id or found.deleted_at_ms is not None:
-            raise Problem("not_found", f"there is no SSH key {key_id[:40]} of yours")
-        return found
+        return await key_of(self._keeping, account_id, key_id)
 
     # at vendors
 
-    async def refs(self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...]) -> tuple[str, ...]:
+    async def refs(
+        self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...], *, max_charge_base: int | None = None
+    ) -> tuple[str, ...]:
         """Return the vendor's own ids of these keys, registering there what it does not know yet.
 
-        Raises Problem: not_found, capability_missing, and what the vendor's call raises.
+        All together they cost at most `max_charge_base` (USD base units), and none is registered where that is too
+        little. Raises Problem: not_found, capability_missing, price_above_max_charge, and what the vendor's call raises.
         """
         self._doing.require(vendor.name, Feature.SSH_KEYS)
         for key_id in key_ids:  # all of them, before any is paid for
             await self.get(who.account_id, key_id)
-        return tuple([await self._doing.whole(self._ref(who, vendor, key_id)) for key_id in key_ids])
+        if max_charge_base is not None:
+            await self._require_within(who, vendor, key_ids, max_charge_base)
+        refs, left_base = list[str](), max_charge_base
+        for key_id in key_ids:
+            ref, charge_base = await self._doing.whole(self._ref(who, vendor, key_id, left_base))
+            refs.append(ref)
+            left_base = None if left_base is None else max(0, left_base - charge_base)
+        return tuple(refs)
 
-    async def _ref(self, who: Who, vendor: ServerVendor, key_id: str) -> str:
+    async def _require_within(self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...], most_base: int) -> None:
+        prices = await self._prices.of(who, vendor, key_ids)
+        total_base = sum(price_base for _, price_base in prices)
+        if total_base > most_base:
+            told = f"{format_amount(total_base)}, and at most {format_amount(most_base)} may be charged"
+            raise Problem(
+                "price_above_max_charge", f"to register the SSH keys at {vendor.name} costs {told}", "ssh_keys"
+            )
+
+    async def _ref(self, who: Who, vendor: ServerVendor, key_id: str, most_base: int | None) -> tuple[str, int]:
+        """Return the vendor's id of a key, and what was charged for it now."""
         lock = self._locks.of(key_id)
         async with lock:
             key = await self.get(who.account_id, key_id)
-            known = dict(key.installed).get(vendor.name)
-            if known is not None and not await self._is_gone(vendor.name, known):
-                return known
-            # What was deleted at the vendor is registered anew: under another claim, for the first one has its answer.
-            claim = f"key {key.id} {vendor.name}" + ("" if known is None else f" {known}")
-            parameters = {"name": key.id, "public_key": key.public_key}
-            ask = vendor.ask(Action.KEY_ADD, "", {}, parameters)
-            done = await self._doing.run_ask(who, vendor, ask, Action.KEY_ADD, "", claim=claim)
+            known = await known_ref(self._keeping, vendor.name, key)
+            if known is not None:
+                return known, 0
+            ask, claim = _registration(vendor, key), _claim(key, vendor.name)
+            done = await self._doing.run_ask(
+                who, vendor, ask, Action.KEY_ADD, "", claim=claim, max_charge_base=most_base
+            )
             if not done.heard.key_ref:
                 raise Problem("action_unknown", f"{vendor.name} took the SSH key and does not say how it names it")
             await self._install(key, vendor.name, done.heard.key_ref)
-            return done.heard.key_ref
-
-    async def _is_gone(self, vendor_name: str, ref: str) -> bool:
-        thing = await self._keeping.store.resource(vendor_name, ref)
-        return thing is not None and thing.state in GONE
+            return done.heard.key_ref, 0 if done.replayed else done.charge_base or 0
 
     async def _install(self, key: SshKey, vendor_name: str, ref: str) -> SshKey:
         """Keep how a vendor names a key; "" for not at all any more."""
@@ -149,3 +202,28 @@ class Keys:
             if await self._keeping.put(after, event, **detail):
                 return after
         raise Problem("internal", "this SSH key changes faster than it can be changed")
+
+
+async def key_of(keeping: Keeping, account_id: str, key_id: str) -> SshKey:
+    """Return an account's key that was not deleted. Raises Problem("not_found")."""
+    found = await keeping.store.record(SSH_KEY, key_id)
+    if not isinstance(found, SshKey) or found.account_id != account_id or found.deleted_at_ms is not None:
+        raise Problem("not_found", f"there is no SSH key {key_id[:40]} of yours", "ssh_keys")
+    return found
+
+
+async def known_ref(keeping: Keeping, vendor_name: str, key: SshKey) -> str | None:
+    """Return how a vendor names a key, None where it does not know it, or not any more."""
+    ref = dict(key.installed).get(vendor_name)
+    thing = None if ref is None else await keeping.store.resource(vendor_name, ref)
+    return None if thing is not None and thing.state in GONE else ref
+
+
+def _registration(vendor: ServerVendor, key: SshKey) -> Ask:
+    return vendor.ask(Action.KEY_ADD, "", {}, {"name": key.id, "public_key": key.public_key})
+
+
+def _claim(key: SshKey, vendor_name: str) -> str:
+    """Return the claim of a registration: what was deleted at the vendor is registered anew, under another one."""
+    gone = dict(key.installed).get(vendor_name)
+    return f"key {key.id} {vendor_name}" + ("" if gone is None else f" {gone}")

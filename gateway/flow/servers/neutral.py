@@ -41,9 +41,13 @@ class Neutral:
     telling: Telling
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for what has begun, at most that long for each part; the rest is found again at the next start."""
+        """Begin no order any more and wait for what has begun, at most that long for each part.
+
+        The rest is found again at the next start.
+        """
+        self.ordering.stop()
         await self.doing.drain(timeout_s)
-        await self.ordering.drain(timeout_s)
+        await self.ordering.close(timeout_s)
         await self.renewing.drain(timeout_s)
         await self.fleets.drain(timeout_s)
         await self.seeing.drain(timeout_s)

@@ -6,6 +6,7 @@ became of a try is read from its payment, and the next one begins only when that
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -18,11 +19,14 @@ from gateway.core.server import ORDERED, Server, ServerState, Wanted
 from gateway.core.view import Step
 from gateway.flow.call import Reply
 from gateway.flow.servers.fate import (
+    REASON_MAX,
     RETRY_PAUSES_S,
     Fate,
     fate_of,
     is_hopeless,
+    is_ours,
     is_passing,
+    wait_s,
     was_lost,
     words_of,
 )
@@ -33,8 +37,9 @@ from gateway.flow.servers.seeing import Seeing
 from gateway.flow.servers.sights import Final
 from gateway.server_ports import ServerVendor, Sight
 
-__all__ = ["NewServer", "Ordering", "PlacingSettings", "claim_of"]
+__all__ = ["CONFLICT", "UNREADABLE", "NewServer", "Ordering", "PlacingSettings", "claim_of"]
 
+UNREADABLE, CONFLICT = "delivery_unreadable", "order_conflict"  # tasks: only a human can say what was made
 UNREADABLE_PAUSE_S = 300.0  # between looks for what a vendor delivered and did not name
 FAILED_PAUSE_S = 5.0
 SUCCESS_CLASS = 2
@@ -79,6 +84,9 @@ class Ordering:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._awaited: dict[str, str] = {}  # the server whose fate an open payment decides
         self._due_ms: dict[str, int] = {}  # when a server of which nothing new is expected is looked into again
+        self._waits: Counter[str] = Counter()  # how often in a row we have kept an order from being tried
+        self._resting: set[str] = set()  # orders that only let time pass
+        self._stopping = False
         keeping.view.listeners.add(self._hear)
 
     # ordering
@@ -110,7 +118,7 @@ class Ordering:
         return task
 
     async def advance(self, server_id: str) -> Server:
-        """Go on with an order until it is fulfilled, has failed, or hangs on a payment; return the server as it is then."""
+        """Go on with an order until it is fulfilled, has failed, waits, or hangs on a payment; return it as it is then."""
         await asyncio.shield(self.start(server_id))
         return await self._keeping.latest(server_id)
 
@@ -119,18 +127,39 @@ class Ordering:
 
         A loop's body.
         """
+        if self._stopping:
+            return
         now_ms, awaited = self._keeping.clock.now_ms(), set(self._awaited.values())
         for server in list(self._keeping.view.servers.values()):
             followed = server.id in self._tasks or server.id in awaited
             if server.state in ORDERED and not followed and now_ms >= self._due_ms.get(server.id, 0):
                 self.start(server.id)
-        for server_id in self._due_ms.keys() - self._keeping.view.servers.keys():
-            del self._due_ms[server_id]
+        for server_id in (self._due_ms.keys() | self._waits.keys()) - self._keeping.view.servers.keys():
+            self._due_ms.pop(server_id, None)
+            self._waits.pop(server_id, None)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for what is being ordered, at most that long; the rest goes on after the next start."""
         if self._tasks:
             await asyncio.wait(set(self._tasks.values()), timeout=timeout_s)
+
+    def stop(self) -> None:
+        """Begin nothing any more: no order, no next way of one. What a vendor is being asked is heard to its end."""
+        self._stopping = True
+        for server_id in self._resting & self._tasks.keys():
+            self._tasks[server_id].cancel()
+
+    async def close(self, timeout_s: float) -> None:
+        """Stop, wait for what is being ordered, at most that long, and let go of the rest before the lines are closed.
+
+        What is left goes on after the next start, from what is durable: that we stop is no vendor's failure.
+        """
+        self.stop()
+        await self.drain(timeout_s)
+        late = set(self._tasks.values())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     def _ended(self, server_id: str, done: asyncio.Task[None]) -> None:
         self._tasks.pop(server_id, None)
@@ -140,7 +169,12 @@ class Ordering:
             log.error("order.failed", server_id=server_id, error=type(error).__name__, detail=str(error)[:300])
 
     def _hear(self, step: Step) -> None:
-        """A payment on which an order hangs has moved."""
+        """A payment on which an order hangs has moved, or an order has been called off."""
+        if self._stopping:
+            return
+        for server in step.rows.servers.values():
+            if server.wanted is Wanted.DESTROYED:  # it need not wait for its turn to end
+                self._due_ms.pop(server.id, None)
         for payment_id in step.rows.payments:
             server_id = self._awaited.pop(payment_id, None)
             if server_id is not None:
@@ -148,7 +182,7 @@ class Ordering:
 
     async def _advance(self, server_id: str) -> None:
         server = await self._keeping.latest(server_id)
-        while server.state in ORDERED:
+        while server.state in ORDERED and not self._stopping:
             going_on = await self._try(server)
             if not going_on:
                 return
@@ -161,8 +195,8 @@ class Ordering:
         outcome: Reply | Problem
         if claimed is not None and claimed.payment_id is not None:
             outcome = await self._replayed(claimed.payment_id)
-        elif claimed is None and server.wanted is Wanted.DESTROYED:
-            await self._end(server, ServerState.DESTROYED, server.reason)
+        elif claimed is None and (over := self._over(server)) is not None:
+            await self._end(server, over)
             return False
         else:
             outcome = await self._ask(server, claim)
@@ -211,7 +245,7 @@ class Ordering:
             return await self._unreadable(server, payment)
         if fate is Fate.SPENT:
             detail = f"{payment.vendor} was paid and made nothing: see payment {payment.id}"
-            await self._end(server, ServerState.FAILED, detail)
+            await self._end(server, Final(ServerState.FAILED, detail))
             return False
         problem = _problem_of(server, outcome)
         return await self._next(server, _why_nothing(payment, problem), again=was_lost(payment) or is_passing(problem))
@@ -223,7 +257,7 @@ class Ordering:
             after = await self._seeing.take(server, sight, payment_id=payment_id)
         except Problem as problem:  # the book keeps one server for one thing (P9, P13)
             detail = f"{server.vendor} made {sight.ref} for {server.id}, which cannot be kept: {problem.detail}"
-            await self._keeping.ask_operator("order_conflict", server.id, detail, payment_id)
+            await self._keeping.ask_operator(CONFLICT, server.id, detail, payment_id)
             return self._later(server)
         if reply is not None and reply.delivered is not None:
             await reply.delivered()
@@ -241,7 +275,7 @@ class Ordering:
         detail = (
             f"{payment.vendor} delivered to {payment.id} what cannot be read: find out what it made for {server.id}"
         )
-        await self._keeping.ask_operator("delivery_unreadable", payment.id, detail, payment.id)
+        await self._keeping.ask_operator(UNREADABLE, payment.id, detail, payment.id)
         await self._hangs(server, payment, "delivered, and its vendor's answer cannot be read; the operator was told")
         return self._later(server)
 
@@ -270,25 +304,60 @@ class Ordering:
 
     async def _not_bought(self, server: Server, problem: Problem) -> bool:
         """No payment stands behind it, so nothing was bought."""
-        if is_hopeless(problem, server.account_id, self._keeping.view.freezes):
-            await self._end(server, ServerState.FAILED, words_of(problem))
+        if self._stopping:  # who knows whose fault it was
             return False
+        if is_hopeless(problem, server.account_id, self._keeping.view.freezes):
+            await self._end(server, Final(ServerState.FAILED, words_of(problem)))
+            return False
+        if is_ours(problem):
+            return await self._wait(server, problem)
         return await self._next(server, words_of(problem), again=is_passing(problem))
+
+    async def _wait(self, server: Server, problem: Problem) -> bool:
+        """We did not let it be tried: later, the same way under the same claim, for no vendor has said no."""
+
+        def update(before: Server) -> Server | None:
+            stays = before.reason.startswith(f"{problem.code}: ") or before.wanted is Wanted.DESTROYED
+            if stays or before.state not in ORDERED or before.tried != server.tried:
+                return None
+            return replace(before, reason=words_of(problem))
+
+        pause_s = wait_s(problem, self._waits[server.id])
+        self._waits[server.id] += 1
+        self._due_ms[server.id] = self._keeping.clock.now_ms() + int(pause_s * 1000)
+        await self._keeping.change(server.id, update, "changed")
+        return False
+
+    def _over(self, server: Server, reason: str = "") -> Final | None:
+        """Return how an order ends for which nothing may be bought any more, None while something may."""
+        if server.wanted is Wanted.DESTROYED:
+            return Final(ServerState.DESTROYED, server.reason)
+        keep_ms = server.keep_until_ms
+        if keep_ms is None or self._keeping.business.now_ms() < keep_ms:
+            return None
+        why = reason or server.reason
+        said = "keep_until: it had passed before anything was made"
+        return Final(ServerState.FAILED, f"{said}; {why}"[:REASON_MAX] if why else said)
 
     async def _next(self, server: Server, reason: str, *, again: bool) -> bool:
         """Nothing was bought, for certain: go on to the next way, or once more to the last one, or give up."""
+        if self._stopping:
+            return False
+        self._waits.pop(server.id, None)
         server = await self._keeping.latest(server.id)
-        if server.wanted is Wanted.DESTROYED:
-            await self._end(server, ServerState.DESTROYED, server.reason)
+        over = self._over(server, reason)
+        if over is not None:
+            await self._end(server, over)
             return False
         candidates, number = server.candidates, server.tried + 1
         if number == len(candidates):
             repeats = candidates.count(candidates[-1]) - 1
             if not again or repeats >= len(RETRY_PAUSES_S):
-                await self._end(server, ServerState.FAILED, reason)
+                await self._end(server, Final(ServerState.FAILED, reason))
                 return False
             candidates = (*candidates, candidates[-1])
-            await self._keeping.clock.sleep(RETRY_PAUSES_S[repeats])
+            if not await self._rest(server, RETRY_PAUSES_S[repeats]):
+                return False
         chosen = candidates[number]
 
         def update(before: Server) -> Server | None:
@@ -309,9 +378,18 @@ class Ordering:
         log.info("order.next", server_id=server.id, vendor=chosen.vendor, tried=number, reason=reason)
         return True
 
-    async def _end(self, server: Server, state: ServerState, reason: str) -> None:
-        await self._seeing.finish(server, Final(state, reason))
-        log.info("order.ended", server_id=server.id, state=state.value, reason=reason)
+    async def _rest(self, server: Server, pause_s: float) -> bool:
+        """Let time pass; say whether to go on after it."""
+        self._resting.add(server.id)
+        try:
+            await self._keeping.clock.sleep(pause_s)
+        finally:
+            self._resting.discard(server.id)
+        return not self._stopping
+
+    async def _end(self, server: Server, final: Final) -> None:
+        await self._seeing.finish(server, final)
+        log.info("order.ended", server_id=server.id, state=final.state.value, reason=final.reason)
 
 
 def claim_of(server: Server) -> str:

@@ -46,7 +46,9 @@ class Plans(Protocol):
 class KeyRefs(Protocol):
     """SSH keys as vendors know them."""
 
-    async def refs(self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...]) -> tuple[str, ...]:
+    async def refs(
+        self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...], *, max_charge_base: int | None = None
+    ) -> tuple[str, ...]:
         """Return a vendor's own ids of an account's keys, registered there where that is needed. Raises Problem."""
         ...
 
@@ -117,7 +119,7 @@ class Placing:
         if spec.ssh_keys:
             if not vendor.features.can(Feature.SSH_KEYS):
                 raise Problem("capability_missing", f"{vendor.name} takes no SSH keys")
-            refs = await self._keys.refs(who, vendor, spec.ssh_keys)
+            refs = await self._keys.refs(who, vendor, spec.ssh_keys, max_charge_base=_most_base(server))
         plan = await self._plans.plan(f"{server.vendor}/{server.plan}")
         if plan is None:
             raise Problem("vendor_unreachable", f"{vendor.name} states no plan {server.plan} now")
@@ -213,3 +215,9 @@ def _within(candidates: tuple[Candidate, ...], new: NewServer) -> tuple[Candidat
         if not candidates:
             raise Problem(code, f"the first charge alone would be more than {field_name}", field_name)
     return candidates
+
+
+def _most_base(server: Server) -> int:
+    """Return the most that an order's present try may be charged at first, with all that belongs to it."""
+    most_base = server.candidates[server.tried].first_charge_max_base
+    return most_base if server.max_total_base is None else min(most_base, server.max_total_base)

@@ -20,12 +20,13 @@ from gateway.server_ports import Features, Order
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """An order at one vendor with the first charge that binds (USD base units)."""
+    """An order at one vendor with the first charge that binds (USD base units), `keys` (id, price) included."""
 
     plan: Plan
     order: Order
     first_base: int
     features: Features
+    keys: tuple[tuple[str, int], ...] = ()
 
 
 def quote_document(quote_id: str, priced: Priced, expires_at_ms: int, losers: Iterable[Lost]) -> dict[str, Any]:
@@ -57,13 +58,12 @@ def lost_document(lost: Lost) -> dict[str, Any]:
 def lines(priced: Priced) -> list[dict[str, str]]:
     """Return what the first charge is made of; the amounts add up to it."""
     setup_base = round_up(Fraction(priced.plan.setup))
-    if not 0 < setup_base < priced.first_base:
-        return [{"what": _time(priced), "amount": format_amount(priced.first_base)}]
-    rest_base = priced.first_base - setup_base
-    return [
-        {"what": "setup, once", "amount": format_amount(setup_base)},
-        {"what": _time(priced), "amount": format_amount(rest_base)},
-    ]
+    made_base = priced.first_base - sum(price_base for _, price_base in priced.keys)
+    once = {"setup": setup_base} if 0 < setup_base < made_base else {}
+    found = [(f"{what}, once", base) for what, base in once.items()]
+    found.append((_time(priced), made_base - sum(once.values())))
+    found += [(f"SSH key {key_id} registered, once", base) for key_id, base in priced.keys]
+    return [{"what": what, "amount": format_amount(base)} for what, base in found]
 
 
 def _time(priced: Priced) -> str:

@@ -5,7 +5,6 @@ price of the very request that would buy, and whoever refuses it has lost to the
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,10 +17,11 @@ from gateway.core.server import Candidate, Quote
 from gateway.core.spec import ServerSpec
 from gateway.flow.servers.catalogue import Catalogue
 from gateway.flow.servers.keeping import Keeping
+from gateway.flow.servers.keys import KeyPrices, key_of
 from gateway.flow.servers.orders import OrderSettings, order_for
 from gateway.flow.servers.quote_text import Priced, lost_document, quote_document
 from gateway.flow.servers.runner import Runner, Who
-from gateway.server_ports import Feature
+from gateway.server_ports import Feature, ServerVendor
 
 OK = 200
 PLACEHOLDER = "quote"  # the name in a request that is only priced
@@ -39,6 +39,10 @@ _OF_THE_VENDOR = frozenset(
     }
 )
 """Refusals that its other plans would meet as well."""
+_REASONS = {"insufficient_balance": "balance", "price_unknown": "price_unknown", "price_above_quote": "price_unknown"}
+"""Refusals that have a reason of their own; the rest are `unavailable`."""
+
+KeyCosts = tuple[tuple[str, int], ...]  # key, price
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,27 @@ class QuoteSettings:
 class Choice:
     """Candidates in the order in which to try them, with their plans; why each other plan lost.
 
-    The first one's charge is the vendor's word; the others' are bounds of ours, a little above what is expected.
+    The first one's charge is the vendor's word; the others' are bounds of ours, a little above what is expected. Each
+    includes what it costs that the vendor learns of SSH keys; `keys` is what the first one's are of that.
     """
 
     candidates: tuple[Candidate, ...]
     plans: tuple[Plan, ...]
     losers: tuple[Lost, ...]
+    keys: KeyCosts = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a vendor takes or holds at first (USD base units): for the server, and for SSH keys that it does not know."""
+
+    server_base: int
+    keys: KeyCosts = ()
+
+    @property
+    def first_base(self) -> int:
+        """All of it."""
+        return self.server_base + keys_base(self.keys)
 
 
 class Quoting:
@@ -69,41 +88,45 @@ class Quoting:
         self, catalogue: Catalogue, runner: Runner, keeping: Keeping, settings: QuoteSettings | None = None
     ) -> None:
         self._catalogue, self._runner, self._keeping = catalogue, runner, keeping
-        self._settings = settings or QuoteSettings()
+        self._settings, self._key_prices = settings or QuoteSettings(), KeyPrices(keeping, runner)
 
     async def choose(self, who: Who, asked: ServerSpec) -> Choice:
         """Return where a server can be made, the cheapest first. Nothing is spent.
 
         Raises Problem: no_plan_fits, insufficient_balance (it fits, and is too dear now); for a plan that was named
-        whatever its vendor says, and not_found where there is none; bad_request for a vendor that is unknown.
+        whatever its vendor says, and not_found where there is none; bad_request for a vendor that is unknown; not_found for
+        an SSH key that is not the account's.
         """
+        for key_id in asked.ssh_keys:
+            await key_of(self._keeping, who.account_id, key_id)
         fits, losers = await self._fits(who, asked)
-        asked_of, silent = 0, dict[str, str]()
+        asked_of, silent, keys = 0, dict[str, Problem](), _Keys(self._key_prices, who, asked.ssh_keys)
         for n, plan in enumerate(fits):
             if plan.vendor in silent:
-                losers.append(Lost(plan.key, "unavailable", silent[plan.vendor]))
+                losers.append(_lost(plan, silent[plan.vendor]))
                 continue
             if asked_of == self._settings.asked_most:
                 losers += [Lost(each.key, "not_asked", "too many before it were refused") for each in fits[n:]]
                 break
             asked_of += 1
             try:
-                price_base = await self.bind(who, plan, asked)
-                self._require_funds(who, asked, price_base)
+                bound = await self.bind(who, plan, asked, await keys.at(self._catalogue.servers[plan.vendor]))
+                self._require_funds(who, asked, bound.first_base)
             except Problem as problem:
                 if asked.need.plan is not None:
                     raise
                 losers.append(_lost(plan, problem))
-                if problem.code in _OF_THE_VENDOR:
-                    silent[plan.vendor] = problem.detail
+                if problem.code in _OF_THE_VENDOR or keys.refused(plan.vendor):
+                    silent[plan.vendor] = problem
                 continue
-            return self._choice(who, asked, (plan, *fits[n + 1 :]), price_base, losers)
+            return await self._choice(who, asked, (plan, *fits[n + 1 :]), bound, losers, keys)
         raise self._nobody(losers)
 
-    async def bind(self, who: Who, plan: Plan, asked: ServerSpec) -> int:
-        """Return what the plan's vendor takes or holds at first for this order now (USD base units). Nothing is bought.
+    async def bind(self, who: Who, plan: Plan, asked: ServerSpec, keys: KeyCosts) -> Bound:
+        """Return what the plan's vendor takes or holds at first for this order now. Nothing is bought.
 
-        Raises Problem where it would not be sold. SSH keys are left out: a vendor may have to be told them first.
+        Raises Problem where it would not be sold. The order that is priced names no SSH keys, for a vendor may have to be
+        told them first; what that costs is known already.
         """
         servers = self._catalogue.servers[plan.vendor]
         ask = servers.create(order_for(servers, plan, asked, PLACEHOLDER, self._settings.order))
@@ -112,7 +135,7 @@ class Quoting:
             await reply.rest.close()
         if reply.status != OK:
             raise Problem("no_plan_fits", f"{plan.vendor} answered {reply.status} where this was ordered")
-        return parse_amount(json.loads(reply.body)["price"], allow_zero=True)
+        return Bound(parse_amount(json.loads(reply.body)["price"], allow_zero=True), keys)
 
     async def quote(self, who: Who, asked: ServerSpec) -> tuple[Quote, dict[str, Any]]:
         """Keep a binding quote; return it with the document that its agent reads. Raises Problem as `choose` does."""
@@ -124,7 +147,7 @@ class Quoting:
         order = order_for(servers, plan, asked, PLACEHOLDER, self._settings.order)
         need = Need(plan=plan.key, region=order.region or None, image=order.image or None, sandbox=True)
         spec = replace(asked, need=replace(need, for_s=asked.need.for_s), minutes=order.minutes)
-        priced = Priced(plan, order, candidate.first_charge_max_base, servers.features)
+        priced = Priced(plan, order, candidate.first_charge_max_base, servers.features, choice.keys)
         expires_at_ms = now_ms + self._settings.ttl_s * 1000
         document = quote_document(quote_id, priced, expires_at_ms, (*choice.losers, *dearer))
         quote = Quote(
@@ -209,15 +232,22 @@ class Quoting:
             detail = f"the first charge is {format_amount(first_base)}, available are {format_amount(available_base)}"
             raise Problem("insufficient_balance", detail)
 
-    def _choice(
-        self, who: Who, asked: ServerSpec, plans: tuple[Plan, ...], price_base: int, losers: Iterable[Lost]
+    async def _choice(
+        self, who: Who, asked: ServerSpec, fits: tuple[Plan, ...], bound: Bound, losers: list[Lost], keys: "_Keys"
     ) -> Choice:
+        """Return the choice of the first that fits; whoever would not be told the SSH keys has lost."""
         facts = self._catalogue.standing.facts(lambda vendor: allows(who.key.scopes, f"{PROXY}:{vendor}"))
-        found = [self._candidate(plans[0], asked, price_base)]
-        for plan in plans[1:]:
+        plans, found = [fits[0]], [self._candidate(fits[0], asked, bound.first_base)]
+        for plan in fits[1:]:
+            try:
+                added_base = keys_base(await keys.at(self._catalogue.servers[plan.vendor]))
+            except Problem as problem:
+                losers.append(_lost(plan, problem))
+                continue
             expected_base = first_charge_base(plan, self._minutes(plan, asked), facts)
-            found.append(self._candidate(plan, asked, self._settings.order.bound(expected_base)))
-        return Choice(tuple(found), plans, tuple(losers))
+            plans.append(plan)
+            found.append(self._candidate(plan, asked, self._settings.order.bound(expected_base) + added_base))
+        return Choice(tuple(found), tuple(plans), tuple(losers), bound.keys)
 
     def _candidate(self, plan: Plan, asked: ServerSpec, price_base: int) -> Candidate:
         servers = self._catalogue.servers[plan.vendor]
@@ -232,6 +262,33 @@ class Quoting:
         return Problem("no_plan_fits", f"none of {len(losers)} plans fits and can be had now", extra=extra)
 
 
+class _Keys:
+    """What SSH keys cost at each vendor, asked once of each for one choice."""
+
+    def __init__(self, prices: KeyPrices, who: Who, key_ids: tuple[str, ...]) -> None:
+        self._prices, self._who, self._key_ids = prices, who, key_ids
+        self._found: dict[str, KeyCosts | Problem] = {}
+
+    async def at(self, servers: ServerVendor) -> KeyCosts:
+        """Return them. Raises Problem where the vendor would not be told them."""
+        found = self._found.get(servers.name)
+        if found is None:
+            found = self._found[servers.name] = await self._ask(servers)
+        if isinstance(found, Problem):
+            raise found
+        return found
+
+    def refused(self, vendor_name: str) -> bool:
+        """Say whether a vendor would not be told them."""
+        return isinstance(self._found.get(vendor_name), Problem)
+
+    async def _ask(self, servers: ServerVendor) -> KeyCosts | Problem:
+        try:
+            return await self._prices.of(self._who, servers, self._key_ids)
+        except Problem as problem:
+            return problem
+
+
 def _with_features(asked: ServerSpec) -> Need:
     """Return the need with what the order itself needs of a vendor."""
     wanted = {
@@ -243,6 +300,10 @@ def _with_features(asked: ServerSpec) -> Need:
     return replace(asked.need, features=(*asked.need.features, *more))
 
 
+def keys_base(keys: KeyCosts) -> int:
+    """Return what SSH keys cost together."""
+    return sum(price_base for _, price_base in keys)
+
+
 def _lost(plan: Plan, problem: Problem) -> Lost:
-    reason = "balance" if problem.code == "insufficient_balance" else "unavailable"
-    return Lost(plan.key, reason, problem.detail)
+    return Lost(plan.key, _REASONS.get(problem.code, "unavailable"), problem.detail)

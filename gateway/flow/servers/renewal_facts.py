@@ -13,6 +13,7 @@ from gateway.core.plan import Billing, Plan
 from gateway.core.reach import covered_until_ms
 from gateway.core.records import Meter, Resource
 from gateway.core.renewal import HORIZON_S, STOP_MARGIN_S, WARN_BEFORE_S, Extension, Facts
+from gateway.core.renewal_claim import is_paid
 from gateway.core.runway import Period, charged, runs_out_ms
 from gateway.core.server import Server
 from gateway.core.tariff import HOUR_S
@@ -20,6 +21,7 @@ from gateway.flow.servers.keeping import Keeping
 from gateway.server_ports import Feature, RenewRule, ServerVendor
 
 SHORTEST_TERM_S = HOUR_S
+RENEWALS_MOST = 1_000  # of one server, newest first: enough for any guess
 
 
 class Prices(Protocol):
@@ -55,6 +57,7 @@ class Gathering:
         key, balance = view.keys_by_id.get(server.key_id), view.balances.get(server.account_id)
         committed_base = 0 if server.max_total_base is None else await self.committed_base(server)
         other_open = resource is not None and resource.open_renewal is not None
+        rule = await self._rule(server, plan)
         return Facts(
             now_ms=now_ms,
             state=server.state,
@@ -66,14 +69,15 @@ class Gathering:
             committed_base=committed_base,
             available_base=0 if balance is None else balance.available_base,
             warned=server.warned,
-            extension=self._extension(server, plan),
+            extension=_extension(rule, plan),
             can_destroy=features.can(Feature.DESTROY),
             key_valid=key is not None and key.revoked_at_ms is None,
             renewal_open=bool(server.renewal) or other_open,
             failing=failing,
-            term_s=self._term_s(server, plan),
+            term_s=_term_s(server, rule, plan),
             runs_out_ms=self._runs_out_ms(server, meter),
             covered_until_ms=self._covered_until_ms(server, meter, now_ms),
+            metered=meter is not None,
             warn_before_s=self._warn_before_s,
         )
 
@@ -87,40 +91,17 @@ class Gathering:
         rule = self._vendors[server.vendor].features.renew
         return rule is not None and rule.slow
 
-    def _extension(self, server: Server, plan: Plan | None) -> Extension | None:
-        rule = self._rule(server, plan)
-        if rule is None:
-            return None
-        return Extension(
-            unit_s=rule.unit_s,
-            min_units=rule.min_units,
-            max_units=rule.max_units,
-            lead_s=rule.lead_s,
-            least_base=rule.least_base,
-            slow=rule.slow,
-            retry_before_s=rule.retry_before_s,
-            grace_s=rule.grace_s,
-            rate=_rate(plan, rule.unit_s),
-        )
-
-    def _rule(self, server: Server, plan: Plan | None) -> RenewRule | None:
+    async def _rule(self, server: Server, plan: Plan | None) -> RenewRule | None:
         rule = self._vendors[server.vendor].features.renew
         if rule is None or rule.unit_s:
             return rule
         if plan is not None and plan.term_s is not None:
             return rule.of(plan.term_s)
         # No price list now: what it was bought for at first is the best guess at its term, and its price is the vendor's.
-        bought_s = ((server.expires_at_ms or 0) - server.created_at_ms) // 1000 // (server.renewals + 1)
+        renewals = await self._keeping.store.renewals(server, RENEWALS_MOST)
+        terms = 1 + sum(is_paid(each, slow=True) for each in renewals)
+        bought_s = ((server.expires_at_ms or 0) - server.created_at_ms) // 1000 // terms
         return rule.of(max(SHORTEST_TERM_S, bought_s))
-
-    def _term_s(self, server: Server, plan: Plan | None) -> int | None:
-        """Return for how long time is bought at once, as far as that is short enough to matter to warnings."""
-        if server.until_reason and plan is not None:
-            return next((image.ttl_s for image in plan.images if image.id == server.image), None)
-        rule = self._rule(server, plan)
-        if rule is None:
-            return None
-        return rule.unit_s if rule.unit_s >= HOUR_S else HORIZON_S
 
     async def _plan(self, server: Server) -> Plan | None:
         return await self._prices.plan(f"{server.vendor}/{server.plan}")
@@ -144,6 +125,31 @@ class Gathering:
         # What the house bore is in what it owes, and not in what it was charged.
         limit_base = server.max_total_base + meter.lost_base
         return covered_until_ms(meter, limit_base, now_ms, now_ms + ahead_s * 1000)
+
+
+def _extension(rule: RenewRule | None, plan: Plan | None) -> Extension | None:
+    if rule is None:
+        return None
+    return Extension(
+        unit_s=rule.unit_s,
+        min_units=rule.min_units,
+        max_units=rule.max_units,
+        lead_s=rule.lead_s,
+        least_base=rule.least_base,
+        slow=rule.slow,
+        retry_before_s=rule.retry_before_s,
+        grace_s=rule.grace_s,
+        rate=_rate(plan, rule.unit_s),
+    )
+
+
+def _term_s(server: Server, rule: RenewRule | None, plan: Plan | None) -> int | None:
+    """Return for how long time is bought at once, as far as that is short enough to matter to warnings."""
+    if server.until_reason and plan is not None:
+        return next((image.ttl_s for image in plan.images if image.id == server.image), None)
+    if rule is None:
+        return None
+    return rule.unit_s if rule.unit_s >= HOUR_S else HORIZON_S
 
 
 def _rate(plan: Plan | None, unit_s: int) -> Fraction | None:

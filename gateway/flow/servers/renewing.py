@@ -5,6 +5,7 @@ follow one another; what was begun is durable, so a crash only delays it, and ev
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from gateway.core.money import format_amount
 from gateway.core.problems import Problem
 from gateway.core.renewal import (
     LOOK_AGAIN_S,
+    OVERDUE,
     SOON_S,
     STUCK,
     Decision,
@@ -23,21 +25,24 @@ from gateway.core.renewal import (
     Extension,
     Facts,
     Lapse,
+    Overdue,
     Renew,
     Stuck,
     Wait,
     Warn,
+    Why,
     decide,
 )
 from gateway.core.server import Server, ServerState, Wanted
 from gateway.core.times import utc_text
 from gateway.flow.servers.doing import Doing, Locks, require_made
-from gateway.flow.servers.renewal_buying import Buying, Looking
+from gateway.flow.servers.renewal_buying import Buying, Caps, Looking
 from gateway.flow.servers.renewal_facts import Gathering
 from gateway.flow.servers.runner import Who
 from gateway.server_ports import Feature
 
-AT_ONCE = 16
+AT_ONCE = 16  # at one vendor: one that is slow keeps no other waiting
+DECISIONS_MAX = 5
 PATIENCE_S = 1.0  # a sweep waits so long for what it began; the rest goes on by itself
 STEPS_MAX = 12
 UNDER_WAY_LOOK_S = 2.0
@@ -80,7 +85,8 @@ class Renewing:
         self._keeping, self._doing = doing.keeping, doing
         self._seeing, self._ending, self._gathering = seeing, ending, gathering
         self._buying = Buying(self._keeping, doing, seeing)
-        self._locks, self._gate = Locks(), asyncio.Semaphore(AT_ONCE)
+        self._locks = Locks()
+        self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._dues: dict[str, _Due] = {}
         self._tries: dict[str, _Tries] = {}
         self._attending: dict[str, asyncio.Task[None]] = {}
@@ -89,20 +95,26 @@ class Renewing:
     # the planner
 
     async def sweep(self) -> None:
-        """Attend to every server that is due (a loop's body). Raises what went wrong in this or an earlier sweep, once."""
+        """Attend to every server that is due (a loop's body). Raises what went wrong in this or an earlier sweep, once.
+
+        Several errors are raised as one group: none hides another.
+        """
         servers = self._keeping.view.servers
         for known in (self._dues, self._tries):
             for server_id in [each for each in known if each not in servers]:
                 del known[server_id]
         for server in list(servers.values()):
             if server.id not in self._attending and self._is_due(server):
-                task = asyncio.create_task(self._attend(server.id), name=f"renewals of {server.id}")
+                task = asyncio.create_task(self._attend(server), name=f"renewals of {server.id}")
                 self._attending[server.id] = task
                 task.add_done_callback(partial(self._attended, server.id))
         if self._attending:
             await asyncio.wait(list(self._attending.values()), timeout=PATIENCE_S)
-        if self._broken:
-            raise self._broken.pop(0)
+        broken, self._broken = self._broken, []
+        if len(broken) > 1:
+            raise BaseExceptionGroup("renewals of several servers", broken)
+        if broken:
+            raise broken[0]
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for what is under way, at most that long."""
@@ -115,30 +127,37 @@ class Renewing:
             self._broken.append(done.exception() or AssertionError())
 
     def _is_due(self, server: Server) -> bool:
-        if server.wanted is not Wanted.KEPT:
-            return False
+        if server.wanted is not Wanted.KEPT or server.vendor not in self._doing.vendors:
+            return False  # of a vendor that is configured no more nobody can ask for anything
         due = self._dues.get(server.id)
         if due is None or due.version != server.version:
             return True
         passed = self._keeping.business.now_ms() >= min(due.due_ms, due.again_ms)
         return passed or self._keeping.clock.now_ms() >= due.wall_ms
 
-    async def _attend(self, server_id: str) -> None:
-        async with self._gate, self._locks.of(server_id):
-            server = await self._keeping.latest(server_id)
+    async def _attend(self, server: Server) -> None:
+        # The lock first: whoever waits for one server must not stand in the way of the others.
+        async with self._locks.of(server.id), self._gates[server.vendor]:
+            server = await self._keeping.latest(server.id)
             if not server.open or server.wanted is not Wanted.KEPT:
                 return
-            tries = self._tries.setdefault(server_id, _Tries())
+            tries, wait = self._tries.setdefault(server.id, _Tries()), self._soon()
             try:
                 wait = await self._steps(server, tries)
             except Problem as problem:
-                wait = await self._failed(server_id, tries, problem)
-            server = await self._keeping.latest(server_id)
-            again_s = SOON_S if wait.hindered else LOOK_AGAIN_S
-            again_ms = self._keeping.business.now_ms() + again_s * 1000
-            look_s = min(again_s, UNDER_WAY_LOOK_S) if server.renewal else again_s
-            wall_ms = max(tries.due_ms, self._keeping.clock.now_ms() + int(look_s * 1000))
-            self._dues[server_id] = _Due(server.version, wait.until_ms, again_ms, wall_ms)
+                wait = await self._failed(server.id, tries, problem)
+            finally:  # whatever else went wrong is heard by the loop, and is no reason to hurry
+                self._rest(server.id, wait, tries)
+
+    def _rest(self, server_id: str, wait: Wait, tries: _Tries) -> None:
+        server = self._keeping.view.servers.get(server_id)
+        if server is None:
+            return
+        again_s = SOON_S if wait.hindered else LOOK_AGAIN_S
+        again_ms = self._keeping.business.now_ms() + again_s * 1000
+        look_s = min(again_s, UNDER_WAY_LOOK_S) if server.renewal else again_s
+        wall_ms = max(tries.due_ms, self._keeping.clock.now_ms() + int(look_s * 1000))
+        self._dues[server_id] = _Due(server.version, wait.until_ms, again_ms, wall_ms)
 
     async def _steps(self, server: Server, tries: _Tries) -> Wait:
         """Do one thing after another until there is nothing more to do; return until when."""
@@ -169,13 +188,16 @@ class Renewing:
     async def _do(self, server: Server, facts: Facts, decision: Decision) -> Server:
         match decision:
             case Renew():
-                return await self._buying.begin(self._who(server), server, decision.units, _most_base(facts))
+                begun = await self._buying.begin(self._who(server), server, decision.units, Caps(_most_base(facts)))
+                return begun or await self._keeping.latest(server.id)
             case Destroy():
                 log.info("server.ending", server_id=server.id, reason=decision.reason)
                 return await self._ending.end(server.id, decision.reason)
             case Warn():
                 said = {"warning": decision.why.value, "due_at_ms": decision.ends_at_ms}
                 return await self._warn(server, decision.kind, "warning", said)
+            case Overdue():
+                return await self._overdue(server, decision.ends_at_ms)
             case Stuck():
                 stuck = {"said": decision.detail, "due_at_ms": server.expires_at_ms, "attempt": server.renewals}
                 return await self._warn(server, STUCK, "renewal_stuck", stuck)
@@ -192,6 +214,13 @@ class Renewing:
 
         log.warning("server.warned", warning_event=event, server_id=server.id, account_id=server.account_id, **said)
         return await self._keeping.change(server.id, warned, event, **said)
+
+    async def _overdue(self, server: Server, ends_ms: int) -> Server:
+        detail = (
+            f"{server.vendor} should have ended {server.ref} at {utc_text(ends_ms)}, and it is charged all the same"
+        )
+        await self._keeping.ask_operator("not_ended", f"{server.vendor}/{server.ref}", detail)
+        return await self._warn(server, OVERDUE, "warning", {"warning": Why.TEMPLATE.value, "due_at_ms": ends_ms})
 
     async def _lapse(self, server: Server, reason: str) -> Server:
         now_ms = self._keeping.clock.now_ms()
@@ -214,7 +243,7 @@ class Renewing:
         # A crash came between its claim and its purchase. It is bought now if it still would be.
         facts = await self._gathering.facts(replace(server, renewal=""))
         if isinstance(decide(facts), Renew):
-            return await self._buying.resume(self._who(server), server, _most_base(facts))
+            return await self._buying.resume(self._who(server), server, Caps(_most_base(facts)))
         return await self._buying.drop(server, "not_wanted")
 
     def _who(self, server: Server) -> Who:
@@ -248,14 +277,25 @@ class Renewing:
     ) -> Server:
         """Buy time for an account's server now: so many units, or as many as last until then (business time); else one.
 
-        `number` makes it the server's renewal of that number and no other: what has begun already is not begun again.
-        `max_charge_base` bounds what it costs.
-        Raises Problem: not_found, capability_missing, server_ended, server_not_ready, renewal_open (naming its payment),
-        max_total_reached, bad_request naming `units` or `until`, and what the vendor's call raises.
+        `number` (of `reserve`) makes it the server's renewal of that number and no other: what was bought under it is not
+        bought again, and what was not, is. Raises Problem, before anything is kept: not_found, capability_missing,
+        scope_missing, server_ended, server_not_ready, renewal_open (naming its payment), max_total_reached, bad_request
+        naming `units` or `until`; also price_above_max_charge, unpaid, and what the vendor's call raises.
         """
+        server = await self._allowed(who, server_id)
+        return await self._doing.whole(self._renew(who, server.id, units, until_ms, number, max_charge_base))
+
+    async def reserve(self, who: Who, server_id: str) -> int:
+        """Return a number for one renewal that an agent asks for, its own for good. Raises Problem as `renew`."""
+        server = await self._allowed(who, server_id)
+        require_made(server)
+        return await self._buying.reserve(server)
+
+    async def _allowed(self, who: Who, server_id: str) -> Server:
         server = await self._keeping.server(who.account_id, server_id)
         self._doing.require(server.vendor, Feature.RENEW)
-        return await self._doing.whole(self._renew(who, server.id, units, until_ms, number, max_charge_base))
+        self._doing.require_scope(who, server.vendor)
+        return server
 
     async def _renew(
         self,
@@ -267,18 +307,26 @@ class Renewing:
         max_charge_base: int | None,
     ) -> Server:
         async with self._locks.of(server_id):
-            server = await self._follow(await self._keeping.latest(server_id))
-            if number is not None and server.renewals >= number:
+            server = await self._keeping.latest(server_id)
+            if number is not None and await self._buying.was_bought(server, number):
                 return server
-            require_made(server)
-            server = await self._seeing.look(server.id)
-            require_made(server)
-            facts = await self._gathering.facts(server)
-            if facts.renewal_open:
-                raise await self._open_already(server)
-            count = _units(server, facts, units, until_ms)
-            bounds = [bound for bound in (_most_base(facts), max_charge_base) if bound is not None]
-            return await self._buying.begin(who, server, count, min(bounds, default=None))
+            server = await self._follow(server)
+            if number is not None and await self._buying.was_bought(server, number):
+                return server  # begun before a crash, and bought only now
+            for _ in range(DECISIONS_MAX):
+                require_made(server)
+                server = await self._seeing.look(server.id)
+                require_made(server)
+                facts = await self._gathering.facts(server)
+                if facts.renewal_open:
+                    raise await self._open_already(server)
+                caps = Caps(_most_base(facts), max_charge_base, asked=True)
+                count = _units(server, facts, units, until_ms)
+                begun = await self._buying.begin(who, server, count, caps, number=number)
+                if begun is not None:
+                    return begun
+                server = await self._keeping.latest(server_id)
+            raise Problem("internal", "this server changes faster than it can be renewed")
 
     async def _open_already(self, server: Server) -> Problem:
         resource = await self._keeping.store.resource(server.vendor, server.ref or "")

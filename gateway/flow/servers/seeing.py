@@ -7,7 +7,8 @@ look shows becomes a state in one place, `take`, whoever has made it.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from gateway.core.view import Step
 from gateway.flow.servers.keeping import CHANGES_MAX, Keeping, bumped
 from gateway.flow.servers.runner import Runner, Who
 from gateway.flow.servers.sights import (
+    BY_ITS_AGENT,
     CHANGING,
     WORD_MAX,
     Final,
@@ -27,6 +29,7 @@ from gateway.flow.servers.sights import (
     after_sight,
     ended,
     is_settled,
+    place_of,
     when_gone,
     when_meter_ended,
 )
@@ -44,6 +47,7 @@ END_NEAR_MS = 120_000
 FAILED_PAUSES_S = (5.0, 15.0, 60.0, 300.0)
 LOST_AFTER_S = 600.0  # a vendor that does not know it any more is asked again so much later before it counts as lost
 PARALLEL_PER_VENDOR = 4
+WAITS_PER_ACCOUNT = 50  # at once: each is a request that stays open
 LIST_FROM = 3  # so many of one account at one vendor are looked at by one list
 
 MeterOf = Callable[[str], Awaitable[Meter | None]]
@@ -66,14 +70,24 @@ class Seeing:
     """Looks at every server that a vendor has. `sweep` is called again and again; jobs do that."""
 
     def __init__(
-        self, keeping: Keeping, runner: Runner, vendors: Mapping[str, ServerVendor], meter_of: MeterOf
+        self,
+        keeping: Keeping,
+        runner: Runner,
+        vendors: Mapping[str, ServerVendor],
+        meter_of: MeterOf,
+        *,
+        waits_per_account: int = WAITS_PER_ACCOUNT,
     ) -> None:
         self._keeping, self._runner, self._vendors, self._meter_of = keeping, runner, vendors, meter_of
+        self._waits_per_account = waits_per_account
         self._looks: dict[str, asyncio.Task[Server]] = {}
         self._listing: set[tuple[str, str]] = set()  # (account, vendor) of the lists under way
         self._background: set[asyncio.Task[None]] = set()
         self._paces: dict[str, _Pace] = {}
         self._waiting: Counter[str] = Counter()
+        self._waits: Counter[str] = Counter()  # how many requests of an account wait
+        self._asked: Counter[tuple[str, str]] = Counter()  # things that we are asking about
+        self._given_up: set[tuple[str, str]] = set()  # those that an agent's own call has ended
         self._denied_ms: dict[str, int] = {}  # when its vendor first did not know it
         self._seen_ms: dict[str, int] = {}  # when a look last showed it, changed or not
         self._moved: set[tuple[str, str]] = set()  # things of which the gateway's own watch, or a call, has news
@@ -131,6 +145,8 @@ class Seeing:
         if resource is not None and resource.meter_id in self._keeping.view.meters:
             return server
         final = when_gone(server, said, self._moment())
+        if final is None and place_of(server) in self._given_up:
+            final = BY_ITS_AGENT
         if final is None:
             now_ms = self._keeping.clock.now_ms()
             first_ms = self._denied_ms.setdefault(server.id, now_ms)
@@ -210,6 +226,9 @@ class Seeing:
         return await self._show(after)  # of what is there that watch asks seldom, and drops what it does not understand
 
     async def _show(self, server: Server) -> Server:
+        resource = await self._resource(server)
+        if resource is not None and _is_given_up(resource) and server.id not in self._denied_ms:
+            self._given_up.add(place_of(server))  # said before we ask: by the answer to its agent's own call
         seen = await self._sight(server)
         return await self.take(await self._keeping.latest(server.id), seen)
 
@@ -226,7 +245,8 @@ class Seeing:
         access = {name: Secret(value) for name, value in self._access(server).items()}
         async with self._gates[vendor.name]:
             ask = vendor.ask(action, ref, access)
-            reply = await self._runner.ask_whole(self._who(server), vendor.name, ask)
+            with self._asking([server]):
+                reply = await self._runner.ask_whole(self._who(server), vendor.name, ask)
         if reply.delivered is not None:
             await reply.delivered()
         heard = vendor.hear(action, ref, reply.status, reply.body)
@@ -240,7 +260,8 @@ class Seeing:
         sights: tuple[Sight, ...] | None = None
         if ask is not None:
             async with self._gates[vendor.name]:
-                reply = await self._runner.ask_whole(self._who(servers[0]), vendor.name, ask)
+                with self._asking(servers):
+                    reply = await self._runner.ask_whole(self._who(servers[0]), vendor.name, ask)
             sights = vendor.listed(reply.body) if reply.status // 100 == 2 else None  # noqa: PLR2004 - a success
         shown = {sight.ref: sight for sight in sights or ()}
         for server in servers:
@@ -250,6 +271,16 @@ class Seeing:
             else:
                 await self.take(await self._keeping.latest(server.id), sight)
                 self._paced(server.id)
+
+    @contextmanager
+    def _asking(self, servers: Iterable[Server]) -> Iterator[None]:
+        """What the book hears of these meanwhile is what the vendor says of itself, and no agent's doing."""
+        places = Counter(place_of(server) for server in servers)
+        self._asked += places
+        try:
+            yield
+        finally:
+            self._asked -= places
 
     def _who(self, server: Server) -> Who:
         return Who(self._keeping.view.keys_by_id[server.key_id], self._keeping.new_id("req"))
@@ -268,6 +299,7 @@ class Seeing:
         self._moved = set()
         servers = [s for s in self._keeping.view.servers.values() if s.ref is not None and s.vendor in self._vendors]
         known = {server.id for server in servers}
+        self._given_up &= {place_of(server) for server in servers}
         for server_id in self._paces.keys() - known:
             self._forget(server_id)
         due: defaultdict[tuple[str, str], list[Server]] = defaultdict(list)
@@ -305,7 +337,7 @@ class Seeing:
     async def wait(self, account_id: str, server_id: str, wanted: str, timeout_s: float) -> tuple[Server, Waited]:
         """Wait until an account's server is in a state, or "settled", or has ended; return it as it is then, and which.
 
-        Raises Problem("not_found"). Its looks are as frequent as its vendor advises while somebody waits.
+        Raises Problem: not_found, too_many_calls. Its looks are as frequent as its vendor advises while somebody waits.
         """
         server = await self._keeping.server(account_id, server_id)
         if not (server.open and not _is(server, wanted)):
@@ -315,16 +347,27 @@ class Seeing:
             now = self._keeping.view.servers.get(server_id)
             return now is None or not now.open or _is(now, wanted)
 
-        self._waiting[server_id] += 1
+        self.require_room(account_id)
+        counted = ((self._waits, account_id), (self._waiting, server_id))
+        for counter, name in counted:
+            counter[name] += 1
         self._pull_forward(server)
         try:
             await self._keeping.until(done, timeout_s)
         finally:
-            self._waiting[server_id] -= 1
-            if not self._waiting[server_id]:
-                del self._waiting[server_id]
+            for counter, name in counted:
+                counter[name] -= 1
+                if not counter[name]:
+                    del counter[name]
         server = await self._keeping.latest(server_id)
         return server, "reached" if _is(server, wanted) else "timeout" if server.open else "ended"
+
+    def require_room(self, account_id: str) -> None:
+        """Raise Problem("too_many_calls") where an account has as many waiting requests as it may have."""
+        if self._waits[account_id] >= self._waits_per_account:
+            raise Problem(
+                "too_many_calls", f"an account has at most {self._waits_per_account} waiting requests at once"
+            )
 
     def _pull_forward(self, server: Server) -> None:
         """Somebody waits from now on: the next look is no later than it would have been had they always waited."""
@@ -409,9 +452,16 @@ class Seeing:
     def _hear(self, step: Step) -> None:
         """Note of which things the book has news: a state that our own watch saw, or a meter that has ended."""
         self._moved.update(step.rows.resources)
+        for place, resource in step.rows.resources.items():
+            if _is_given_up(resource) and not self._asked[place]:
+                self._given_up.add(place)
         for meter in step.rows.meters.values():
             if meter.state is MeterState.ENDED and meter.ref is not None:
                 self._moved.add((meter.vendor, meter.ref))
+
+
+def _is_given_up(resource: Resource) -> bool:
+    return resource.meter_id is None and resource.state == ServerState.DESTROYED.value
 
 
 def _is(server: Server, wanted: str) -> bool:

@@ -48,6 +48,14 @@ class Final:
     reason: str
 
 
+BY_ITS_AGENT = Final(ServerState.DESTROYED, "its agent destroyed it through the proxy")
+
+
+def place_of(server: Server) -> tuple[str, str]:
+    """Return where a server is: its vendor, and the vendor's own id of it."""
+    return server.vendor, server.ref or ""
+
+
 def is_settled(server: Server) -> bool:
     """Say whether a server stays as it is until somebody wants something else."""
     return server.state not in CHANGING and server.state not in ORDERED
@@ -101,7 +109,7 @@ def when_meter_ended(server: Server, meter: Meter) -> Final:
     if server.wanted is Wanted.DESTROYED:
         return Final(ServerState.DESTROYED, server.reason)
     if meter.reason == ITS_AGENT:
-        return Final(ServerState.DESTROYED, "its agent destroyed it through the proxy")
+        return BY_ITS_AGENT
     if meter.reason == UNFUNDED:
         return Final(ServerState.LAPSED, Why.BALANCE)
     ends_ms, ended_ms = server.expires_at_ms, meter.ended_at_ms

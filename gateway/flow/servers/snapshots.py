@@ -4,9 +4,9 @@ Must not know vendors' wires or HTTP.  Theory: what a snapshot is (named or not,
 for how long) stands in the vendor's features; a request is sent once, and what a lost answer made is found in the list.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Protocol
 
@@ -14,11 +14,12 @@ import structlog
 
 from gateway.core.plan import Need
 from gateway.core.problems import Problem
-from gateway.core.server import USABLE, Server, ServerState, Snapshot
+from gateway.core.server import ORDERED, USABLE, Server, ServerState, Snapshot
 from gateway.core.spec import ServerSpec
 from gateway.flow.broker.watch import Tries
+from gateway.flow.servers.beside import Beside
 from gateway.flow.servers.doing import Doing, Done, claim_of, require_made, require_state
-from gateway.flow.servers.placing import NewServer
+from gateway.flow.servers.placing import SPEC, NewServer
 from gateway.flow.servers.runner import Who
 from gateway.flow.servers.seeing import Seeing
 from gateway.flow.servers.snapshot_book import AVAILABLE, OVER, PENDING, SnapshotBook
@@ -28,7 +29,8 @@ TAKEN_IN = USABLE | {ServerState.STOPPED, ServerState.STOPPING, ServerState.UNKN
 PAUSES_S = (5.0, 10.0, 20.0, 30.0, 60.0)  # between looks at what is pending
 FRESH_MS = 5_000  # nobody who only reads has a list asked for again so soon
 LOAD_EVERY_MS = 3_600_000
-AT_ONCE = 4
+AT_ONCE = 4  # at one vendor
+PATIENCE_S = 1.0  # a sweep waits so long for what it began; the rest goes on by itself
 STOPPED = frozenset({ServerState.STOPPED})
 
 log = structlog.get_logger()
@@ -67,7 +69,7 @@ class Snapshots:
 
     def __init__(self, doing: Doing, seeing: Seeing, ordering: Ordering) -> None:
         self._doing, self._keeping, self._seeing, self._ordering = doing, doing.keeping, seeing, ordering
-        self._book = SnapshotBook(doing.keeping)
+        self._book, self._beside = SnapshotBook(doing.keeping), Beside(doing.begin, AT_ONCE)
         self._pending: dict[str, Tries] = {}  # servers of which a snapshot is pending
         self._listed_ms: dict[str, int] = {}  # when a server's list was last read
         self._loaded_ms: int | None = None
@@ -182,13 +184,23 @@ class Snapshots:
     async def delete(self, who: Who, snapshot_id: str) -> Snapshot:
         """Delete a snapshot at its vendor; one that is over is only returned.
 
-        Raises Problem: not_found, capability_missing, and what the vendor's call raises.
+        Raises Problem: not_found, capability_missing, server_not_ready while a server is ordered that is made from it
+        (its vendor might take the money and make nothing), and what the vendor's call raises.
         """
         snapshot = await self._book.of_account(who.account_id, snapshot_id)
         if snapshot.state in OVER:
             return snapshot
         self._doing.require(snapshot.vendor, Feature.SNAPSHOT_DELETE)
+        self._require_unused(snapshot)
         return await self._doing.whole(self._delete(who, snapshot))
+
+    def _require_unused(self, snapshot: Snapshot) -> None:
+        for server in self._keeping.view.servers.values():
+            if server.account_id != snapshot.account_id or server.state not in ORDERED:
+                continue
+            if self._keeping.open(SPEC, server.id, server.sealed_spec).get("snapshot") == snapshot.id:
+                detail = f"server {server.id} is being made from this snapshot; delete it once that order is fulfilled or over"
+                raise Problem("server_not_ready", detail, extra={"server": server.id, "state": server.state.value})
 
     async def _delete(self, who: Who, snapshot: Snapshot) -> Snapshot:
         server = await self._keeping.latest(snapshot.server_id)
@@ -212,15 +224,18 @@ class Snapshots:
     ) -> Restored:
         """Restore a snapshot: to the server that it is of, or, at vendors that only do that, to a new one.
 
-        `new` is how a new server is to be ordered, without its spec; None asks for a restoring in place. Raises Problem:
-        not_found, capability_missing, server_ended, server_not_ready, and what an order or the vendor's call raises.
+        `new` is how a new server is to be ordered, without its spec and cap; None asks for a restoring in place.
+        `max_charge_base` bounds the first charge of either. Raises Problem: not_found, capability_missing, server_ended,
+        server_not_ready, and what an order or the vendor's call raises.
         """
         snapshot = await self.get(who, snapshot_id)
         if new is not None:
             self._doing.require(snapshot.vendor, Feature.RESTORE_TO_NEW)
-            _require_there(snapshot)
+            if not await self._doing.is_claimed(who, new.client_token):
+                _require_there(snapshot)
             spec = ServerSpec(Need(), snapshot=snapshot.id)
-            server, replayed = await self._ordering.place(who, replace(new, spec=spec))
+            order = replace(new, spec=spec, max_charge_base=max_charge_base)
+            server, replayed = await self._ordering.place(who, order)
             return Restored(server, replayed=replayed)
         self._doing.require(snapshot.vendor, Feature.RESTORE_IN_PLACE)
         server = await self._keeping.server(who.account_id, snapshot.server_id)
@@ -239,7 +254,9 @@ class Snapshots:
         if self._rule(server).requires_stopped and server.state not in STOPPED:
             server = await self._seeing.look(server.id)
             require_made(server)
-            require_state(server, STOPPED, "restoring a snapshot")
+            first = f'stop it first: POST /v1/servers/{server.id}/actions {{"action":"stop"}}'
+            how = "" if server.state is ServerState.STOPPING else first
+            require_state(server, STOPPED, "restoring a snapshot", how)
         return server
 
     async def _restore(
@@ -263,7 +280,10 @@ class Snapshots:
             tries.take(self._keeping.clock.now_ms(), PAUSES_S)
 
     async def sweep(self) -> None:
-        """Look at what is pending, each at its pace, and let what is over say so (a loop's body)."""
+        """Look at what is pending, each at its pace and no vendor's at another's; let what is over say so (a loop's body).
+
+        Raises what went wrong in this or an earlier sweep, once; never for a vendor.
+        """
         now_ms, business_ms = self._keeping.clock.now_ms(), self._keeping.business.now_ms()
         if self._loaded_ms is None or now_ms - self._loaded_ms >= LOAD_EVERY_MS:
             self._loaded_ms = now_ms
@@ -272,17 +292,17 @@ class Snapshots:
                 await self._book.expire(snapshot)
                 if snapshot.state == PENDING:
                     self._pending.setdefault(snapshot.server_id, Tries())
-        gate = asyncio.Semaphore(AT_ONCE)
+        for server_id, tries in list(self._pending.items()):
+            if not self._beside.is_under_way(server_id) and tries.take(now_ms, PAUSES_S):
+                server = await self._keeping.latest(server_id)
+                self._beside.go(server_id, server.vendor, partial(self._look, server))
+        await self._beside.wait(PATIENCE_S)
 
-        async def one(server_id: str) -> None:
-            async with gate:
-                await self.refresh_quietly(await self._keeping.latest(server_id))
-                records = await self._keeping.store.snapshots_of_server(server_id)
-                if not any(each.state == PENDING for each in records):
-                    self._pending.pop(server_id, None)
-
-        due = [server_id for server_id, tries in self._pending.items() if tries.take(now_ms, PAUSES_S)]
-        await asyncio.gather(*(one(server_id) for server_id in due))
+    async def _look(self, server: Server) -> None:
+        await self.refresh_quietly(server)
+        records = await self._keeping.store.snapshots_of_server(server.id)
+        if not any(each.state == PENDING for each in records):
+            self._pending.pop(server.id, None)
 
     def _rule(self, server: Server) -> SnapshotRule:
         rule = self._doing.vendors[server.vendor].features.snapshots

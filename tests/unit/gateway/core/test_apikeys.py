@@ -1,5 +1,6 @@
 """API keys: their text, their digest, their scopes."""
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -13,8 +14,11 @@ from gateway.core.apikeys import (
     make_text,
     new_budget,
     new_key,
+    stands_for,
     within,
 )
+from gateway.core.records import Budget
+from tests.factories import make_key
 
 
 def _chance(count: int) -> bytes:
@@ -81,6 +85,19 @@ def test_within_is_about_every_scope() -> None:
     """Rights are narrower only if each of them is held."""
     assert within(["proxy:a", "read"], ["proxy", "read"])
     assert not within(["proxy:a", "keys"], ["proxy", "read"])
+
+
+def test_a_key_stands_for_another_only_with_as_much_and_without_bounds_of_its_own() -> None:
+    """What a key has ordered spends with that key: a narrower one must not reach through it."""
+    ordering = make_key(1, scopes=("proxy:a", "read"))
+    assert stands_for(ordering, ordering)
+    assert stands_for(make_key(2, scopes=("proxy", "read")), ordering)
+    assert not stands_for(make_key(2, scopes=("proxy:b", "read")), ordering)
+    bounded = make_key(2, scopes=("proxy", "read"), budgets=(Budget("bud_1", 1, 60),))
+    assert not stands_for(bounded, ordering)
+    assert stands_for(replace(bounded, id="key_1"), ordering)
+    assert not stands_for(make_key(2, scopes=("proxy", "read"), account_id="acc_2"), ordering)
+    assert not stands_for(make_key(2), None)
 
 
 def test_budget_has_an_id_of_its_own() -> None:

@@ -54,19 +54,31 @@ def test_where_no_share_buys_anything_the_whole_rest_is_tried() -> None:
     assert decide_fleet(facts(share_refused=True)) == Make(9 * USD, whole=True)
 
 
-@pytest.mark.parametrize("part", [Part.ENDED, Part.LEAVING, Part.AT_RISK])
-def test_a_member_that_is_gone_going_or_at_risk_is_replaced_from_what_is_left(part: Part) -> None:
-    """What it took is spent; what it may still take counts too while it is open: its renewal may yet be collected."""
+@pytest.mark.parametrize("part", [Part.ENDED, Part.LEAVING])
+def test_a_member_that_is_gone_or_going_is_replaced_from_what_is_left(part: Part) -> None:
+    """What it took is spent; what it may still take counts too while it is open."""
     lost = member(3, part, committed_base=2 * USD)
     decision = decide_fleet(facts(member(1), member(2), lost, budget_base=12 * USD))
     assert isinstance(decision, Make)
     assert decision.share_base == (4 if part is Part.ENDED else 3) * USD
+
+
+@pytest.mark.parametrize(("part", "stoppable"), [(Part.AT_RISK, True), (Part.LEAVING, False)])
+def test_what_a_member_has_not_used_is_taken_from_it_for_its_replacement(part: Part, *, stoppable: bool) -> None:
+    """A stuck renewal's hold stays counted: it may yet be collected. The new one is looked for elsewhere."""
+    risky = member(3, part, committed_base=2 * USD, stoppable=stoppable)
+    known = facts(member(1), member(2), risky)
+    trimmed = decide_fleet(known)
+    assert trimmed == Align("srv_3", UNTIL_MS, 2 * USD)
+    decision = decide_fleet(replace(known, members=(*known.members[:2], replace(risky, share_base=2 * USD))))
+    assert isinstance(decision, Make)
+    assert decision.share_base == USD
     assert decision.avoid == (("one",) if part is Part.AT_RISK else ())
 
 
 def test_the_budget_is_never_promised_twice() -> None:
     """With nothing left there is no replacement, and the fleet says so, once."""
-    lost = member(3, Part.AT_RISK)
+    lost = member(3, Part.AT_RISK, committed_base=3 * USD)
     exhausted = decide_fleet(facts(member(1), member(2), lost))
     assert isinstance(exhausted, Become)
     assert exhausted.state is FleetState.EXHAUSTED

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.renewal import (
     LOOK_AGAIN_S,
+    SOON_S,
     STOP_MARGIN_S,
     STUCK,
     Destroy,
@@ -118,7 +119,7 @@ def test_a_server_that_can_be_destroyed_is_destroyed_at_keep_until() -> None:
 )
 def test_what_will_lapse_is_told_three_times_and_lapses_for_that_reason(why: Why, changes: dict[str, object]) -> None:
     """Three days, a day and an hour before the end, each once; nothing is bought; then it has lapsed, and why."""
-    known = facts(left_s=10 * DAY_S, **changes)
+    known = facts(left_s=10 * DAY_S, **changes)  # type: ignore[arg-type]
     told, left_s = [], 10.0 * DAY_S
     end_ms = known.expires_at_ms or 0
     for _ in range(20_000):
@@ -305,7 +306,7 @@ class Life:
 
     def _wait(self, until_ms: int) -> None:
         assert until_ms > self.known.now_ms, "it would never rest"
-        only_looks = until_ms <= self.known.now_ms + LOOK_AGAIN_S * 1000
+        only_looks = until_ms - self.known.now_ms in {SOON_S * 1000, LOOK_AGAIN_S * 1000}
         if self.due and (only_looks or self.due[0][0] <= until_ms):
             at_ms, settled, renew = self.due.pop()
             known, cost_base = replace(self.known, now_ms=max(at_ms, self.known.now_ms), renewal_open=False), 0

@@ -154,7 +154,9 @@ class Shelves:
 class Ring:
     """The KeyRefs port: a vendor's id of a key is made of both names."""
 
-    async def refs(self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...]) -> tuple[str, ...]:
+    async def refs(
+        self, who: Who, vendor: ServerVendor, key_ids: tuple[str, ...], *, max_charge_base: int | None = None
+    ) -> tuple[str, ...]:
         """The ids."""
         return tuple(f"{vendor.name}:{key_id}" for key_id in key_ids)
 

@@ -233,7 +233,7 @@ class Home:
 
     async def agent_buys(self, target: str) -> Reply:
         """Let acc_1 buy something from VpsAgent through the proxy's own machines."""
-        runner = self.gateway.neutral.doing._runner
+        runner = self.gateway.neutral.doing.runner
         reply = await runner.ask_whole(self.who, "vpsagent", Ask("GET", target))
         assert reply.delivered is not None
         await reply.delivered()

@@ -302,6 +302,18 @@ async def test_a_vendor_whose_chain_is_not_read_is_failing(tmp_path: Path) -> No
         assert home.catalogue.health("litevps").state == "ok"
 
 
+async def test_what_failed_while_no_chain_was_read_is_tried_again_once_one_is(tmp_path: Path) -> None:
+    """As after a start, when the first catalogues are asked for before the chain: the vendor is not to blame for that."""
+    async with started(tmp_path, Line(down={VPSAGENT})) as home:
+        home.clock.ms += 3_600_000
+        assert await home.keys_of("vpsagent") == []
+        home.line.down.clear()
+        assert await home.keys_of("vpsagent") == []  # nothing is different yet
+        home.saw_chain()
+        assert await home.keys_of("vpsagent") == ["sandbox_1h", "server_small_1mo"]
+        assert await stale(home) == {}
+
+
 async def test_asking_for_health_asks_no_vendor(tmp_path: Path) -> None:
     """It is told from what is known."""
     async with started(tmp_path, Line(down={VPSAGENT, LITEVPS})) as home:

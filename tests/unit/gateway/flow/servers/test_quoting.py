@@ -12,10 +12,12 @@ from gateway.core.money import format_amount, parse_amount
 from gateway.core.plan import Need
 from gateway.core.problems import Problem
 from gateway.core.spec import ServerSpec
+from gateway.flow.servers.keys import KeyPrices
 from gateway.flow.servers.runner import Who
 from tests.unit.gateway.flow.servers.catalogue_bed import LITEVPS, SMALL_BASE, VPSAGENT, Home, Line, started
 
 MONTH_S = 30 * 86_400
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh"
 
 
 def need(**members: Any) -> ServerSpec:
@@ -120,10 +122,53 @@ async def test_a_key_buys_where_its_scope_reaches(tmp_path: Path) -> None:
 async def test_what_goes_onto_the_server_narrows_the_choice(tmp_path: Path) -> None:
     """SSH keys and user data need a vendor that is certain to take them."""
     async with started(tmp_path) as home:
-        asked = ServerSpec(Need(), ssh_keys=("sshk_1",))
+        key, _ = await home.gateway.neutral.keys.add(home.gateway.neutral.keys.parse("acc_1", "laptop", PUBLIC_KEY))
+        asked = ServerSpec(Need(), ssh_keys=(key.id,))
         _, shown = await home.quoting.quote(home.who, asked)
         assert shown["vendor"] == "litevps"
         assert reasons(shown["candidates_lost"])["cryptovps/vc2-1c-1gb"] == "feature:ssh_keys"
+
+
+async def test_what_a_vendor_takes_for_keys_is_quoted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines name each key and add up; the bound of whoever is asked next covers them as well."""
+    async with started(tmp_path) as home:
+        keys = home.gateway.neutral.keys
+        key, _ = await keys.add(keys.parse("acc_1", "laptop", PUBLIC_KEY))
+        asked = ServerSpec(Need(vendors=("litevps",)), ssh_keys=(key.id,))
+        free = await home.quoting.choose(home.who, asked)
+
+        async def priced(*_: Any) -> Any:
+            return ((key.id, 1_000),)
+
+        monkeypatch.setattr(KeyPrices, "of", priced)
+        dear = await home.quoting.choose(home.who, asked)
+        added = [b.first_charge_max_base - a.first_charge_max_base for a, b in zip(free.candidates, dear.candidates)]
+        assert added == [1_000] * len(free.candidates)
+        assert len(added) > 1
+        quote, shown = await home.quoting.quote(home.who, asked)
+        assert shown["lines"][-1] == {"what": f"SSH key {key.id} registered, once", "amount": "0.001000"}
+        assert sum(parse_amount(line["amount"]) for line in shown["lines"]) == quote.candidate.first_charge_max_base
+
+
+async def test_who_would_not_take_a_key_has_lost_in_the_quote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all its plans, for one asking; a key that is not the account's is nobody's."""
+    async with started(tmp_path) as home:
+        keys, asked_of = home.gateway.neutral.keys, list[str]()
+        key, _ = await keys.add(keys.parse("acc_1", "laptop", PUBLIC_KEY))
+
+        async def refuse(_: object, __: Who, vendor: Any, ___: object) -> Any:
+            asked_of.append(vendor.name)
+            raise Problem("price_unknown", "no price of a key was approved")
+
+        monkeypatch.setattr(KeyPrices, "of", refuse)
+        problem = await refused(home, ServerSpec(Need(vendors=("litevps",)), ssh_keys=(key.id,)))
+        assert reasons(problem.extra["candidates_lost"])["litevps/small"] == "price_unknown"
+        assert reasons(problem.extra["candidates_lost"])["litevps/large"] == "price_unknown"
+        assert asked_of == ["litevps"]
+        strange = await refused(home, ServerSpec(Need(), ssh_keys=("sshk_1",)))
+        assert (strange.code, strange.field) == ("not_found", "ssh_keys")
 
 
 @pytest.mark.parametrize(
