@@ -110,7 +110,12 @@ class Tools:
                     }
                 )
             except (aiohttp.ClientError, TimeoutError) as error:
-                what = f"the gateway did not answer ({type(error).__name__}); send the same call again"
+                again = (
+                    "send the same call again"
+                    if _repeatable(tool)
+                    else "look at what it has done before you send it again"
+                )
+                what = f"the gateway did not answer ({type(error).__name__}); {again}"
                 return _refusal({"code": "gateway_unreachable", "detail": what})
         return CallToolResult(content=[TextContent(type="text", text=_dump(document))], structured_content=document)
 
@@ -135,10 +140,14 @@ def _shown(tool: ApiTool) -> Tool:
         annotations=ToolAnnotations(
             read_only_hint=tool.method == "GET",
             destructive_hint=tool.destroys,
-            idempotent_hint=tool.method in {"GET", "DELETE", "PATCH"} or tool.spends,
+            idempotent_hint=_repeatable(tool),
             open_world_hint=True,
         ),
     )
+
+
+def _repeatable(tool: ApiTool) -> bool:
+    return tool.spends or tool.method in {"GET", "DELETE", "PATCH"}
 
 
 def _refusal(document: Mapping[str, Any]) -> CallToolResult:

@@ -107,7 +107,7 @@ what to do.
 - Lists answer {"entries": [...], "next": cursor or null}; ask again with `?after=<next>`.
 - `Idempotency-Key: <your own text>` on a POST makes it safe to send again. POST /v1/servers, POST /v1/fleets and \
 restoring a snapshot to a new server demand one.
-- `X-Max-Charge: 5.00` refuses anything dearer, unpaid.
+- `X-Max-Charge: 5.00` refuses what costs more at first, unpaid; and a fleet whose budget is more.
 """
 
 _SERVERS = """

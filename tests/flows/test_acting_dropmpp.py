@@ -147,6 +147,32 @@ async def test_nothing_is_destroyed_that_the_journal_does_not_hold_as_wanted_dea
     assert await acts.journal("server.destroy_wanted") == []
 
 
+@pytest.mark.parametrize("then", ["nothing", "shown", "next process"])
+async def test_what_its_agent_destroys_through_the_proxy_is_destroyed_and_not_lost(
+    acts: DropActs, shop: Shop, then: str
+) -> None:
+    """The vendor accepted the agent's own DELETE: that is how the server ended, also where its agent looked again."""
+    server = await acts.server()
+    await shop.good("DELETE", f"/v1/servers/{server.ref}")
+    if then == "shown":
+        assert (await shop.run("GET", f"/v1/servers/{server.ref}")).status == 404
+    if then == "next process":
+        async with drop_acts(shop) as after:
+            ended = await after.seeing.look(server.id)
+    else:
+        ended = await acts.seeing.look(server.id)
+    assert (ended.state, ended.wanted) == (ServerState.DESTROYED, Wanted.KEPT)
+    assert "its agent" in ended.reason
+
+
+async def test_what_its_vendor_takes_away_is_no_agents_doing(acts: DropActs, shop: Shop) -> None:
+    """Shown as destroyed, and nobody asked for that: one look proves no end, and no end that was wanted."""
+    server = await acts.server()
+    shop._admin(f"/admin/servers/{server.ref}", {"status": "destroyed"})
+    for _ in range(2):
+        assert (await acts.seeing.look(server.id)).open
+
+
 async def test_whoever_may_not_call_the_vendor_destroys_nothing(acts: DropActs) -> None:
     """A key of the account for another vendor is refused before anything is kept."""
     server, who = await acts.server(), acts.who()

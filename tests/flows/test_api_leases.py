@@ -157,7 +157,7 @@ async def test_a_cap_that_is_too_low_is_refused_unpaid(hall: Hall) -> None:
     """X-Max-Charge counts; under the same key with a higher cap it is bought."""
     path = await hall.leased()
     low = await hall.ask("POST", path + "/renewals", {}, token="renew-1", headers={"X-Max-Charge": "0.2"})
-    assert (low.status, low.json["code"], hall.leases.renewed) == (402, "price_above_max_charge", []), low.body
+    assert (low.status, low.json["code"], hall.leases.renewed) == (409, "price_above_max_charge", []), low.body
     high = await hall.ask("POST", path + "/renewals", {}, token="renew-1", headers={"X-Max-Charge": "0.25"})
     assert (high.status, len(hall.leases.renewed)) == (202, 1), high.body
 

@@ -24,6 +24,8 @@ from gateway.server_ports import Action, Sight
 APPLIED_WITHIN_S = 3600
 """Paid for so long without the vendor having moved the end: a human asks why."""
 
+PAID_IN_VAIN = "not_applied"
+
 log = structlog.get_logger()
 
 
@@ -155,8 +157,7 @@ class Buying:
             return await self._over(
                 server,
                 "renewal_failed",
-                mark=NOT_APPLIED,
-                warning="not_applied",
+                warning=PAID_IN_VAIN,
                 said="paid, and the end has not moved",
                 payment=payment,
             )
@@ -194,11 +195,9 @@ class Buying:
         payment_id = await self.payment_id(server)
         return None if payment_id is None else await self._keeping.store.payment(payment_id)
 
-    async def _over(
-        self, server: Server, event: str, *, payment: Payment | None = None, mark: str = "", **detail: object
-    ) -> Server:
-        """Close the renewal under way. A `mark` stays with the server until its end moves."""
-        text = server.renewal
+    async def _over(self, server: Server, event: str, *, payment: Payment | None = None, **detail: object) -> Server:
+        """Close the renewal under way. That one was paid in vain stays with the server until its end moves."""
+        text, mark = server.renewal, NOT_APPLIED if detail.get("warning") == PAID_IN_VAIN else ""
 
         def ended(now: Server) -> Server | None:
             if now.renewal != text or not now.open:

@@ -118,6 +118,33 @@ async def test_a_cap_above_the_operators_is_refused_here() -> None:
         assert await ask(client, "create_server", **{**ORDER, "max_charge": "4.99"}) == (False, SERVER)
 
 
+async def test_a_total_above_the_operators_is_refused_here() -> None:
+    """Nor may a server or a fleet cost more altogether than that; an order that names no bound is refused as well."""
+    fleet = {
+        "name": "f",
+        "count": 1,
+        "need": {},
+        "until": "2030-01-01T00:00:00Z",
+        "idempotency_key": "f",
+        "max_charge": "9",
+    }
+    changed: tuple[tuple[str, dict[str, Any], str], ...] = (
+        ("create_server", ORDER, "max_total"),
+        ("create_server", {**ORDER, "max_total": "10.01"}, "max_total"),
+        ("update_server", {"server_id": "srv_1", "max_total": None}, "max_total"),
+        ("update_server", {"server_id": "srv_1", "max_total": "11"}, "max_total"),
+        ("create_fleet", {**fleet, "budget": "10.01"}, "budget"),
+    )
+    async with odd_gateway(say(202, SERVER)) as gateway, stdio(gateway.url, "--max-total", "10") as client:
+        for tool, arguments, field in changed:
+            refused, document = await ask(client, tool, **arguments)
+            assert (refused, document["code"], document["field"]) == (True, "max_total_above_cap", field), tool
+        assert gateway.asked == []
+        assert await ask(client, "create_server", **ORDER, max_total="10") == (False, SERVER)
+        assert await ask(client, "update_server", server_id="srv_1", auto_renew=False) == (False, SERVER)
+        assert await ask(client, "create_fleet", **fleet, budget="10") == (False, SERVER)
+
+
 BAD: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("create_server", {**ORDER, "max_charge": 5}, "max_charge"),
     ("create_server", {**ORDER, "max_charge": "5.0000001"}, "max_charge"),
@@ -176,6 +203,7 @@ async def test_a_lost_answer_is_asked_for_again_under_the_key() -> None:
         gateway.script = [hang_up]
         refused, document = await ask(client, "run_command", server_id="srv_1", command="uptime")
     assert (refused, document["code"]) == (True, "gateway_unreachable")
+    assert document["detail"].endswith("look at what it has done before you send it again")
     assert len(gateway.asked) == 1
 
 

@@ -219,7 +219,7 @@ async def test_no_quote_says_why(door: Door) -> None:
     [
         ({}, 400, "plan"),
         ({"need": {"min_vcpu": "2"}}, 400, "need/min_vcpu"),
-        ({"plan": "litevps/small", "name": "x"}, 400, None),
+        ({"plan": "litevps/small", "name": "x"}, 400, "name"),
         ({"plan": "nobody/small"}, 400, "plan"),
         ({"plan": "litevps/none"}, 404, "plan"),
     ],

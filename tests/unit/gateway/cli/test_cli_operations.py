@@ -415,6 +415,78 @@ async def test_a_server_and_its_fleet_lead_to_their_payments_and_back(bench: Ben
     assert ([s["id"] for s in unpaid["servers"]], unpaid["payments"]) == (["srv_0008"], [])
 
 
+async def stuck_order(bench: Bench) -> str:
+    """An order whose vendor delivered what cannot be read; return its server's id."""
+    hangs = replace(make_server(7), version=2, state=ServerState.ORDER_UNKNOWN, payment_id="pay_0001")
+    for command in (
+        c.Put(make_server(7), "ordered", NOW_MS),
+        make_purchase(1, idempotency_key="create srv_0007 0"),
+        make_outcome(1, resource=None),
+        c.Put(hangs, "order_unknown", NOW_MS),
+        c.OpenTask(Task("task_1", "delivery_unreadable", "pay_0001", "why", NOW_MS, "pay_0001")),
+    ):
+        assert isinstance(await bench.store.post(command), c.Done), command
+    return hangs.id
+
+
+async def test_what_an_order_made_is_what_the_operator_found_out(bench: Bench) -> None:
+    """The server has the vendor's thing, the thing its owner, the journal who says so; and the task is closed."""
+    server_id = await stuck_order(bench)
+    found = await bench.ask("server_resolve", server=server_id, made="box-9", resolution="seen in the console")
+    assert found["changed"] is True
+    assert (found["server"]["state"], found["server"]["ref"]) == ("provisioning", "box-9")
+    thing = await bench.store.resource("vpsagent", "box-9")
+    assert thing is not None
+    assert (thing.account_id, thing.payment_id) == ("acc_1", "pay_0001")
+    (row,) = await bench.store.query("SELECT body FROM journal WHERE kind = 'server.provisioning'")
+    body = json.loads(row["body"])
+    assert (body["by"], body["resolution"]) == (BY, "seen in the console")
+    assert (await bench.ask("tasks_list"))["tasks"] == []
+    assert (await bench.refused("server_resolve", server=server_id, nothing=True, resolution="no")).field == "server"
+
+
+async def test_an_order_that_made_nothing_has_failed(bench: Bench) -> None:
+    """With the operator's words as the reason, and for good."""
+    server_id = await stuck_order(bench)
+    found = await bench.ask("server_resolve", server=server_id, nothing=True, resolution="their support says so")
+    assert (found["server"]["state"], found["server"]["ref"]) == ("failed", None)
+    assert "their support says so" in found["server"]["reason"]
+    assert bench.store.view.servers == {}
+    assert (await bench.ask("tasks_show", task="task_1"))["task"]["resolution"] == "their support says so"
+
+
+async def test_only_what_is_stuck_is_resolved_and_only_to_what_can_be(bench: Bench) -> None:
+    """Neither an order that goes on by itself nor another account's thing; and a call says one of the two."""
+    await bench.store.post(c.Put(make_server(8), "ordered", NOW_MS))
+    going = await bench.refused("server_resolve", server="srv_0008", nothing=True, resolution="impatience")
+    assert (going.code, going.field) == ("bad_request", "server")
+    assert (await bench.refused("server_resolve", server="srv_9", nothing=True, resolution="r")).code == "not_found"
+    server_id = await stuck_order(bench)
+    for said in ({}, {"made": "box-9", "nothing": True}):
+        assert (await bench.refused("server_resolve", server=server_id, resolution="r", **said)).field == "made"
+    await bench.store.post(c.OpenAccount(make_account(2)))
+    theirs = replace(make_resource(5), ref="box-5", account_id="acc_2", payment_id="")
+    await bench.store.post(c.RecordResource(theirs, NOW_MS))
+    taken = await bench.refused("server_resolve", server=server_id, made="box-5", resolution="r")
+    assert taken.code == "changed_meanwhile"
+    bench.services = replace(bench.services, account_vendors=frozenset({"vpsagent"}))
+    unknown = await bench.refused("server_resolve", server=server_id, made="box-6", resolution="r")
+    assert (unknown.code, unknown.field) == ("not_found", "made")
+
+
+async def test_a_resolution_that_was_cut_off_is_finished_by_its_repeat(bench: Bench) -> None:
+    """P12: the server has its thing and the task is open still."""
+    server_id = await stuck_order(bench)
+    known = bench.store.view.servers[server_id]
+    await bench.store.post(c.Put(replace(known, version=3, state=ServerState.PROVISIONING, ref="box-9"), "x", NOW_MS))
+    other = await bench.refused("server_resolve", server=server_id, made="box-8", resolution="r")
+    assert other.field == "made"
+    found = await bench.ask("server_resolve", server=server_id, made="box-9", resolution="r")
+    assert found["changed"] is False
+    assert await bench.store.resource("vpsagent", "box-9") is not None
+    assert (await bench.ask("tasks_list"))["tasks"] == []
+
+
 async def test_balances_add_up(bench: Bench) -> None:
     """Every ledger account is shown, with what is reserved on it."""
     await bench.store.post(make_purchase(1))

@@ -15,6 +15,7 @@ from gateway.core.problems import Problem
 from gateway.core.server import Candidate, Quote, Server, ServerState, Wanted
 from gateway.core.spec import ServerSpec
 from gateway.flow.servers.ordering import PlacingSettings, claim_of
+from gateway.flow.slots import Slot
 from gateway.http.port import NotSent, SentUnknown
 from tests.unit.gateway.flow.order_desk import Desk, desk_on, desk_opened, told
 from tests.unit.gateway.flow.spend_bed import PRICE_BASE, Hanging, always, respond
@@ -368,3 +369,129 @@ async def test_a_thing_that_is_another_servers_is_not_kept_twice(desk: Desk) -> 
     second = await desk.order("token-2")
     assert (first.ref, second.ref, second.state) == ("box-1", None, ServerState.ORDERING)
     assert ("order_conflict", second.id) in await desk.bed.tasks()
+
+
+# our own refusals
+
+
+def hold_all_calls(desk: Desk, shop: str = "shop") -> list[Slot]:
+    """Let an account's calls to a shop use up all that it may have under way there."""
+    slots, most = desk.bed.spend._slots, desk.bed.vendors[shop].terms.limits.calls_per_vendor
+    return [slots.take("acc_1", shop, most) for _ in range(most)]
+
+
+async def test_our_own_limit_sends_nobody_to_the_dearer_vendor(desk: Desk) -> None:
+    """Too many calls of the account are under way: the order waits, tells why, and is bought where it was chosen."""
+    held = hold_all_calls(desk)
+    desk.answers("shop", MADE)
+    desk.answers("other", MADE)
+    server = await desk.order()
+    assert (server.state, server.vendor, server.tried) == (ServerState.ORDERING, "shop", 0)
+    assert server.reason.startswith("too_many_calls: ")
+    for _ in range(6):
+        desk.bed.clock.ms += 60_000
+        await desk.ordering.resume()
+        assert (await desk.now(server)).tried == 0
+    assert desk.told.sold == []
+    for slot in held:
+        slot.give_back()
+    await desk.ordering.resume()
+    assert (await desk.now(server)).state is ServerState.ORDERING  # its pause is not over
+    desk.bed.clock.ms += 60_000
+    await desk.ordering.resume()
+    server = await desk.now(server)
+    assert (server.vendor, server.ref, server.tried, server.reason) == ("shop", "box-1", 0, "")
+    assert [shop for shop, _ in desk.told.sold] == ["shop"]
+    assert await desk.events(server) == ["ordered", "changed", "provisioning"]
+
+
+async def test_an_order_that_waits_can_be_called_off(desk: Desk) -> None:
+    """It ends at the next turn, not when its pause is over."""
+    hold_all_calls(desk)
+    server = await desk.order()
+    await want_gone(desk, server)
+    await desk.ordering.resume()
+    server = await desk.now(server)
+    assert (server.state, server.reason) == (ServerState.DESTROYED, "its agent asked for it")
+    assert desk.told.sold == []
+
+
+async def test_an_order_that_waits_ends_when_it_is_wanted_no_longer(desk: Desk) -> None:
+    """Past keep_until nothing is bought, and the order says that and what it had waited for."""
+    hold_all_calls(desk)
+    server = await desk.order(keep_until_ms=desk.bed.clock.ms + 30_000)
+    desk.bed.clock.ms += 30_000
+    await desk.ordering.resume()
+    server = await desk.now(server)
+    assert server.state is ServerState.FAILED
+    assert server.reason.startswith("keep_until: ")
+    assert "too_many_calls" in server.reason
+
+
+async def test_no_next_vendor_is_asked_after_keep_until(desk: Desk) -> None:
+    """The first way took so long to die that nothing is wanted any more: nobody is paid for it."""
+    desk.answers("shop", LOST)
+    desk.answers("other", MADE)
+    server = await desk.order(keep_until_ms=desk.bed.clock.ms + 600_000)
+    desk.bed.clock.ms += 600_000
+    await desk.bed.bury(desk.payment)
+    server = await desk.now(server)
+    assert (server.state, server.tried) == (ServerState.FAILED, 0)
+    assert server.reason.startswith("keep_until: ")
+    assert [shop for shop, _ in desk.told.sold] == ["shop"]
+
+
+# the end of the process
+
+
+async def test_what_fails_because_we_stop_is_no_vendors_failure(desk: Desk) -> None:
+    """The lines close while the first vendor is asked: no other is asked, and the next process asks the first one."""
+    hanging = Hanging()
+
+    async def first(request: Any) -> Any:
+        await hanging(request)
+        raise UNREACHABLE
+
+    asked, desk.bed.line.first = desk.bed.line.first, first
+    server = await desk.ordering.create(desk.who(), desk.new())
+    await hanging.began.wait()
+    desk.ordering.stop()
+    hanging.gate.set()
+    await desk.ordering.close(5.0)
+    await desk.ordering.resume()
+    assert (await desk.ordering.advance(server.id)).state is ServerState.ORDERING
+    assert (hanging.arrived, await desk.events(server)) == ({"/priced/rent": 1}, ["ordered"])
+    desk.bed.line.first = asked
+    again = desk_on(desk.bed)
+    again.answers("shop", MADE)
+    await again.ordering.resume()
+    server = await again.now(server)
+    assert (server.vendor, server.tried, server.ref) == ("shop", 0, "box-1")
+
+
+async def test_no_order_outlives_its_close(desk: Desk) -> None:
+    """What is still under way when the time is over is let go, before the lines close under it."""
+    desk.bed.line.first = hanging = Hanging()
+    server = await desk.ordering.create(desk.who(), desk.new())
+    await hanging.began.wait()
+    task = desk.ordering.start(server.id)
+    await desk.ordering.close(0.01)
+    assert task.cancelled()
+    assert await desk.events(server) == ["ordered"]
+
+
+async def test_an_order_that_only_lets_time_pass_does_not_hold_up_the_end(desk: Desk) -> None:
+    """Between two tries of an only way there is nothing to wait for."""
+    desk.ways.candidates, resting = desk.ways.candidates[:1], asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        resting.set()
+        await asyncio.Event().wait()
+
+    desk.bed.clock.sleep = sleep  # type: ignore[method-assign]
+    desk.bed.line.first = always(UNREACHABLE)
+    server = await desk.ordering.create(desk.who(), desk.new())
+    await resting.wait()
+    async with asyncio.timeout(2):
+        await desk.ordering.close(60.0)
+    assert await desk.events(server) == ["ordered"]

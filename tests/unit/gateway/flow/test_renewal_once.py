@@ -213,7 +213,7 @@ async def test_errors_of_several_servers_are_all_heard_and_none_is_hurried(lease
     leases.desk.answers("shop", leases.box(4 * DAY_MS, "box-2"))
     await leases.desk.order("token-2", auto_renew=True)
     for ref in (REF, "box-2"):
-        leases.desk.shows(ref, ValueError(ref))  # type: ignore[arg-type]
+        leases.desk.shows(ref, ValueError(ref))
     with pytest.raises(BaseExceptionGroup) as caught:
         await leases.sweep()
     assert sorted(str(error) for error in caught.value.exceptions) == [REF, "box-2"]

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.problems import Problem
 from gateway.core.server import Server, ServerState
-from gateway.flow.servers.seeing import CALM_LOOK_S, END_LOOK_S, LOST_AFTER_S, SETTLED
+from gateway.flow.servers.seeing import CALM_LOOK_S, END_LOOK_S, LOST_AFTER_S, SETTLED, WAITS_PER_ACCOUNT
 from gateway.http.port import SentUnknown
 from tests.unit.gateway.flow.order_desk import Desk, desk_on, desk_opened, told
 from tests.unit.gateway.flow.spend_bed import respond
@@ -230,3 +230,22 @@ async def test_the_next_process_looks_again(desk: Desk) -> None:
     await sweep(again)
     await sweep(again, 2)
     assert (await again.now(made)).state is S.RUNNING
+
+
+async def test_an_account_has_only_so_many_waiting_requests(desk: Desk) -> None:
+    """One too many is refused at once, another account's are its own, and who has gone makes room."""
+    made = await server(desk)
+    waiting = [asyncio.create_task(desk.seeing.wait("acc_1", made.id, "running", 30)) for _ in range(WAITS_PER_ACCOUNT)]
+    await asyncio.sleep(0)
+    with pytest.raises(Problem) as caught:
+        await desk.seeing.wait("acc_1", made.id, "running", 30)
+    assert caught.value.code == "too_many_calls"
+    assert (await desk.seeing.wait("acc_1", made.id, "provisioning", 30))[1] == "reached"  # waits for nothing
+    desk.seeing.require_room("acc_2")
+    waiting[0].cancel()
+    await asyncio.gather(waiting[0], return_exceptions=True)
+    assert (await desk.seeing.wait("acc_1", made.id, "running", 0.01))[1] == "timeout"
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    desk.seeing.require_room("acc_1")

@@ -129,9 +129,7 @@ async def test_what_goes_onto_the_server_narrows_the_choice(tmp_path: Path) -> N
         assert reasons(shown["candidates_lost"])["cryptovps/vc2-1c-1gb"] == "feature:ssh_keys"
 
 
-async def test_what_a_vendor_takes_for_keys_is_quoted_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_a_vendor_takes_for_keys_is_quoted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines name each key and add up; the bound of whoever is asked next covers them as well."""
     async with started(tmp_path) as home:
         keys = home.gateway.neutral.keys
@@ -144,7 +142,10 @@ async def test_what_a_vendor_takes_for_keys_is_quoted_too(
 
         monkeypatch.setattr(KeyPrices, "of", priced)
         dear = await home.quoting.choose(home.who, asked)
-        added = [b.first_charge_max_base - a.first_charge_max_base for a, b in zip(free.candidates, dear.candidates)]
+        added = [
+            b.first_charge_max_base - a.first_charge_max_base
+            for a, b in zip(free.candidates, dear.candidates, strict=True)
+        ]
         assert added == [1_000] * len(free.candidates)
         assert len(added) > 1
         quote, shown = await home.quoting.quote(home.who, asked)
