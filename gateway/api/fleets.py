@@ -167,7 +167,9 @@ async def _require_key(deps: ApiDeps, exchange: Exchange) -> None:
     """A fleet spends with the key that ordered it, wherever its servers are: who changes it must be able to do as much."""
     fleet = await neutral_of(deps).fleets.fleet(exchange.account_id, exchange.parameters["id"])
     if not stands_for(exchange.granted, deps.store.view.keys_by_id.get(fleet.key_id)):
-        detail = "this fleet is another key's: change it with that one, or with one that may do as much and has no budget"
+        detail = (
+            "this fleet is another key's: change it with that one, or with one that may do as much and has no budget"
+        )
         raise Problem("scope_missing", detail)
 
 

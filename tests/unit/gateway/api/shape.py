@@ -36,3 +36,17 @@ def check(value: Any, schema: Any, at: str = "$") -> None:
         assert schema.get("additionalProperties", True) or value.keys() <= members.keys(), f"{at}: {value.keys()}"
         for name in value.keys() & members.keys():
             check(value[name], members[name], f"{at}.{name}")
+
+
+def followed(document: Any, schema: Any) -> Any:
+    """Return a schema of an OpenAPI document with every reference replaced by what it leads to."""
+    if isinstance(schema, list):
+        return [followed(document, each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        found = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        return followed(document, found)
+    return {name: followed(document, each) for name, each in schema.items()}

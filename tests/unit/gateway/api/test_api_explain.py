@@ -26,7 +26,7 @@ from gateway.store.sqlite import SqliteStore
 from tests.fakes.broker import EchoBroker
 from tests.meaning_cases import Case, account_vendors, load_cases
 from tests.unit.gateway.api.bed import PAYEE, PRICE_BASE, Bed, Got, challenge, opened
-from tests.unit.gateway.api.shape import check
+from tests.unit.gateway.api.shape import check, followed
 from wallets.secret import Secret
 
 ROUTE = "/v1/explain-402"
@@ -262,7 +262,8 @@ async def test_a_query_is_refused(bed: Bed) -> None:
 
 async def test_the_route_is_described(bed: Bed) -> None:
     """The OpenAPI page has its body and its answer."""
-    described = (await bed.bare("GET", "/openapi.json")).json["paths"][ROUTE]["post"]
+    document = (await bed.bare("GET", "/openapi.json")).json
+    described = followed(document, document["paths"][ROUTE]["post"])
     content = described["responses"]["200"]["content"]["application/json"]["schema"]
     assert set(content["properties"]) == set(ANSWER["properties"])
     assert set(described["requestBody"]["content"]["application/json"]["schema"]["required"]) == {

@@ -4,6 +4,19 @@ from typing import Any
 
 import pytest
 
+from gateway.api import (
+    events,
+    fleets,
+    plans,
+    quotes,
+    renewals,
+    server_actions,
+    server_guest,
+    servers,
+    snapshots,
+    ssh_keys,
+    webhooks,
+)
 from gateway.api.catalogue import VENDOR
 from gateway.api.schemas import AMOUNT
 from gateway.core.commands import Done, Put, RecordDead, SetFreeze
@@ -12,7 +25,25 @@ from gateway.flow.settle import Sighting
 from gateway.system import SystemClock
 from tests.factories import make_server
 from tests.unit.gateway.api.bed import Bed, evidence
-from tests.unit.gateway.api.shape import check
+from tests.unit.gateway.api.shape import check, followed
+
+NEUTRAL = frozenset(
+    endpoint.path
+    for module in (
+        events,
+        fleets,
+        plans,
+        quotes,
+        renewals,
+        server_actions,
+        server_guest,
+        servers,
+        snapshots,
+        ssh_keys,
+        webhooks,
+    )
+    for endpoint in module.ENDPOINTS
+)
 
 
 async def _buy(bed: Bed, body: bytes = b"x", key: str | None = None) -> str:
@@ -232,21 +263,24 @@ async def test_unknown_routes_and_methods(bed: Bed) -> None:
 
 
 async def test_answers_are_what_the_openapi_page_says(bed: Bed) -> None:
-    """Real answers of every GET route fit their own schemas, and problems fit theirs."""
+    """Real answers of every GET route fit their own schemas, and problems fit theirs.
+
+    The vendor-neutral routes have no use cases in this bed: theirs are held against the page by the fuzzer (tests/e2e).
+    """
     payment_id = await _buy(bed)
     await bed.settle(payment_id)
     document = (await bed.bare("GET", "/openapi.json")).json
     for path, operations in document["paths"].items():
-        if path.startswith("/proxy/") or "get" not in operations:
+        if path.startswith("/proxy/") or path in NEUTRAL or "get" not in operations:
             continue
         got = await bed.ask("GET", path.replace("{id}", payment_id))
         assert got.status == 200, path
         content = operations["get"]["responses"]["200"]["content"]
         assert list(content) == [got.headers["Content-Type"]], path
-        schema = content[got.headers["Content-Type"]]["schema"]
+        schema = followed(document, content[got.headers["Content-Type"]]["schema"])
         check(got.json if "json" in got.headers["Content-Type"] else got.body.decode(), schema)
     problem = await bed.ask("GET", "/v1/payments/none")
-    check(problem.json, document["components"]["schemas"]["Problem"])
+    check(problem.json, followed(document, document["components"]["schemas"]["Problem"]))
 
 
 async def test_openapi_lists_every_vendors_routes(bed: Bed) -> None:
@@ -255,7 +289,7 @@ async def test_openapi_lists_every_vendors_routes(bed: Bed) -> None:
     assert set(paths["/proxy/shop/free/{rest}"]) == {"get", "head", "post"}
     assert paths["/proxy/shop/priced"]["post"]["x-ceiling"] == "1.000000"
     assert paths["/proxy/shop/free/{rest}"]["get"]["x-ceiling"] is None
-    assert "/v1/servers" not in paths
+    assert {"/v1/servers", "/v1/quotes", "/v1/fleets", "/v1/webhooks"} <= set(paths)
     assert "/v1/topups" not in paths
 
 

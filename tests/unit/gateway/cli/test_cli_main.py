@@ -201,6 +201,8 @@ def test_accounts_keys_and_freezes_are_handled_without_a_server(ready: Run) -> N
         (("freeze", "lift", "all", "--reason", "r"), Exit.NOT_FOUND),
         (("meters", "--vendor", "nobody"), Exit.NOT_FOUND),
         (("meters", "--account", "nobody"), Exit.NOT_FOUND),
+        (("servers", "list", "--account", "nobody"), Exit.NOT_FOUND),
+        (("servers", "resolve", "srv_1", "--nothing", "--resolution", "r"), Exit.NOT_FOUND),
         (("vendor", "balance", "nobody"), Exit.NOT_FOUND),
         (("trace", "0x" + "ab" * 32), Exit.NOT_FOUND),
         (("key", "new", "one", "--budget", "10/eon"), Exit.USAGE),

@@ -17,6 +17,9 @@ from gateway.core.spec import ServerSpec
 from gateway.flow.servers.ordering import PlacingSettings, claim_of
 from gateway.flow.slots import Slot
 from gateway.http.port import NotSent, SentUnknown
+from gateway.operator.registry import operate
+from gateway.operator.services import Services
+from gateway.system import SystemEntropy
 from tests.unit.gateway.flow.order_desk import Desk, desk_on, desk_opened, told
 from tests.unit.gateway.flow.spend_bed import PRICE_BASE, Hanging, always, respond
 
@@ -252,6 +255,23 @@ async def test_an_answer_that_cannot_be_read_is_a_humans_and_buys_nothing_else(d
     assert len(desk.told.sold) == 1
 
 
+async def test_what_the_operator_found_out_is_followed_like_any_answer(desk: Desk) -> None:
+    """The order is over for ordering, and what it made is looked at until it runs, in the same process."""
+    desk.answers("shop", told(thanks="yes"))
+    server = await desk.order()
+    services = Services(desk.bed.store, desk.bed.clock, SystemEntropy(), {}, frozenset())
+    said = {"server": server.id, "made": "box-1", "resolution": "seen in the console"}
+    await operate(services, "server_resolve", said, "operator test")
+    desk.shows("box-1", RUNNING)
+    desk.bed.clock.ms += 301_000
+    await desk.ordering.resume()
+    await desk.seeing.look(server.id)
+    server = await desk.now(server)
+    assert (server.state, server.ref, server.payment_id) == (ServerState.RUNNING, "box-1", desk.payment.id)
+    assert await desk.events(server) == ["ordered", "order_unknown", "provisioning", "running"]
+    assert len(desk.told.sold) == 1
+
+
 async def test_an_order_that_is_called_off_before_it_was_bought_buys_nothing(desk: Desk) -> None:
     """Wanted gone while the first vendor could not be paid: no other is tried, and it ends as destroyed."""
     await desk.bed.freeze("vendor:shop")
@@ -484,7 +504,7 @@ async def test_an_order_that_only_lets_time_pass_does_not_hold_up_the_end(desk: 
     """Between two tries of an only way there is nothing to wait for."""
     desk.ways.candidates, resting = desk.ways.candidates[:1], asyncio.Event()
 
-    async def sleep(_: float) -> None:
+    async def sleep(seconds: float) -> None:
         resting.set()
         await asyncio.Event().wait()
 

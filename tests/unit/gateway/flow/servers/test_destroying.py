@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.problems import Problem
 from gateway.core.server import Candidate, Server, Wanted
 from gateway.flow.servers.destroying import AT_ONCE, PATIENCE_S, Destroying
 from gateway.flow.servers.doing import Doing
@@ -30,6 +31,7 @@ class Hanging:
         """Answer, or hang."""
         ref = request.target.rpartition("/")[2]
         if not request.target.startswith("/free/destroy/"):
+            assert self._told is not None
             return await self._told(request)
         self.asked.append(ref)
         if ref.startswith(self._shop):
@@ -106,7 +108,7 @@ async def test_a_server_that_nobody_can_destroy_says_how_it_ends(tmp_path: Path)
         server = await running(desk, "shop", 1)
         destroying, _ = destroying_on(desk)
         desk.rentals["shop"] = Lease("shop", SLOW, destroys=False)
-        with pytest.raises(Exception, match="capability_missing") as caught:
+        with pytest.raises(Problem, match="capability_missing") as caught:
             await destroying.destroy(desk.who(), replace(server), "its agent asked for it")
         assert '{"auto_renew": false, "keep_until": null}' in caught.value.detail
         assert "expires_at" in caught.value.detail
