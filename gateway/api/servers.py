@@ -34,7 +34,7 @@ from gateway.api.once import REPLAYED, fingerprint_of
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import FLAG, PRICE_IN, TEXT, choice, maybe, named, optional, page, record
 from gateway.api.server_view import SERVER, server_view
-from gateway.core.apikeys import READ, SPEND, within
+from gateway.core.apikeys import READ, SPEND, stands_for
 from gateway.core.money import AmountError, format_amount, parse_amount
 from gateway.core.payment import Charge
 from gateway.core.problems import Problem
@@ -253,7 +253,7 @@ def _is_wider(before: int | None, after: int | None) -> bool:
 
 def _require_payer(key: ApiKey, ordering_key: ApiKey, member: str) -> None:
     """Refuse to spend more through the key that ordered, for one whose own bounds that would get around."""
-    if key.id == ordering_key.id or (not key.budgets and within(ordering_key.scopes, key.scopes)):
+    if stands_for(key, ordering_key):
         return
     detail = (
         f"this raises {member} of a server that key {ordering_key.id} pays for: use that key, or one without budgets "
