@@ -13,7 +13,11 @@ COPY constraints.txt pyproject.toml README.md ./
 COPY contracts contracts
 COPY wallets wallets
 COPY gateway gateway
-RUN PIP_CONSTRAINT=/src/constraints.txt /opt/gateway/bin/pip install . \
+COPY gateway_client gateway_client
+COPY gateway_mcp gateway_mcp
+# `--build-arg EXTRAS=[mcp]` makes an image that can also run `gateway mcp`; one that serves money does not need its web stack.
+ARG EXTRAS=
+RUN PIP_CONSTRAINT=/src/constraints.txt /opt/gateway/bin/pip install ".${EXTRAS}" \
     && /opt/gateway/bin/pip uninstall --yes pip setuptools
 
 

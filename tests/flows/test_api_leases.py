@@ -297,3 +297,10 @@ async def test_a_fleet_is_changed_only_by_a_key_that_may_do_as_much(hall: Hall) 
         assert (got.status, got.json["code"]) == (403, "scope_missing")
     after = (await hall.ask("GET", path)).json
     assert (after["budget"], after["state"]) == (before["budget"], before["state"])
+
+
+async def test_a_fleet_at_a_vendor_that_does_not_exist_is_refused(hall: Hall) -> None:
+    """It would wait for ever: nothing is kept."""
+    got = await hall.fleet(need={"vendors": ["nowhere"]})
+    assert (got.status, got.json["code"], got.json["field"]) == (400, "bad_request", "need/vendors")
+    assert not (await hall.ask("GET", "/v1/fleets")).json["entries"]

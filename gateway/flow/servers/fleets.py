@@ -151,6 +151,11 @@ class Fleets:
     def _require_room(self, who: Who, new: NewFleet) -> None:
         if new.until_ms <= self._keeping.business.now_ms():
             raise Problem("bad_request", "until is over already", "until")
+        need = new.spec.need
+        named = {*need.vendors, *need.not_vendors, *([] if need.plan is None else [need.plan.partition("/")[0]])}
+        if unknown := sorted(named - self._vendors.keys()):
+            field = "plan" if need.plan is not None else "need/vendors"
+            raise Problem("bad_request", f"no vendor of the neutral API has the name {', '.join(unknown)}", field)
         own = sum(1 for fleet in self._keeping.view.fleets.values() if fleet.account_id == who.account_id)
         if own >= self._per_account:
             raise Problem("bad_request", f"an account has at most {self._per_account} fleets at once; end one")
