@@ -15,9 +15,8 @@ COPY wallets wallets
 COPY gateway gateway
 COPY gateway_client gateway_client
 COPY gateway_mcp gateway_mcp
-# `--build-arg EXTRAS=[mcp]` makes an image that can also run `gateway mcp`; one that serves money does not need its web stack.
-ARG EXTRAS=
-RUN PIP_CONSTRAINT=/src/constraints.txt /opt/gateway/bin/pip install ".${EXTRAS}" \
+# Without the extra `mcp`: an image that serves money does not need that web stack. `gateway mcp` runs where the agent is.
+RUN PIP_CONSTRAINT=/src/constraints.txt /opt/gateway/bin/pip install . \
     && /opt/gateway/bin/pip uninstall --yes pip setuptools
 
 
