@@ -76,6 +76,8 @@ class Purse:
 
     async def _provide(self, vendor: str, ask: Ask) -> int:
         """See that the house's account holds what the catalogue costs now; return that price. Raises Problem."""
+        if not self._left_base(vendor):  # then its price is no question: a vendor is not asked for nothing
+            raise Problem("budget_exhausted", f"nothing is left of today's budget for the catalogue of {vendor}")
         who = await self.who(vendor)
         price_base = _price(vendor, await self._runner.ask(who, vendor, ask, quote_only=True))
         left_base = self._left_base(vendor)
