@@ -140,7 +140,7 @@ class Story:
     async def _order(self, owner: Owner, role: str, need: Need, **spec: Any) -> None:
         name = role.replace("_", "-")
         client = self._world.client(owner)
-        server = await client.create_server(name=name, need=need, wait="running", timeout_s=40, **spec)
+        server = await client.create_server(name=name, need=need, wait="running", timeout_s=90, **spec)
         assert server["state"] == "running", (role, server)
         self._hour.ids[role] = server["id"]
 

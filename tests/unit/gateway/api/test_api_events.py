@@ -211,7 +211,9 @@ async def test_slow_reader_is_dropped_and_loses_nothing(tmp_path: Path, monkeypa
             await asyncio.sleep(0.05)
         assert not on.telling.listening.anybody
         writer.close()
-        monkeypatch.setattr(listening, "QUEUE_MAX", usual)  # what is still being read may come in larger pieces than four
+        monkeypatch.setattr(
+            listening, "QUEUE_MAX", usual
+        )  # what is still being read may come in larger pieces than four
         async with stream(bed, "/v1/events?types=server.*&after=evt_0") as again:
             told = [(await again.next())["data"]["server_id"] for _ in range(count)]
         assert told[0] == first.id
