@@ -31,6 +31,7 @@ from gateway.api.needs import (
     parse_spec,
 )
 from gateway.api.once import REPLAYED, fingerprint_of
+from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import FLAG, PRICE_IN, TEXT, choice, maybe, named, optional, page, record
 from gateway.api.server_view import SERVER, server_view
@@ -50,7 +51,6 @@ CREATED, ACCEPTED = 201, 202
 WAIT_MAX_S = 300
 WAIT_DEFAULT_S = 60
 PATCH_MAX_BYTES = 16 * 1024
-AFTER_EVERY_ID = "~"
 WAIT_QUERY = frozenset({"wait", "timeout_s"})
 WAIT_SCHEMAS = {
     "wait": {**choice(SETTLED, *ServerState), "description": "answer when it is in this state, or never will be"},

@@ -16,6 +16,7 @@ from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import fingerprint_of
+from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import TEXT, TIME, choice, maybe, named, optional, page, record
 from gateway.api.server_actions import cost_headers
@@ -32,7 +33,6 @@ from gateway.store import columns, queries
 
 ACCEPTED = 202
 MAX_BODY_BYTES = 4096
-AFTER_EVERY_ID = "~"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})", re.ASCII)
 _NOTHING = re.compile(rb"[ \t\r\n]*")
 

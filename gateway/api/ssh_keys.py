@@ -14,6 +14,7 @@ from gateway.api.endpoint import PAGE, Endpoint, Told
 from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import CREATED, once
+from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import TEXT, TIME, named, page, record, several
 from gateway.core.apikeys import READ, SPEND
@@ -24,7 +25,6 @@ from gateway.store import columns, queries
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_NAME_CHARS = 64
-AFTER_EVERY_ID = "~"
 
 _SSH_KEY = record(
     id=TEXT,

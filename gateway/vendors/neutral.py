@@ -20,7 +20,7 @@ from gateway.core.server import ServerState
 from gateway.core.strict_json import JsonError, dump_json, parse_json
 from gateway.core.tariff import HOUR_S, Rule
 from gateway.http.port import UpstreamRequest, UpstreamResponse
-from gateway.server_ports import Answer, Ask, Feature, Heard, JobSight, Sight, SnapshotSight
+from gateway.server_ports import Answer, Ask, Feature, Features, Heard, JobSight, Sight, SnapshotSight
 from gateway.vendors.account import refused
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "member_text",
     "missing",
     "orderable",
+    "paid_by_time",
     "plan_of",
     "refundable",
     "refuse_what",
@@ -122,6 +123,20 @@ def refundable(billing: Billing, *, while_running: bool) -> str:
     unit = "hour" if billing is Billing.HOURLY else "minute"
     when = "; nothing is charged while it is stopped" if while_running else ""
     return f"what is held for {unit}s that have not begun when it is destroyed{when}"
+
+
+def paid_by_time(vendor: AccountVendor, does: Mapping[Feature, Answer]) -> Features:
+    """Return what is alike at every vendor that is paid from an account; the module adds what is its own."""
+    billing = billing_of(vendor.account, vendor.unit_s)
+    return Features(
+        does=does,
+        billing=billing,
+        unit_s=vendor.unit_s,
+        hold_max_s=vendor.account.period_s,
+        refundable=refundable(billing, while_running=vendor.while_running),
+        pays="by_time",
+        followed=True,
+    )
 
 
 # Requests

@@ -7,6 +7,7 @@ import asyncio
 import json
 import random
 import uuid
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,7 +43,7 @@ class Machine:
         return self.deleted_ms
 
 
-class _Account:
+class _Account(ABC):
     """What both have: one account, faults by the script on answers that change something, servers by id."""
 
     name = ""
@@ -67,9 +68,9 @@ class _Account:
         fault = self._script.take("reply", self.name, self.intent_of(request))
         return Wire(0, (), b"", cut="connection_lost") if fault == "dropped" else answer
 
+    @abstractmethod
     def answer(self, request: UpstreamRequest, parts: list[str], document: dict[str, Any]) -> Wire:
         """Answer one request."""
-        raise NotImplementedError
 
     def alive(self, machine: Machine) -> bool:
         """Say whether it is there now."""

@@ -7,12 +7,13 @@ against (a month's price by the hours of the shortest month), and the server's o
 # ruff: noqa: ARG002 - the seam passes what some vendor needs; one without lists of prices or access uses less of it
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.account_ports import Thing, Told
 from gateway.core.plan import Plan, Source
-from gateway.server_ports import Action, Ask, CatalogueAsk, Feature, Features, Heard, Order, Sight, SnapshotRule
+from gateway.server_ports import Action, Ask, CatalogueAsk, Feature, Heard, Order, Sight, SnapshotRule
 from gateway.vendors import neutral
 from gateway.vendors.account import request_to, segment
 from gateway.vendors.cryptovps.inputs import LABEL
@@ -68,18 +69,11 @@ class CryptoVpsServers:
         """Build it for one configured account."""
         self.name = vendor.name
         self._vendor = vendor
-        billing = neutral.billing_of(vendor.account, vendor.unit_s)
-        self.features = Features(
-            does=_DOES,
-            billing=billing,
-            unit_s=vendor.unit_s,
-            hold_max_s=vendor.account.period_s,
-            refundable=neutral.refundable(billing, while_running=vendor.while_running),
-            pays="by_time",
+        self.features = replace(
+            neutral.paid_by_time(vendor, _DOES),
             snapshots=SnapshotRule(_BACKUP_KEPT_S, named_by_agent=False),
             name_pattern=LABEL.pattern,
             ready_pauses_s=_READY_PAUSES_S,
-            followed=True,
         )
 
     def plans(self, answers: Mapping[str, bytes], now_ms: int) -> tuple[Plan, ...]:

@@ -17,7 +17,6 @@ from gateway.server_ports import (
     Ask,
     CatalogueAsk,
     Feature,
-    Features,
     Heard,
     JobSight,
     Order,
@@ -78,18 +77,11 @@ class LiteVpsServers:
         """Build it for one configured account."""
         self.name = vendor.name
         self._vendor = vendor
-        billing = neutral.billing_of(vendor.account, vendor.unit_s)
-        self.features = Features(
-            does=_DOES,
-            billing=billing,
-            unit_s=vendor.unit_s,
-            hold_max_s=vendor.account.period_s,
-            refundable=neutral.refundable(billing, while_running=vendor.while_running),
-            pays="by_time",
+        self.features = replace(
+            neutral.paid_by_time(vendor, _DOES),
             snapshots=SnapshotRule(None, named_by_agent=True, requires_stopped=True),
             name_pattern=NAME.pattern,
             ready_pauses_s=_READY_PAUSES_S,
-            followed=True,
         )
 
     # plans and orders

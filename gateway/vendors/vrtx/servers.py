@@ -1,12 +1,14 @@
 """VRTX in neutral words: plans in numbered locations, templates as images, power, and root's password once it is made.
 
 Must not know flows.  Theory: a server is ready when the hypervisor runs it, nothing is being installed and its password is
-made; showing it tells the last two and never the first, so where nothing keeps it from being ready its sight states no
+made; showing it tells the last two and never the first, so where nothing keeps it from dataclasses import replace
+from being ready its sight states no
 state, and the gateway's own watch, which asks the hypervisor, says which it is.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,7 +16,7 @@ from gateway.account_ports import Thing, Told
 from gateway.core.payment import Delivery
 from gateway.core.plan import Image, Plan, Source
 from gateway.core.server import ServerState
-from gateway.server_ports import Action, Ask, CatalogueAsk, Feature, Features, Heard, Order, Sight
+from gateway.server_ports import Action, Ask, CatalogueAsk, Feature, Heard, Order, Sight
 from gateway.vendors import neutral
 from gateway.vendors.account import request_to, segment
 from gateway.vendors.vrtx.inputs import HOSTNAME
@@ -83,16 +85,10 @@ class VrtxServers:
         """Build it for one configured account."""
         self.name = vendor.name
         self._vendor = vendor
-        billing = neutral.billing_of(vendor.account, vendor.unit_s)
-        self.features = Features(
-            does=_DOES,
-            billing=billing,
-            unit_s=vendor.unit_s,
-            hold_max_s=vendor.account.period_s,
-            refundable=neutral.refundable(billing, while_running=vendor.while_running),
-            pays="by_time",
+        self.features = replace(
+            neutral.paid_by_time(vendor, _DOES),
             name_pattern=HOSTNAME.pattern,
-            followed=True,  # its advice for polls, "2s → 4s → 8s, cap at 30s", is what `ready_pauses_s` says anyway
+            # Its advice for polls, "2s → 4s → 8s, cap at 30s", is what `ready_pauses_s` says anyway.
             default_image=DEFAULT_IMAGE,
             state_apart=True,
         )
