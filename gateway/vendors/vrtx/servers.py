@@ -1,8 +1,7 @@
 """VRTX in neutral words: plans in numbered locations, templates as images, power, and root's password once it is made.
 
 Must not know flows.  Theory: a server is ready when the hypervisor runs it, nothing is being installed and its password is
-made; showing it tells the last two and never the first, so where nothing keeps it from dataclasses import replace
-from being ready its sight states no
+made; showing it tells the last two and never the first, so where nothing keeps it from being ready its sight states no
 state, and the gateway's own watch, which asks the hypervisor, says which it is.
 """
 
