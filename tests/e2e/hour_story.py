@@ -68,7 +68,7 @@ class Story:
 
     async def play(self) -> Hour:
         """Order everything, let the hour pass with all that happens in it, and write down what is left."""
-        await until("plans of every vendor", self._plans, within_s=40)
+        await until("plans of every vendor", self._plans, within_s=120)
         self._began_ms = self._world.now_ms() // 1000 * 1000
         await self._order_all()
         acts = self._acts()

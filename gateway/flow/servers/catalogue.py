@@ -20,6 +20,7 @@ from gateway.flow.servers.standing import Health, Standing
 from gateway.server_ports import CatalogueAsk, ServerVendor
 
 PAUSES_DOUBLED = 4  # a vendor that does not answer is asked ever more seldom, up to sixteen pauses apart
+_DOUBLED_AT_MOST = 16  # so that the number stays small, however long a vendor is away
 
 log = structlog.get_logger()
 
@@ -130,7 +131,10 @@ class Catalogue:
             return True
         if shelf.why and shelf.unpayable and self.standing.unread(name) is None:
             return True  # it was our own fault, as it is for a moment after every start, and it is over
-        pause_s = self._settings.retry_s * 2 ** min(shelf.failures - 1, PAUSES_DOUBLED)
+        first_s = self._settings.retry_s if shelf.as_of_ms is not None else self._settings.first_retry_s
+        pause_s = min(
+            first_s * 2 ** min(shelf.failures - 1, _DOUBLED_AT_MOST), self._settings.retry_s * 2**PAUSES_DOUBLED
+        )
         if shelf.why and now_ms < shelf.asked_at_ms + pause_s * 1000:
             return False
         return any(self._is_old(shelf, ask, now_ms) for ask in self.servers[name].catalogue)

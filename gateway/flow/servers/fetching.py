@@ -23,15 +23,17 @@ GONE = frozenset({404, 410})
 class CatalogueSettings:
     """How often vendors are asked. `paid_budget_base` (USD) is the most that one vendor's paid catalogue costs a day.
 
-    After a failure nothing is asked for `retry_s`, then for longer. Whoever comes before a vendor was ever read waits
-    `first_wait_s` for it. Plans that were stated longer than `old_after_s` ago are shown, and no longer chosen. After a
-    start, what was bought in the last `kept_days` stands until something newer can be bought.
+    After a failure nothing is asked for `retry_s` (`first_retry_s` where nothing was read yet), then for longer. Whoever
+    comes before a vendor was ever read waits `first_wait_s` for it. Plans that were stated longer than `old_after_s` ago
+    are shown, and no longer chosen. After a start, what was bought in the last `kept_days` stands until something newer
+    can be bought.
     """
 
     free_ttl_s: int = 300
     paid_ttl_s: int = 6 * 3600
     paid_budget_base: int = 100_000
     retry_s: int = 60
+    first_retry_s: int = 5
     first_wait_s: float = 5.0
     old_after_s: int = 86_400
     kept_days: int = 7

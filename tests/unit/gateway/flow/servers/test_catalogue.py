@@ -90,7 +90,7 @@ async def test_a_vendor_that_does_not_answer_holds_up_no_other(tmp_path: Path) -
         await home.catalogue.refresh()
         assert home.line.count(LITEVPS) == asked
         home.line.down.clear()
-        home.pass_s(61)
+        home.pass_s(6)
         assert await home.keys_of("litevps") == ["large", "small"]
         assert await stale(home) == {}
         assert home.catalogue.health("litevps").state == "ok"
