@@ -40,6 +40,8 @@ from gateway.settings.model import (
     WebhooksConfig,
     WhenUnfunded,
 )
+from gateway.settings.paid import FacilitatorConfig, RelayerConfig, TillConfig, TopUpsConfig
+from gateway.settings.paid_checks import paid_findings
 from gateway.settings.table import At, ConfigError, Source, Spoiled, expand, read_table
 from wallets.guard import Policy, WalletPolicy
 
@@ -48,16 +50,20 @@ __all__ = [
     "ChainConfig",
     "Config",
     "ConfigError",
+    "FacilitatorConfig",
     "KeystoreConfig",
     "LimitsConfig",
     "LogConfig",
     "LogFormat",
     "LogLevel",
+    "RelayerConfig",
     "RouteOverride",
     "ServerConfig",
     "ServersConfig",
     "StoreConfig",
+    "TillConfig",
     "TokenConfig",
+    "TopUpsConfig",
     "VendorConfig",
     "VendorKind",
     "WalletConfig",
@@ -85,8 +91,10 @@ class Config(Settings):
         return self.tokens[name].token
 
     def own_addresses(self) -> frozenset[Address]:
-        """Return the addresses of all configured wallets: nobody may be paid there."""
-        return frozenset(wallet.address for wallet in self.wallets.values())
+        """Return the addresses of all configured wallets, tills and relayers: nobody may be paid there."""
+        spending = {wallet.address for wallet in self.wallets.values()}
+        receiving = {till.address for till in self.tills.values()}
+        return frozenset(spending | receiving | {relayer.address for relayer in self.relayers.values()})
 
     def vendor_terms(self, name: str) -> VendorTerms:
         """Return what the operator allows for one vendor (P8)."""
@@ -159,8 +167,10 @@ class Config(Settings):
         return {name: vendor for name, vendor in self.vendors.items() if vendor.kind.by_account}
 
     def egress_rules(self) -> tuple[EgressRule, ...]:
-        """Return one rule per vendor origin, for the outgoing client."""
-        return tuple(vendor.egress for vendor in self.vendors.values())
+        """Return one rule per vendor origin, and one for a facilitator of others, for the outgoing client."""
+        vendors = tuple(vendor.egress for vendor in self.vendors.values())
+        other = None if self.topups is None else self.topups.facilitator_egress
+        return vendors if other is None else (*vendors, other)
 
     def book_rules(self) -> BookRules:
         """Return the rules that closing a charge needs."""
@@ -250,7 +260,7 @@ def parse_config(
     except Spoiled:
         _stop_on(source)
         raise AssertionError("a spoiled table left no fault") from None
-    for check in (findings, further):
+    for check in (findings, paid_findings, further):
         for path, what, write in check(config) if check is not None else ():
             source.fault(path, what, write)
         _stop_on(source)

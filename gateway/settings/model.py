@@ -30,6 +30,7 @@ from gateway.core.routes import Represent
 from gateway.core.tariff import Rule
 from gateway.http.egress import EgressRule, Network, Origin, Timeouts
 from gateway.settings import readers as r
+from gateway.settings.paid import FacilitatorConfig, RelayerConfig, TillConfig, TopUpsConfig
 from gateway.settings.table import BadValue, Key, Label, table, tables
 from wallets.passphrase import PassphraseSource
 from wallets.secret import Secret
@@ -505,6 +506,10 @@ class Settings:
     catalogue: Annotated[CatalogueConfig, Key(table(CatalogueConfig), {})]
     servers: Annotated[ServersConfig, Key(table(ServersConfig), {})]
     webhooks: Annotated[WebhooksConfig, Key(table(WebhooksConfig), {})]
+    tills: Annotated[Mapping[str, TillConfig], Key(tables(TillConfig), {})]
+    relayers: Annotated[Mapping[str, RelayerConfig], Key(tables(RelayerConfig), {})]
+    facilitator: Annotated[FacilitatorConfig | None, Key(table(FacilitatorConfig), None)]
+    topups: Annotated[TopUpsConfig | None, Key(table(TopUpsConfig), None)]
     log: Annotated[LogConfig, Key(table(LogConfig), {})]
 
     def networks(self) -> frozenset[ChainNetwork]:

@@ -119,6 +119,11 @@ def url(value: object, at: At) -> Secret[str]:
     return Secret(written)
 
 
+def secret(value: object, at: At) -> Secret[str]:
+    """Read a text that is nobody else's to see; best it comes from the environment."""
+    return Secret(text(value, at))
+
+
 def path(value: object, at: At) -> Path:
     """Read a path; a relative one starts at data_dir."""
     written = text(value, at)

@@ -28,6 +28,7 @@ from gateway.settings.model import (
     WalletConfig,
     WebhooksConfig,
 )
+from gateway.settings.paid import FacilitatorConfig, RelayerConfig, TillConfig, TopUpsConfig
 from gateway.settings.table import keys_of
 from gateway.vendor_config import make_account_vendor, make_vendor
 from wallets.secret import REDACTED
@@ -39,6 +40,7 @@ ENVIRON = {
     "BASE_RPC_2": "https://two.example/key-bbbb",
     "TEMPO_RPC_1": "https://three.example/key-cccc",
     "TEMPO_RPC_2": "https://four.example/key-dddd",
+    "FACILITATOR_TOKEN": "token-eeee",
 }
 TABLES: dict[str, type[Any]] = {
     "": Config,
@@ -55,6 +57,10 @@ TABLES: dict[str, type[Any]] = {
     "catalogue": CatalogueConfig,
     "servers": ServersConfig,
     "webhooks": WebhooksConfig,
+    "tills.*": TillConfig,
+    "relayers.*": RelayerConfig,
+    "facilitator": FacilitatorConfig,
+    "topups": TopUpsConfig,
     "log": LogConfig,
 }
 
@@ -149,6 +155,10 @@ def test_the_manual_names_every_key(pattern: str) -> None:
         "catalogue",
         "servers",
         "webhooks",
+        "tills",
+        "relayers",
+        "facilitator",
+        "topups",
     }
     wanted = {key for key in keys_of(TABLES[pattern]) if key} - (tables if not pattern else set())
     assert {key for key in wanted if f"`{key}`" not in section} == set()
@@ -546,3 +556,67 @@ def test_a_token_may_be_described() -> None:
     )
     token = parse(MINIMAL + described).token("other")
     assert (token.chain_id, token.symbol, token.name, token.version, token.decimals) == (8453, "XUSD", "Other", "7", 6)
+
+
+PAID = """
+[tills.main]
+address = "0x6666666666666666666666666666666666666666"
+tokens = ["base-usdc"]
+
+[relayers.one]
+address = "0x7777777777777777777777777777777777777777"
+chains = ["base"]
+
+[facilitator]
+tokens = ["base-usdc"]
+
+[topups]
+packs = { one = "1" }
+"""
+
+
+def test_being_paid_is_off_unless_it_is_described() -> None:
+    """Without the tables there is no facilitator and nothing to buy; with them their addresses are our own."""
+    assert (parse().facilitator, parse().topups) == (None, None)
+    config = parse(MINIMAL + PAID)
+    assert config.topups is not None
+    assert config.topups.packs == {"one": 1_000_000}
+    assert {bytes([n]) * 20 for n in (0x11, 0x66, 0x77)} == config.own_addresses()
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            ('"0x6666666666666666666666666666666666666666"', '"0x1111111111111111111111111111111111111111"'),
+            "wallets.main has it",
+        ),
+        (
+            ('"0x7777777777777777777777777777777777777777"', '"0x6666666666666666666666666666666666666666"'),
+            "tills.main has it",
+        ),
+        (
+            ('"0x6666666666666666666666666666666666666666"', '"0x2222222222222222222222222222222222222222"'),
+            "payee of vendors.shop",
+        ),
+        (('chains = ["base"]', 'chains = ["bass"]'), "relayers.one.chains.0: there is no [chains]"),
+        (('[facilitator]\ntokens = ["base-usdc"]', ""), "nobody collects it"),
+        (('packs = { one = "1" }', 'packs = { one = "5000" }'), "outside of min and max"),
+        (('packs = { one = "1" }', 'facilitator_url = "http://plain.example/x"'), "facilitator_url"),
+        (('packs = { one = "1" }', 'lend_per_account = "1"'), "above lend_cap"),
+    ],
+)
+def test_contradictions_about_being_paid_are_found_at_the_start(change: tuple[str, str], found: str) -> None:
+    """One address has one job, and what is offered can be collected."""
+    assert change[0] in PAID
+    listed = problems(MINIMAL + PAID.replace(*change))
+    assert any(found in problem for problem in listed), listed
+
+
+def test_a_facilitator_of_others_has_an_origin_and_a_path() -> None:
+    """Requests go to the URL's origin, below its path."""
+    text = MINIMAL + PAID.replace("[topups]", '[topups]\nfacilitator_url = "https://pay.example/x402/"')
+    topups = parse(text).topups
+    assert topups is not None
+    assert (str(topups.facilitator_origin), topups.facilitator_path) == ("https://pay.example", "/x402")
+    assert topups.facilitator_egress in parse(text).egress_rules()
