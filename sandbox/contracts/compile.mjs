@@ -1,21 +1,29 @@
-// Compiles the sandbox's contracts with npm's solc. `--check` compares the committed artifacts with their sources and
-// exits 1 when they differ; it writes nothing.
+// Compiles contracts with npm's solc: `compile.mjs [--check] [DIRECTORY]`, by default the sandbox's own. `--check` compares
+// the committed artifacts with their sources and exits 1 when they differ; it writes nothing.
+// A directory with a `solc.json` holds contracts that are deployed: its settings apply, and artifacts have creation code.
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import solc from 'solc'
 
-const here = dirname(fileURLToPath(import.meta.url))
+const check = process.argv.includes('--check')
+const home = dirname(fileURLToPath(import.meta.url))
+const named = process.argv.slice(2).find((argument) => !argument.startsWith('--'))
+const here = named === undefined ? home : resolve(named)
 const build = join(here, 'build')
+const deployed = JSON.parse(committed(join(here, 'solc.json')) ?? 'null')
 
 // No metadata hash: the same source gives the same bytes wherever it is compiled. The EVM is the one that chain.py starts.
 const settings = {
   evmVersion: 'prague',
   metadata: { appendCBOR: false, bytecodeHash: 'none' },
   optimizer: { enabled: true, runs: 200 },
-  outputSelection: { '*': { '*': ['abi', 'evm.deployedBytecode', 'evm.methodIdentifiers'] } },
-  viaIR: false
+  outputSelection: {
+    '*': { '*': ['abi', ...(deployed ? ['evm.bytecode.object'] : []), 'evm.deployedBytecode', 'evm.methodIdentifiers'] }
+  },
+  viaIR: false,
+  ...deployed
 }
 
 function compile (file) {
@@ -25,8 +33,9 @@ function compile (file) {
   const complaints = (output.errors ?? []).map((error) => error.formattedMessage)
   if (complaints.length > 0) throw new Error(complaints.join('\n'))
   const name = file.replace(/\.sol$/, '')
-  const { abi, evm: { deployedBytecode, methodIdentifiers } } = output.contracts[file][name]
-  // setCode runs no constructor: an immutable would stay zero, a library unlinked.
+  const { abi, evm: { bytecode, deployedBytecode, methodIdentifiers } } = output.contracts[file][name]
+  // setCode runs no constructor, and an artifact that is deployed is compared with the code on chain: an immutable would
+  // stay zero there, a library unlinked.
   for (const hole of ['immutableReferences', 'linkReferences']) {
     if (Object.keys(deployedBytecode[hole] ?? {}).length > 0) throw new Error(`${file}: ${hole} cannot be placed by setCode`)
   }
@@ -39,6 +48,7 @@ function compile (file) {
       solc: { version: solc.version(), settings },
       abi,
       selectors: methodIdentifiers,
+      ...(deployed && { creationBytecode: '0x' + bytecode.object }),
       runtimeBytecode: '0x' + deployedBytecode.object
     }, null, 2) + '\n'
   }
@@ -53,7 +63,6 @@ function committed (path) {
   }
 }
 
-const check = process.argv.includes('--check')
 const sources = readdirSync(here).filter((file) => file.endsWith('.sol')).sort()
 const artifacts = sources.map(compile)
 let stale = 0
