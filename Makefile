@@ -24,7 +24,7 @@ endef
 
 .PHONY: setup lint typecheck test demo bench clean
 
-setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed .venv-fuzz/.installed sandbox/node_modules/.installed
+setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed .venv-x402v1/.installed .venv-fuzz/.installed sandbox/node_modules/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(call require,$(PYTHON) -c 'import ensurepip',python3-venv,$(PYTHON) cannot make a virtual environment)
@@ -45,6 +45,12 @@ setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed .venv-fu
 	PIP_CONSTRAINT=$(CURDIR)/sandbox/dropmpp/constraints-pympp.txt .venv-pympp/bin/python -m pip install $(PIP_FLAGS) -r sandbox/dropmpp/requirements-pympp.txt
 	@touch $@
 
+# x402 of version 1 and x402 of version 2 are one name on PyPI, so the old client has a place of its own as well.
+.venv-x402v1/.installed: sandbox/payers/requirements-x402v1.txt sandbox/payers/constraints-x402v1.txt
+	@[ -x .venv-x402v1/bin/python ] || $(PYTHON) -m venv .venv-x402v1
+	PIP_CONSTRAINT=$(CURDIR)/sandbox/payers/constraints-x402v1.txt .venv-x402v1/bin/python -m pip install $(PIP_FLAGS) -r sandbox/payers/requirements-x402v1.txt
+	@touch $@
+
 # What lints and fuzzes the API; it brings a pytest of its own.
 .venv-fuzz/.installed: sandbox/fuzz/requirements.txt sandbox/fuzz/constraints.txt
 	@[ -x .venv-fuzz/bin/python ] || $(PYTHON) -m venv .venv-fuzz
@@ -52,7 +58,7 @@ setup: .venv/.installed .venv-sandbox/.installed .venv-pympp/.installed .venv-fu
 	@touch $@
 
 # No package here needs an install script, so none gets to run.
-sandbox/node_modules/.installed: sandbox/package.json sandbox/package-lock.json
+sandbox/node_modules/.installed: sandbox/package.json sandbox/package-lock.json sandbox/payers/no-wagmi/package.json
 	$(call require,npm --version,nodejs npm,npm is missing: the local chain comes from it)
 	npm ci --prefix sandbox --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -74,5 +80,5 @@ bench: setup
 	.venv/bin/python -m tests.bench $(ARGS)
 
 clean:
-	rm -rf .venv .venv-sandbox .venv-pympp .venv-fuzz sandbox/node_modules .build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-sandbox .venv-pympp .venv-x402v1 .venv-fuzz sandbox/node_modules .build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

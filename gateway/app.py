@@ -16,6 +16,7 @@ from contracts.codec import Address, checksum
 from contracts.tokens import Token
 from gateway.chains.broadcast import RpcBroadcaster
 from gateway.chains.quorum import QuorumChain
+from gateway.chains.relay import RpcRelayChain
 from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.chains.startup import verify_tokens
 from gateway.config import ChainConfig, Config, ConfigError, WebhooksConfig
@@ -74,10 +75,13 @@ async def open_gateway(
         _require_keys(config, unlocked)
         watermark = await _watermark(config, store)
         stack.callback(watermark.close)
-        chains, broadcasters = {}, {}
+        chains, broadcasters, relays = {}, {}, {}
         for chain in config.chains.values():
             endpoints = [RpcEndpoint(url.reveal(), Limits(attempt_s=chain.request_timeout_s)) for url in chain.rpc]
             broadcasters[chain.chain_id] = RpcBroadcaster(endpoints, chain.chain_id)
+            if config.facilitator is not None and config.relayers_on(chain.chain_id):
+                batch = config.facilitator.batch_contract
+                relays[chain.chain_id] = RpcRelayChain(endpoints, chain.chain_id, batch=batch)
             opened = _chain(chain, endpoints, store.view)
             stack.push_async_callback(opened.close)
             await opened.start()
@@ -86,7 +90,8 @@ async def open_gateway(
         upstream = HttpUpstream(config.egress_rules())
         stack.push_async_callback(upstream.close)
         own = config.own_addresses() | frozenset(unlocked.keys) | frozenset(unlocked.watched)
-        guard = Guard(config.guard_policy(store.view.payees, own), _frozen_reader(store.view))
+        policy = config.guard_policy(store.view.payees, own)
+        guard = Guard(policy, _frozen_reader(store.view), _funder_reader(store.view))
         signers: dict[bytes, Signer] = {
             address: LocalSigner(address, key, guard, watermark, _now_s) for address, key in unlocked.keys.items()
         }
@@ -106,6 +111,7 @@ async def open_gateway(
             business=clock,
             vendor_secrets=_vendor_secrets(config, unlocked),
             broadcasters=broadcasters,
+            relays=relays,
             posting=courier,
         )
         gateway = assemble(config, fittings.refit(parts))
@@ -141,6 +147,14 @@ def _require_all_followed(config: Config, view: View) -> None:
 
 
 def _require_keys(config: Config, unlocked: Unlocked) -> None:
+    named = [(f"tills.{till.name}", till.address, "gives back") for till in config.tills.values()]
+    named += [(f"relayers.{each.name}", each.address, "pays gas") for each in config.relayers.values()]
+    for label, address, does in named:
+        if address not in unlocked.keys:
+            raise KeystoreError(
+                f"{label} ({checksum(address)}) {does}, and the keystore has no key for it: "
+                "import it with `gateway wallet import`, or name another"
+            )
     for vendor in config.vendors.values():
         if vendor.wallet is None:
             continue
@@ -193,6 +207,15 @@ def _frozen_reader(view: View) -> Callable[[Address], bool]:
     return is_frozen
 
 
+def _funder_reader(view: View) -> Callable[[Address, Address], bool]:
+    def may_refund(_till: Address, to: Address) -> bool:
+        return bytes(to) in view.funders
+
+    return may_refund
+
+
 def _tokens_on(config: Config, chain_id: int) -> list[Token]:
     labels = {label for wallet in config.wallets.values() for label in wallet.tokens}
+    labels |= {label for till in config.tills.values() for label in till.tokens}
+    labels |= set(() if config.facilitator is None else config.facilitator.tokens)
     return [config.token(label) for label in sorted(labels) if config.token(label).chain_id == chain_id]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.batch import SETTLE, TRANSACTION_GAS_MAX, batch_address, deployment
+from contracts.calls import SELECTOR_BYTES, TRANSFER_BYTES, TRANSFER_VRS
 from contracts.codec import Address
 from contracts.tokens import Token, TokenKey
 from gateway.account_ports import AccountTerms
@@ -43,7 +45,7 @@ from gateway.settings.model import (
 from gateway.settings.paid import FacilitatorConfig, RelayerConfig, TillConfig, TopUpsConfig
 from gateway.settings.paid_checks import paid_findings
 from gateway.settings.table import At, ConfigError, Source, Spoiled, expand, read_table
-from wallets.guard import Policy, WalletPolicy
+from wallets.guard import CallKey, Policy, WalletPolicy
 
 __all__ = [
     "CatalogueConfig",
@@ -74,6 +76,7 @@ __all__ = [
 
 MAX_FILE_BYTES = 1024 * 1024
 ATTO_PER_GWEI = 10**9
+CLOCK_MARGIN_S = 60  # a block's time may lie ahead of ours
 
 Checks = Callable[["Config"], Iterable[Finding]]
 """What modules that the configuration must not know can tell of it, such as a vendor of its routes."""
@@ -95,6 +98,22 @@ class Config(Settings):
         spending = {wallet.address for wallet in self.wallets.values()}
         receiving = {till.address for till in self.tills.values()}
         return frozenset(spending | receiving | {relayer.address for relayer in self.relayers.values()})
+
+    @property
+    def public_url(self) -> str:
+        """Return our own origin as agents write it, without a slash at its end."""
+        server = self.server
+        return str(server.public_url) if server.public_url is not None else f"http://{server.host}:{server.port}"
+
+    @property
+    def public_host(self) -> str:
+        """Return its host, with the port where agents write one: our realm."""
+        return self.public_url.partition("://")[2]
+
+    def relayers_on(self, chain_id: int) -> tuple[RelayerConfig, ...]:
+        """Return the keys that pay gas on a chain."""
+        names = {chain.name for chain in self.chains.values() if chain.chain_id == chain_id}
+        return tuple(each for each in self.relayers.values() if names & set(each.chains))
 
     def vendor_terms(self, name: str) -> VendorTerms:
         """Return what the operator allows for one vendor (P8)."""
@@ -183,6 +202,8 @@ class Config(Settings):
         """
         taken = tuple(approved)
         wallets = {wallet.address: self._wallet_policy(wallet, taken) for wallet in self.wallets.values()}
+        wallets |= {till.address: self._till_policy(till) for till in self.tills.values()}
+        wallets |= {relayer.address: self._relayer_policy(relayer) for relayer in self.relayers.values()}
         return Policy(wallets, self.own_addresses() | frozenset(also_own))
 
     def _wallet_policy(self, wallet: WalletConfig, approved: tuple[ApprovedPayee, ...]) -> WalletPolicy:
@@ -208,6 +229,44 @@ class Config(Settings):
                 for chain_id, realm in self._realms(vendor)
             ),
             max_fee_base=wallet.max_fee_base,
+        )
+
+    def _till_policy(self, till: TillConfig) -> WalletPolicy:
+        """A till gives back what came in, and nothing else; to whom, the guard reads from the book."""
+        tokens = [self.token(label) for label in till.tokens]
+        longest_s = 0 if self.topups is None else self.topups.refund_valid_for_s
+        return WalletPolicy(
+            chain_ids=frozenset(token.chain_id for token in tokens),
+            max_value_base={token.key: till.max_refund_base for token in tokens},
+            payees=frozenset(),
+            max_window_s=longest_s + CLOCK_MARGIN_S,
+            max_fee_base=till.max_fee_base,
+            refunds=True,
+        )
+
+    def _relayer_policy(self, relayer: RelayerConfig) -> WalletPolicy:
+        """A relayer calls what collects an authorization, pays nobody, and may use a nonce up by calling itself."""
+        facilitator = self.facilitator
+        chain_ids = {self.chains[name].chain_id for name in relayer.chains}
+        calls: dict[CallKey, int] = {}
+        for chain_id in chain_ids if facilitator is not None else ():
+            batch = batch_address() if facilitator is None else facilitator.batch_contract or batch_address()
+            deployer, deploying = deployment()
+            calls[CallKey(chain_id, batch, SETTLE)] = 0
+            calls[CallKey(chain_id, deployer, deploying[:SELECTOR_BYTES])] = 0
+            calls[CallKey(chain_id, relayer.address, b"")] = 0
+        for label in () if facilitator is None else facilitator.tokens:
+            token = self.token(label)
+            if token.chain_id in chain_ids:
+                calls[CallKey(token.chain_id, token.address, TRANSFER_VRS)] = 0
+                calls[CallKey(token.chain_id, token.address, TRANSFER_BYTES)] = 0
+        return WalletPolicy(
+            chain_ids=frozenset(chain_ids),
+            max_value_base={},
+            payees=frozenset(),
+            max_window_s=0,
+            calls=calls,
+            max_fee_wei=0 if facilitator is None else TRANSACTION_GAS_MAX * facilitator.fee_cap_wei,
         )
 
     def _realms(self, vendor: VendorConfig) -> Iterable[tuple[int, str]]:

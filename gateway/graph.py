@@ -5,7 +5,7 @@ they hand in here, so what is tested is what runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from contracts.codec import Address
 from gateway.account_graph import AccountSide, assemble_accounts
@@ -30,6 +30,8 @@ from gateway.flow.settle import Sightings, Tracker
 from gateway.flow.spend import Spend
 from gateway.http.port import Upstream
 from gateway.jobs.loops import Loop, Loops
+from gateway.paid_graph import PaidBase, PaidSide, assemble_paid
+from gateway.paid_ports import RelayChain
 from gateway.ports import Broadcaster, Chain, Clock, Entropy, Store, Vendor
 from gateway.server_graph import Base, assemble_servers, server_loops
 from gateway.vendor_config import make_vendor
@@ -64,6 +66,7 @@ class Parts:
     vendor_secrets: Mapping[str, VendorSecrets]
     broadcasters: Mapping[int, Broadcaster]
     posting: Posting  # where events are sent to
+    relays: Mapping[int, RelayChain] = field(default_factory=dict)  # chains on which relayers send
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Gateway:
     heads: Heads
     sightings: Sightings
     neutral: Neutral
+    paid: PaidSide
     accounts: AccountSide | None = None
 
     def refresh_guard(self) -> None:
@@ -110,6 +114,7 @@ class Gateway:
         if self.accounts is not None:
             loops += self.accounts.loops(self.config)
         loops += server_loops(self.config, self.neutral)
+        loops += self.paid.loops(self.config)
         loops.append(Loop("lift quarantine", self.quarantine.lift, QUARANTINE_PAUSE_S))
         loops.append(Loop("sync watermark", self._sync_watermark, WATERMARK_PAUSE_S))
         return Loops(loops, on_broken)
@@ -210,6 +215,23 @@ def assemble(config: Config, parts: Parts) -> Gateway:
                 posting=parts.posting,
                 clock=clock,
                 business=parts.business,
+                entropy=entropy,
+            ),
+        ),
+        paid=assemble_paid(
+            config,
+            PaidBase(
+                store=store,
+                upstream=parts.upstream,
+                chains=parts.chains,
+                relays=parts.relays,
+                broadcasters=parts.broadcasters,
+                signers=parts.signers,
+                data_key=parts.data_key,
+                watermark=parts.watermark,
+                heads=heads,
+                own_addresses=parts.own_addresses,
+                clock=clock,
                 entropy=entropy,
             ),
         ),

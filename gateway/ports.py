@@ -15,6 +15,7 @@ from contracts.tokens import Token
 from gateway.core.commands import AccountLimits, Command, Result
 from gateway.core.journal import Record
 from gateway.core.meaning import Meaning
+from gateway.core.paid import Identity, Incoming, Refund, Relay, SellerTerms, Settlement, TopUp
 from gateway.core.payment import Delivery, Fault
 from gateway.core.records import Answer, Attempt, Meter, Payment, Resource
 from gateway.core.routes import Match, Route
@@ -134,6 +135,70 @@ class Store(Protocol):
         """Return one delivery as committed, pending or not."""
         ...
 
+    async def settlement(self, settlement_id: str) -> Settlement | None:
+        """Return a settlement as committed, open or not."""
+        ...
+
+    async def settlement_of(self, identity: Identity) -> Settlement | None:
+        """Return the settlement of an authorization, open or not."""
+        ...
+
+    async def relay(self, relay_id: str) -> Relay | None:
+        """Return a relayer's transaction as committed, open or not."""
+        ...
+
+    async def topup(self, topup_id: str) -> TopUp | None:
+        """Return an order for credit as committed, open or not."""
+        ...
+
+    async def topup_of(self, identity: Identity) -> TopUp | None:
+        """Return the order that ever claimed a payment with this identity; it may have another payment by now."""
+        ...
+
+    async def topup_of_hash(self, tx_hash: bytes) -> TopUp | None:
+        """Return the newest order whose payment is in this transaction, as far as is known."""
+        ...
+
+    async def topup_by_token(self, account_id: str | None, client_token: str) -> TopUp | None:
+        """Return what was ordered with a client token, by an account or (None) by nobody's wallet."""
+        ...
+
+    async def topups_of(self, account_id: str, before: str, limit: int) -> tuple[TopUp, ...]:
+        """Return an account's orders with ids below one, the newest first."""
+        ...
+
+    async def incoming(self, receipt_id: str) -> Incoming | None:
+        """Return what came in."""
+        ...
+
+    async def incoming_of_log(self, chain_id: int, tx_hash: bytes, log_index: int) -> Incoming | None:
+        """Return what was booked of a log."""
+        ...
+
+    async def receipts_of(self, account_id: str, after: str, limit: int) -> tuple[Incoming, ...]:
+        """Return what came in for an account, with ids above one, in order."""
+        ...
+
+    async def unclaimed(self, after: str, limit: int) -> tuple[Incoming, ...]:
+        """Return what came in and is nobody's, with ids above one, in order."""
+        ...
+
+    async def refund(self, refund_id: str) -> Refund | None:
+        """Return a refund as committed, open or not."""
+        ...
+
+    async def refunds_of(self, account_id: str, before: str = "~", limit: int = 1_000) -> tuple[Refund, ...]:
+        """Return an account's refunds with ids below one, the newest first."""
+        ...
+
+    async def seller(self, account_id: str) -> SellerTerms | None:
+        """Return the newest terms of a seller, ended or not."""
+        ...
+
+    async def gas_burnt_wei(self, account_id: str, since_ms: int) -> int:
+        """Return what transactions burnt on a seller's settlements that failed since then: its share of each."""
+        ...
+
     async def journal(self, after: int, limit: int) -> tuple[Record, ...]:
         """Return at most `limit` journal rows after a sequence number, in order."""
         ...
@@ -237,8 +302,20 @@ class Chain(Protocol):
         """
         ...
 
+    async def incoming_logs(
+        self, token: Token, payees: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        """Return the Transfer logs of a token to these payees, in order, agreed by the quorum."""
+        ...
+
+    async def outgoing_logs(
+        self, token: Token, payers: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        """Return the Transfer logs of a token from these payers, in order, agreed by the quorum."""
+        ...
+
     async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
-        """Return the same logs up to the newest block from one endpoint: for display, never evidence."""
+        """Return payments' logs up to the newest block from one endpoint: for display, never evidence."""
         ...
 
     async def receipt(self, tx_hash: bytes, at: Block | None = None) -> Receipt | None:

@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 
 import structlog
 from aiohttp import web
@@ -59,6 +61,11 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
     Prints one JSON line on standard output once agents may come.
     """
     configure_logging(config.log)
+    with _bound(config) as (placed, place):
+        return await _serve(placed, place, environ, fittings)
+
+
+async def _serve(config: Config, place: socket.socket, environ: Mapping[str, str], fittings: Fittings) -> int:
     stop, broken = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -71,11 +78,12 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loops = gateway.loops(on_broken)
+        gateway.paid.start()
         loops.start()
         try:
             async with (
                 operator_socket(_services(gateway), config.server.operator_socket),
-                _door(gateway, loops, on_broken, countdown),
+                _door(gateway, loops, on_broken, countdown, place),
             ):
                 await stop.wait()
                 countdown.start()
@@ -83,6 +91,17 @@ async def serve(config: Config, environ: Mapping[str, str], fittings: Fittings =
             await _drain(gateway, loops, countdown)
     log.info("gateway.stopped", broken=broken.is_set())
     return EXIT_BROKEN if broken.is_set() else 0
+
+
+@contextlib.contextmanager
+def _bound(config: Config) -> Iterator[tuple[Config, socket.socket]]:
+    """Take the port before anything is opened: what is offered for sale must say where. Nobody is let in yet."""
+    server = config.server
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind((server.host, server.port))
+        yield replace(config, server=replace(server, port=int(place.getsockname()[1]))), place
 
 
 async def _drain(gateway: Gateway, loops: Loops, countdown: Countdown) -> None:
@@ -94,18 +113,18 @@ async def _drain(gateway: Gateway, loops: Loops, countdown: Countdown) -> None:
         await gateway.neutral.drain(countdown.left_s())
         await gateway.answers.drain(countdown.left_s())
         await gateway.recovery.drain(countdown.left_s())
+        await gateway.paid.drain(countdown.left_s())
 
 
 @contextlib.asynccontextmanager
 async def _door(
-    gateway: Gateway, loops: Loops, on_broken: Callable[[], None], countdown: "Countdown"
+    gateway: Gateway, loops: Loops, on_broken: Callable[[], None], countdown: "Countdown", place: socket.socket
 ) -> AsyncIterator[None]:
-    server = gateway.config.server
     api = build_api(_deps(gateway, loops, on_broken))
     runner = web.ServerRunner(api, shutdown_timeout=LAST_ANSWERS_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, server.host, server.port).start()
+        await web.SockSite(runner, place).start()
         host, port = runner.addresses[0][:2]
         sys.stdout.write(json.dumps({"base_url": f"http://{host}:{port}"}) + "\n")
         sys.stdout.flush()
@@ -149,6 +168,11 @@ def _deps(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> ApiD
         webhooks=Webhooks(hooks_of(gateway.config, parts.vendor_secrets), parts.business),
         limits=gateway.limits,
         loops=loops.states,
+        facilitator=gateway.paid.door,
+        topups=gateway.paid.topups,
+        refunds=gateway.paid.refunds,
+        wallets=gateway.paid.wallets,
+        deposits=gateway.paid.deposits,
         request_log=_request_log(gateway.config.log),
         settings=ApiSettings(
             buffer_bytes=server.max_paid_body_bytes, stream_bytes=server.max_body_bytes, metrics=server.metrics

@@ -409,6 +409,11 @@ def book_state(book: Book) -> dict[str, Any]:
         *("servers", "server_refs", "fleets", "hooks", "deliveries", "told_seq"),
     ):
         state[name] = type(getattr(book, name))(getattr(book, name))
+    paid = book.paid
+    for name in ("settlements", "relays", "topups", "refunds", "sellers", "wallet_accounts", "till_cursors", "lent"):
+        state[f"paid {name}"] = dict(getattr(paid, name))
+    state["paid funders"] = set(paid.funders)
+    state["paid grants"] = {account_id: left for account_id, left in paid.grants.items() if left}
     return state
 
 

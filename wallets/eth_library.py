@@ -13,9 +13,3 @@ from typing import Any
 def eth_account() -> Any:  # noqa: ANN401 - a module; its own stubs are not strict either
     """Return the `eth_account` module."""
     return importlib.import_module("eth_account")
-
-
-@cache
-def typed_transaction() -> Any:  # noqa: ANN401 - a class of that library
-    """Return its `TypedTransaction`."""
-    return importlib.import_module("eth_account.typed_transactions.typed_transaction").TypedTransaction

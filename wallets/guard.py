@@ -36,6 +36,7 @@ class Refusal(StrEnum):
     FEE_ABOVE_MAX = "fee_above_max"
     REALM_NOT_ALLOWED = "realm_not_allowed"
     PROOF_VERSION_NOT_ALLOWED = "proof_version_not_allowed"
+    NO_REFUNDS = "no_refunds"
 
 
 class SigningRefused(Exception):  # noqa: N818 - a refusal is a decision, not a fault
@@ -69,6 +70,8 @@ class WalletPolicy:
     to the most wei it may carry, and ``max_fee_wei`` bounds gas times price. ``max_fee_base`` bounds the network fee of
     one charge, in its token. ``realms`` are the (chain, realm) pairs to which the wallet may prove that it is itself;
     ``legacy_realms`` those of them that may have it in proof versions below 3, which other sites could relay.
+    ``refunds`` marks a till: a wallet that only sends money back to addresses that have signed a payment to it. A till
+    has no ``payees``, so it pays nobody else; its ceilings, window and fee are those above.
     """
 
     chain_ids: frozenset[int]
@@ -80,6 +83,7 @@ class WalletPolicy:
     realms: frozenset[tuple[int, str]] = frozenset()
     legacy_realms: frozenset[tuple[int, str]] = frozenset()
     max_fee_base: int = 0
+    refunds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,28 @@ def never_frozen(_wallet: Address) -> bool:
     return False
 
 
+def never_refunds(_till: Address, _to: Address) -> bool:
+    """Answer that nobody has funded a till, for processes that refund nothing."""
+    return False
+
+
 class Guard:
-    """Checks messages against the current policy; every ``check_*`` returns None or raises SigningRefused."""
+    """Checks messages against the current policy; every ``check_*`` returns None or raises SigningRefused.
 
-    __slots__ = ("_is_frozen", "_policy")
+    ``may_refund`` answers from the book, as it is committed, whether an address has signed a payment to a till.
+    """
 
-    def __init__(self, policy: Policy, is_frozen: Callable[[Address], bool]) -> None:
+    __slots__ = ("_is_frozen", "_may_refund", "_policy")
+
+    def __init__(
+        self,
+        policy: Policy,
+        is_frozen: Callable[[Address], bool],
+        may_refund: Callable[[Address, Address], bool] = never_refunds,
+    ) -> None:
         self._policy = policy
         self._is_frozen = is_frozen
+        self._may_refund = may_refund
 
     def replace_policy(self, policy: Policy) -> None:
         """Put another snapshot in force, from the next message on."""
@@ -122,6 +140,28 @@ class Guard:
         ceiling_base = _ceiling(policy, charge.token.key)
         for transfer in charge.transfers:
             self._check_payee(policy, wallet, charge.token.address, transfer.to)
+        _check_value(charge.amount_base, ceiling_base)
+        if charge.max_fee_base > policy.max_fee_base:
+            raise SigningRefused(
+                Refusal.FEE_ABOVE_MAX, f"a fee of {charge.max_fee_base} is above {policy.max_fee_base} base units"
+            )
+        _check_window(policy, charge.valid_before, now_s)
+
+    def check_refund(self, wallet: Address, auth: Authorization, now_s: int) -> None:
+        """Allow a till to send money back to an address that has paid it by signature, or raise SigningRefused."""
+        policy = self._till_policy(wallet, auth.authorizer)
+        ceiling_base = _ceiling(policy, auth.token.key)
+        self._check_funder(wallet, auth.token.address, auth.pay_to)
+        _check_value(auth.value_base, ceiling_base)
+        _check_window(policy, auth.valid_before, now_s)
+
+    def check_refund_charge(self, wallet: Address, charge: TempoCharge, now_s: int) -> None:
+        """Allow a till to send money back by a Tempo transaction of one transfer, or raise SigningRefused."""
+        policy = self._till_policy(wallet, charge.wallet)
+        ceiling_base = _ceiling(policy, charge.token.key)
+        if len(charge.transfers) != 1:
+            raise SigningRefused(Refusal.CALL_NOT_ALLOWED, "a refund is one transfer")
+        self._check_funder(wallet, charge.token.address, charge.transfers[0].to)
         _check_value(charge.amount_base, ceiling_base)
         if charge.max_fee_base > policy.max_fee_base:
             raise SigningRefused(
@@ -176,6 +216,19 @@ class Guard:
         if signer != wallet:
             raise SigningRefused(Refusal.NOT_OURS, "the message is not of the signing wallet")
         return policy
+
+    def _till_policy(self, wallet: Address, signer: Address) -> WalletPolicy:
+        """Return the policy of a till; a wallet that spends sends nothing back, and a till spends nothing."""
+        policy = self._payer_policy(wallet, signer)
+        if not policy.refunds:
+            raise SigningRefused(Refusal.NO_REFUNDS, "the wallet is no till")
+        return policy
+
+    def _check_funder(self, till: Address, token: Address, payee: Address) -> None:
+        if payee in {ZERO_ADDRESS, token, till} or payee in self._policy.own:
+            raise SigningRefused(Refusal.PAYEE_FORBIDDEN, "the payee is nobody, the token, or a wallet of our own")
+        if not self._may_refund(till, payee):
+            raise SigningRefused(Refusal.PAYEE_NOT_ALLOWED, "the payee has signed no payment to this till")
 
     def _policy_of(self, wallet: Address) -> WalletPolicy:
         policy = self._policy.wallets.get(wallet)

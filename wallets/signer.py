@@ -1,8 +1,8 @@
 """Signers: whoever can put a wallet's signature under a message. The guard runs inside every call.
 
 Must not know vendors, prices or the store. Theory: the seam is complete (authorizations, cancellations, charges,
-proofs, transactions), because a seam that lacks one of them makes callers reach for the raw key. The local key lives in
-a closure over libsecp256k1's form of it: no attribute, repr, pickle or traceback shows it.
+refunds, proofs, transactions), because a seam that lacks one of them makes callers reach for the raw key. The local key
+lives in a closure over libsecp256k1's form of it: no attribute, repr, pickle or traceback shows it.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,6 +40,12 @@ class Signer(Protocol):
 
     def sign_charge(self, charge: TempoCharge) -> bytes:
         """Return r ‖ s ‖ v over a Tempo payment, for ``TempoCharge.encode``."""
+
+    def sign_refund(self, auth: Authorization) -> bytes:
+        """Return r ‖ s ‖ v over an EIP-3009 authorization by which a till sends money back."""
+
+    def sign_refund_charge(self, charge: TempoCharge) -> bytes:
+        """Return r ‖ s ‖ v over a Tempo payment by which a till sends money back, for ``TempoCharge.encode``."""
 
     def sign_proof(self, proof: IdentityProof) -> bytes:
         """Return r ‖ s ‖ v over an MPP zero-amount proof."""
@@ -87,6 +93,18 @@ class LocalSigner:
     def sign_charge(self, charge: TempoCharge) -> bytes:
         """Sign what the guard allows now, after its window's end is on record. Raises SigningRefused."""
         self._guard.check_charge(self._address, charge, self._now_s())
+        self._horizon.note_valid_before(charge.valid_before)
+        return self._sign(charge.signing_hash)
+
+    def sign_refund(self, auth: Authorization) -> bytes:
+        """Sign a till's refund if the guard allows it now, after its window's end is on record. Raises SigningRefused."""
+        self._guard.check_refund(self._address, auth, self._now_s())
+        self._horizon.note_valid_before(auth.valid_before)
+        return self._sign(auth.digest)
+
+    def sign_refund_charge(self, charge: TempoCharge) -> bytes:
+        """Sign a till's refund if the guard allows it now, after its window's end is on record. Raises SigningRefused."""
+        self._guard.check_refund_charge(self._address, charge, self._now_s())
         self._horizon.note_valid_before(charge.valid_before)
         return self._sign(charge.signing_hash)
 

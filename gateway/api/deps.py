@@ -14,9 +14,14 @@ from gateway.api.lines import RequestLog
 from gateway.core.records import Payment
 from gateway.core.runway import Period
 from gateway.core.vendor_tokens import VendorTokens
+from gateway.facilitator.door import FacilitatorDoor
 from gateway.flow.broker.periods import held_periods
 from gateway.flow.call import AccountCall, Reply, Served
 from gateway.flow.heads import Heads
+from gateway.flow.paid.deposits import Deposits
+from gateway.flow.paid.refunds import Refunds
+from gateway.flow.paid.topups import TopUps
+from gateway.flow.paid.wallets import WalletDoor
 from gateway.flow.servers.neutral import Neutral
 from gateway.flow.settle import Sighting
 from gateway.flow.spend import Spend
@@ -99,6 +104,11 @@ class ApiDeps:
     accounts: Accounts | None = None
     webhooks: Webhooks | None = None
     neutral: Neutral | None = None
+    facilitator: FacilitatorDoor | None = None
+    topups: TopUps | None = None
+    refunds: Refunds | None = None
+    wallets: WalletDoor | None = None
+    deposits: Deposits | None = None
     limits: Callable[[], list[str]] = list
     loops: Callable[[], Iterable[LoopState]] = tuple
     request_log: RequestLog = log_request

@@ -13,21 +13,27 @@ from aiohttp import web
 
 from gateway.api import (
     catalogue,
+    deposits,
     events,
     explain,
+    facilitator,
     fleets,
+    incoming,
     keys,
     money,
     ops,
     payments,
     plans,
     quotes,
+    refunds,
     renewals,
     server_actions,
     server_guest,
     servers,
     snapshots,
     ssh_keys,
+    topups,
+    wallet_keys,
     webhooks,
 )
 from gateway.api.auth import authenticate, require_scope
@@ -190,7 +196,9 @@ class Api:
             own.append(
                 Endpoint("GET", "/metrics", "Counts", self._tell_metrics, TEXT, public=True, media_type=TEXT_TYPE)
             )
+        paid = (facilitator, topups, refunds, wallet_keys, deposits, incoming)
         return (
+            *(endpoint for module in paid for endpoint in module.endpoints(self.deps)),
             *money.ENDPOINTS,
             *payments.ENDPOINTS,
             *catalogue.ENDPOINTS,

@@ -11,13 +11,20 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from contracts.codec import Address
-from contracts.logs import AUTHORIZATION_CANCELED, AUTHORIZATION_USED, TRANSFER_WITH_MEMO, Log, topic_address
+from contracts.logs import (
+    AUTHORIZATION_CANCELED,
+    AUTHORIZATION_USED,
+    TRANSFER,
+    TRANSFER_WITH_MEMO,
+    Log,
+    topic_address,
+)
 from contracts.tokens import Token
 from gateway.chains.node import Node
 from gateway.chains.rpc import CallRefused, EndpointUnavailable
 from gateway.ports import Block
 
-__all__ = ["LOG_RANGE_MAX", "LOG_REQUESTS_MAX", "payment_logs_of"]
+__all__ = ["LOG_RANGE_MAX", "LOG_REQUESTS_MAX", "incoming_logs_of", "outgoing_logs_of", "payment_logs_of"]
 
 LOG_RANGE_MAX = 2_000
 """Blocks in one eth_getLogs: what public Base endpoints serve without complaint."""
@@ -47,11 +54,35 @@ async def payment_logs_of(
 
     Raises EndpointUnavailable when the node refuses, has not got there, or contradicts itself.
     """
-    if not wallets:
-        raise ValueError("wallets: an empty list in a filter means any")
-    topics: list[Sequence[bytes] | None] = [_EVENTS[token.standard], [topic_address(Address(w)) for w in wallets]]
+    topics: list[Sequence[bytes] | None] = [_EVENTS[token.standard], _any_of(wallets)]
     if nonce is not None:
         topics += [*_BEFORE_NONCE[token.standard], [nonce]]
+    return await _logs_of(node, token, topics, from_block, to_block)
+
+
+async def incoming_logs_of(
+    node: Node, token: Token, payees: Sequence[bytes], from_block: int, to_block: int
+) -> tuple[Block, tuple[Log, ...]]:
+    """Return the Transfer logs of a token to these payees in [from_block, to_block], as `payment_logs_of` does."""
+    return await _logs_of(node, token, [[TRANSFER], None, _any_of(payees)], from_block, to_block)
+
+
+async def outgoing_logs_of(
+    node: Node, token: Token, payers: Sequence[bytes], from_block: int, to_block: int
+) -> tuple[Block, tuple[Log, ...]]:
+    """Return the Transfer logs of a token from these payers in [from_block, to_block], as `payment_logs_of` does."""
+    return await _logs_of(node, token, [[TRANSFER], _any_of(payers)], from_block, to_block)
+
+
+def _any_of(addresses: Sequence[bytes]) -> list[bytes]:
+    if not addresses:
+        raise ValueError("addresses: an empty list in a filter means any")
+    return [topic_address(Address(address)) for address in addresses]
+
+
+async def _logs_of(
+    node: Node, token: Token, topics: Topics, from_block: int, to_block: int
+) -> tuple[Block, tuple[Log, ...]]:
     # A node that has not the last block yet would answer with the logs that it has, which looks like "none".
     last = await node.block(to_block)
     logs = await _collect(node, token.address, topics, from_block, to_block)

@@ -22,7 +22,7 @@ from contracts.logs import Log
 from contracts.tokens import Token
 from gateway.chains.agreement import answers_of, ask_all, decide, unavailable
 from gateway.chains.finality import Finality, FinalMark
-from gateway.chains.logs import payment_logs_of
+from gateway.chains.logs import incoming_logs_of, outgoing_logs_of, payment_logs_of
 from gateway.chains.node import Node, WrongChain
 from gateway.chains.rpc import CallReverted, EndpointUnavailable, RpcEndpoint
 from gateway.ports import Block, Receipt
@@ -148,6 +148,31 @@ class QuorumChain:
         last, logs = await self._agree(
             what, lambda node: payment_logs_of(node, token, wallets, from_block, to_block, nonce)
         )
+        self._mark.require(last)
+        return logs
+
+    async def incoming_logs(
+        self, token: Token, payees: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        """Return the agreed Transfer logs of the token to these payees in [from_block, to_block], in order.
+
+        As with `payment_logs` every endpoint's hash of ``to_block`` is part of its answer.
+        """
+        if not payees or from_block > to_block:
+            return ()
+        what = f"incoming logs {from_block} to {to_block}"
+        last, logs = await self._agree(what, lambda node: incoming_logs_of(node, token, payees, from_block, to_block))
+        self._mark.require(last)
+        return logs
+
+    async def outgoing_logs(
+        self, token: Token, payers: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        """Return the agreed Transfer logs of the token from these payers in [from_block, to_block], in order."""
+        if not payers or from_block > to_block:
+            return ()
+        what = f"outgoing logs {from_block} to {to_block}"
+        last, logs = await self._agree(what, lambda node: outgoing_logs_of(node, token, payers, from_block, to_block))
         self._mark.require(last)
         return logs
 

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Never, cast
@@ -29,6 +30,8 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _REVERT_CODE = 3
 _REVERT_TEXT = "execution reverted"
 _READ_CHUNK = 64 * 1024
+_HEX = re.compile(r"0x((?:[0-9a-fA-F]{2})*)", re.ASCII)
+_REVERT_MAX_CHARS = 64 * 1024
 
 
 class EndpointUnavailable(Exception):  # noqa: N818 - named for what is known
@@ -51,7 +54,11 @@ class CallRefused(EndpointUnavailable):
 
 
 class CallReverted(CallRefused):
-    """The call was executed and the contract reverted it."""
+    """The call was executed and the contract reverted it. ``data`` is what it reverted with, as far as the node says."""
+
+    def __init__(self, name: str, method: str, code: int, data: bytes = b"") -> None:
+        super().__init__(name, method, code)
+        self.data = data
 
 
 class _Transient(Exception):  # noqa: N818 - never leaves this module
@@ -99,8 +106,9 @@ class RpcEndpoint(AsyncHTTPProvider):
             return answer["result"]
         if not isinstance(error, dict):
             raise EndpointUnavailable(self.name, f"{method}: an error of another shape")
-        reverted = error["code"] == _REVERT_CODE or error["message"].startswith(_REVERT_TEXT)
-        raise (CallReverted if reverted else CallRefused)(self.name, method, error["code"])
+        if error["code"] == _REVERT_CODE or error["message"].startswith(_REVERT_TEXT):
+            raise CallReverted(self.name, method, error["code"], _revert_data(error.get("data")))
+        raise CallRefused(self.name, method, error["code"])
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # noqa: ANN401 - web3's signature
         """Send one call, again after a transport error unless it sends a transaction. Raises EndpointUnavailable."""
@@ -204,6 +212,12 @@ def _decode(raw: bytes, request_id: int) -> RPCResponse:
     ):
         raise ValueError("an error without code and message")
     return cast("RPCResponse", answer)
+
+
+def _revert_data(data: object) -> bytes:
+    """Return a revert's data; empty where the node tells none or not as hex: it decides nothing by itself."""
+    found = _HEX.fullmatch(data) if isinstance(data, str) and len(data) <= _REVERT_MAX_CHARS else None
+    return b"" if found is None else bytes.fromhex(found[1])
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,10 +19,13 @@ from wallets.secret import Secret
 
 SECRET_BYTES = 32
 PROXY, READ, KEYS = "proxy", "read", "keys"
+SETTLE = (
+    "settle"  # has the facilitator verify and collect others' payments: it costs gas, and never the account's balance
+)
 SPEND = "spend"  # what a route asks for that buys at a vendor which is chosen later: no key holds it by name
 
 _TEXT = re.compile(r"gk_([A-Za-z0-9_-]{1,64})_[A-Za-z0-9_-]{43}", re.ASCII)
-SCOPE_TEXT = "^(?:proxy|read|keys|proxy:[a-z0-9][a-z0-9_-]{0,31})$"
+SCOPE_TEXT = "^(?:proxy|read|keys|settle|proxy:[a-z0-9][a-z0-9_-]{0,31})$"
 _SCOPE = re.compile(SCOPE_TEXT[1:-1], re.ASCII)
 
 Randomness = Callable[[int], bytes]
@@ -82,7 +85,7 @@ def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
     """Return the scopes, each once, in order. Raises ScopeError for none, and for any that does not exist."""
     found = tuple(sorted(set(scopes)))
     if not found or not all(_SCOPE.fullmatch(scope) for scope in found):
-        raise ScopeError('scopes are "proxy", "proxy:<vendor>", "read" and "keys"; name at least one')
+        raise ScopeError('scopes are "proxy", "proxy:<vendor>", "read", "keys" and "settle"; name at least one')
     return found
 
 

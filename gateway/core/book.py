@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from gateway.core import chart
 from gateway.core.journal import Chain, Record
 from gateway.core.kept import FLEET, HOOK, QUOTE, SERVER, SNAPSHOT, SSH_KEY, Order, is_over, kind_of, order_of
-from gateway.core.ledger import Account, Ledger, Transfer
+from gateway.core.ledger import Account, Ledger, Phase, Transfer
 from gateway.core.money import USD
+from gateway.core.paid_book import PaidBook, PaidReader, PaidRows
 from gateway.core.payment import Charge, Delivery
 from gateway.core.payment import Transfer as PaymentTransfer
 from gateway.core.records import (
@@ -40,7 +41,7 @@ DAY_MS = 86_400_000
 OPEN_KINDS = frozenset({SERVER, FLEET, HOOK})  # whose open records are in memory
 
 
-class Reader(Protocol):
+class Reader(PaidReader, Protocol):
     """What the book asks of rows that it does not keep in memory. Answers are as of the last commit."""
 
     def claim(self, account_id: str, idempotency_key: str) -> "Claim | None":
@@ -69,9 +70,6 @@ class Reader(Protocol):
 
     def has_challenge(self, vendor: str, challenge_id: str) -> bool:
         """Say whether a challenge of this vendor was answered before."""
-
-    def has_authorization(self, identity: tuple[int, bytes, bytes, bytes]) -> bool:
-        """Say whether an authorization has this identity on chain: (chain id, token, authorizer, nonce)."""
 
     def has_event(self, vendor: str, event_id: str) -> bool:
         """Say whether an event of this vendor was taken before."""
@@ -156,6 +154,7 @@ class Rows:
     freed_refs: dict[str, None] = field(default_factory=dict)  # servers that gave their vendor's thing up in this group
     deliveries: dict[tuple[str, int], HookDelivery] = field(default_factory=dict)
     told_seq: int | None = None
+    paid: PaidRows = field(default_factory=PaidRows)
 
     def kept(self, kind: str) -> dict[str, Any]:
         """Return the rows of one of the kinds of gateway.core.kept."""
@@ -209,6 +208,7 @@ class Book:
         self.deliveries: dict[tuple[str, int], HookDelivery] = {}  # pending ones
         self.told_seq = 0
         self.rows = Rows()
+        self.paid = PaidBook(reader, self.rows.paid)
 
     # reading
 
@@ -246,9 +246,8 @@ class Book:
         return place in self.rows.challenges or self.reader.has_challenge(*place)
 
     def has_authorization(self, identity: tuple[int, bytes, bytes, bytes]) -> bool:
-        """Say whether an authorization has this identity on chain, committed or not."""
-        fresh = (self.rows.payments[payment_id].authorization for payment_id in self.rows.new_payments)
-        return any(t is not None and t.identity == identity for t in fresh) or self.reader.has_authorization(identity)
+        """Say whether an authorization with this identity on chain is anybody's, committed or not."""
+        return self.paid.owner_of(identity) is not None
 
     def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
         """Count the account's payments that were delivered and died since then, committed or not."""
@@ -281,7 +280,9 @@ class Book:
 
     def order(self, account_id: str, client_token: str) -> Order | None:
         """Return what an account ordered with this client token, committed or not."""
-        return self.rows.orders.get((account_id, client_token)) or self.reader.order(account_id, client_token)
+        place = (account_id, client_token)
+        fresh = self.rows.orders.get(place) or self.rows.paid.orders.get(place)
+        return fresh or self.reader.order(account_id, client_token)
 
     def frozen(self, scopes: Iterable[str]) -> Freeze | None:
         """Return the first freeze that covers one of the scopes, or everything."""
@@ -313,20 +314,34 @@ class Book:
             self.rows.accounts[found.id] = found
         return found
 
-    def book(self, transfer: Transfer, payment_id: str | None) -> Transfer:
-        """Note a transfer that the ledger has applied, with the journal row that explains it (the next one)."""
+    def book(self, transfer: Transfer, subject: str | None, *, returns: bool = False) -> Transfer:
+        """Note a transfer that the ledger has applied, with the journal row that explains it (the next one).
+
+        `subject` is the payment, the top-up, the receipt or the refund that it belongs to. What an account spends is spent
+        of the operator's credit first, unless it only goes back where it came from (`returns`).
+        """
         debit, credit = self.ledger.by_id(transfer.debit_id), self.ledger.by_id(transfer.credit_id)
+        if transfer.phase in {Phase.DIRECT, Phase.POST} and not returns:
+            self._count_grant(debit, credit, transfer.amount_base)
         self.rows.accounts[debit.id] = debit
         self.rows.accounts[credit.id] = credit
         owner = next((a.code[6:] for a in (debit, credit) if a.code.startswith("agent:")), None)
-        self.rows.transfers.append((transfer, payment_id, self.chain.seq + 1, owner))
+        self.rows.transfers.append((transfer, subject, self.chain.seq + 1, owner))
         return transfer
+
+    def _count_grant(self, debit: Account, credit: Account, amount_base: int) -> None:
+        if debit.code == chart.HOUSE_CREDIT:
+            self.paid.grant(credit.code.removeprefix("agent:"), amount_base)
+        elif self.paid.grants and debit.code.startswith("agent:") and self.paid.grants.get(debit.code[6:]):
+            self.paid.grant(debit.code[6:], -amount_base)
 
     def put_payment(self, payment: Payment, *, new: bool = False) -> None:
         """Replace a payment, keeping the counts by account that the caps need."""
         if new:
             self.rows.new_payments.add(payment.id)
             self._count(payment, +1)
+            if payment.authorization is not None:
+                self.paid.claim(payment.authorization.identity, payment.id)
         self.rows.payments[payment.id] = payment
         if _unpaid(payment) or _refunded(payment):
             self.rows.losses[payment.id] = None
@@ -439,20 +454,23 @@ class Book:
 
     def put_task(self, task: Task) -> bool:
         """Open a task unless one is open for the same kind and subject; say whether it was opened."""
-        if self.task(task.id) is not None or self._open_task(task.kind, task.subject):
+        if self.task(task.id) is not None or self.open_task(task.kind, task.subject) is not None:
             return False
         self.rows.tasks[task.id] = task
         content = {"task_id": task.id, "task": task.kind, "subject": task.subject, "detail": task.detail}
         self.journal(task.opened_at_ms, "task.opened", task.payment_id, content)
         return True
 
-    def _open_task(self, kind: str, subject: str) -> bool:
-        if any((t.kind, t.subject, t.closed_at_ms) == (kind, subject, None) for t in self.rows.tasks.values()):
-            return True
+    def open_task(self, kind: str, subject: str) -> Task | None:
+        """Return the open task of this kind on this subject, committed or not."""
+        for task in self.rows.tasks.values():
+            if (task.kind, task.subject, task.closed_at_ms) == (kind, subject, None):
+                return task
         committed = self.reader.open_task(kind, subject)
-        return committed is not None and committed.id not in self.rows.tasks
+        return None if committed is None or committed.id in self.rows.tasks else committed
 
     def take_rows(self) -> Rows:
         """Hand over what the decisions since the last call left, for one commit."""
         rows, self.rows = self.rows, Rows()
+        self.paid.rows = self.rows.paid
         return rows

@@ -10,7 +10,9 @@ from gateway.core.money import USD
 HOUSE_CREDIT = "house:credit"  # credit that the operator granted without money behind it
 HOUSE_LOSS = "house:loss"  # disputes that the house bears, overruns
 HOUSE_CAPITAL = "house:capital"  # tokens that the operator put into wallets, and deposits at vendors
-HOUSE_FEES = "house:fees"  # network fees that wallets paid
+HOUSE_FEES = "house:fees"  # network fees that wallets and relayers paid
+HOUSE_RISK = "house:risk"  # what the house lends ahead of finality
+HOUSE_UNCLAIMED = "house:unclaimed"  # owed to whoever sent it: what came in and is nobody's yet
 SUSPENSE = "suspense"  # tokens that provably left without a payment of ours; a task was opened for each
 
 
@@ -22,6 +24,16 @@ def agent(account_id: str) -> str:
 def wallet(address_hex: str) -> str:
     """Return the code of a wallet's token inventory."""
     return f"wallet:{address_hex}"
+
+
+def relayer(address_hex: str) -> str:
+    """Return the code of what a relayer spent on gas: its coins are bought outside the books, so it may stand below zero."""
+    return f"relayer:{address_hex}"
+
+
+def gas_asset(chain_id: int) -> str:
+    """Return the asset that a chain's gas is paid in, counted in gwei (1e-9 of the coin)."""
+    return f"gas:{chain_id}"
 
 
 def vendor(name: str) -> str:
@@ -49,12 +61,13 @@ def fx(asset: str) -> str:
     return f"fx:{asset}"
 
 
-# code prefix -> (side, floored). `fx`, a vendor that bills later and the house's accounts may stand on either side of zero.
+# code prefix -> (side, floored). `fx`, a vendor that bills later, relayers and the house's may stand on either side of zero.
 _KINDS: dict[str, tuple[Side, bool]] = {
     "agent": (Side.CREDIT, True),
     "wallet": (Side.DEBIT, True),
     "vendor": (Side.DEBIT, False),
     "fx": (Side.CREDIT, False),
+    "relayer": (Side.DEBIT, False),
     "house": (Side.DEBIT, False),
     "suspense": (Side.DEBIT, False),
 }

@@ -7,6 +7,20 @@ test, a simulation and the running service drive exactly the same decisions.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.core.paid_commands import (
+    BindWallet,
+    BookIncoming,
+    ClaimSettlement,
+    LendTopUp,
+    MoveRefund,
+    MoveSettlements,
+    MoveTillCursor,
+    OpenRefund,
+    PutSeller,
+    PutTopUp,
+    ResolveIncoming,
+    TakeNonce,
+)
 from gateway.core.payment import Charge, Delivery, Fault
 from gateway.core.records import (
     AgentAccount,
@@ -464,6 +478,18 @@ Command = (
     | Put
     | FanOut
     | PutDelivery
+    | ClaimSettlement
+    | MoveSettlements
+    | PutTopUp
+    | LendTopUp
+    | BookIncoming
+    | ResolveIncoming
+    | OpenRefund
+    | MoveRefund
+    | BindWallet
+    | TakeNonce
+    | PutSeller
+    | MoveTillCursor
 )
 
 
@@ -477,7 +503,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An earlier purchase (for `Put`, an earlier order: then it is that record's id) stands for this request."""
+    """An earlier purchase stands for this request; for other commands an earlier record of theirs: then it is its id."""
 
     payment_id: str
 

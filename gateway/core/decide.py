@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.core import commands as c
+from gateway.core import paid_commands as pc
 from gateway.core.book import Book
 from gateway.core.decide_close import (
     decide_dead,
@@ -18,6 +19,7 @@ from gateway.core.decide_close import (
 )
 from gateway.core.decide_deposit import decide_balance
 from gateway.core.decide_event import decide_close_event, decide_event
+from gateway.core.decide_incoming import decide_incoming, decide_resolve
 from gateway.core.decide_meter import (
     decide_bill,
     decide_end,
@@ -46,6 +48,10 @@ from gateway.core.decide_operator import (
 from gateway.core.decide_proof import decide_proof
 from gateway.core.decide_purchase import decide_purchase
 from gateway.core.decide_put import decide_delivery, decide_fan_out, decide_put
+from gateway.core.decide_refund import decide_refund, decide_refund_move
+from gateway.core.decide_seller import decide_nonce, decide_seller, decide_till_cursor, decide_wallet
+from gateway.core.decide_settlement import decide_claim, decide_moves
+from gateway.core.decide_topup import decide_loan, decide_topup
 from gateway.core.decide_treasury import decide_float, decide_outflow
 
 _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
@@ -85,6 +91,18 @@ _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
     c.Put: decide_put,
     c.FanOut: decide_fan_out,
     c.PutDelivery: decide_delivery,
+    pc.ClaimSettlement: decide_claim,
+    pc.MoveSettlements: decide_moves,
+    pc.PutTopUp: decide_topup,
+    pc.LendTopUp: decide_loan,
+    pc.BookIncoming: decide_incoming,
+    pc.ResolveIncoming: decide_resolve,
+    pc.OpenRefund: decide_refund,
+    pc.MoveRefund: decide_refund_move,
+    pc.BindWallet: decide_wallet,
+    pc.TakeNonce: decide_nonce,
+    pc.PutSeller: decide_seller,
+    pc.MoveTillCursor: decide_till_cursor,
 }
 
 

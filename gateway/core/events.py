@@ -15,7 +15,7 @@ from gateway.core.money import format_amount
 from gateway.core.times import utc_text
 
 ID_PREFIX: Final = "evt_"
-FAMILIES: Final = ("balance", "fleet", "key", "payment", "server", "snapshot", "webhook")
+FAMILIES: Final = ("balance", "fleet", "key", "payment", "refund", "server", "snapshot", "topup", "webhook")
 TEST, DISABLED = "webhook.test", "webhook.disabled"
 MAX_TEXT_CHARS: Final = 1_000
 MAX_ITEMS: Final = 100
@@ -141,6 +141,25 @@ def _credited(row: Row) -> dict[str, Any]:
     return {"amount": format_amount(row.content["amount_base"])}
 
 
+def _deposited(row: Row) -> dict[str, Any]:
+    told = {name: row.content[name] for name in ("chain_id", "tx_hash") if name in row.content}
+    return {"amount": format_amount(row.content["amount_base"]), "receipt_id": row.content["receipt_id"], **told}
+
+
+def _topup(row: Row) -> dict[str, Any]:
+    names = ("topup_id", "state", "rail", "chain_id", "tx_hash", "receipt_id", "reason")
+    return {**{name: row.content[name] for name in names}, "amount": format_amount(row.content["amount_base"])}
+
+
+def _topup_credited(row: Row) -> dict[str, Any]:
+    return {**_topup(row), "amount": format_amount(row.content["credited_base"])}
+
+
+def _refund(row: Row) -> dict[str, Any]:
+    names = ("refund_id", "receipt_id", "state", "chain_id", "to", "tx_hash", "reason")
+    return {**{name: row.content[name] for name in names}, "amount": format_amount(row.content["amount_base"])}
+
+
 def _runs_out(row: Row) -> dict[str, Any]:
     owner, content = row.owner or Owner(""), row.content
     ends = {"held_until": utc_text(content["held_until_ms"])} if content["held_until_ms"] else {}
@@ -189,6 +208,13 @@ TOLD: Final[Mapping[str, tuple[str, Callable[[Row], dict[str, Any]]]]] = Mapping
         "payment.refunded": ("payment.refunded", _closed),
         "dispute.held": ("payment.disputed", _disputed),
         "account.credited": ("balance.credited", _credited),
+        "incoming.credited": ("balance.credited", _deposited),
+        "incoming.claimed": ("balance.credited", _deposited),
+        "topup.seen": ("topup.seen", _topup),
+        "topup.credited": ("topup.credited", _topup_credited),
+        "topup.failed": ("topup.failed", _topup),
+        "refund.settled": ("refund.settled", _refund),
+        "refund.dead": ("refund.dead", _refund),
         "meter.warned": ("balance.low", _runs_out),
         "meter.unfunded": ("balance.exhausted", _runs_out),
         "key.added": ("key.added", _key),
@@ -234,6 +260,22 @@ NOT_TOLD: Final = frozenset(
         "vendor.deposit",
         "vendor.short",
         "vendor.event",
+        # being paid: what was only begun, whose answer the agent has, and the house's own part
+        "settlement.*",
+        "topup.ordered",
+        "topup.paying",
+        "topup.expired",
+        "topup.reopened",
+        "topup.lent",
+        "topup.unlent",
+        "incoming.unclaimed",
+        "incoming.capital",
+        "refund.held",
+        "refund.sent",
+        "wallet.bound",
+        "sign_in.taken",
+        "seller.set",
+        "seller.ended",
         # what operators decide and are asked
         "freeze.set",
         "freeze.lifted",

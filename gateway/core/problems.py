@@ -185,6 +185,35 @@ TYPES: dict[str, ProblemType] = {
     "outcome_unknown": ProblemType(
         504, "The vendor's answer is not known", "ask again with the same request: it attaches to this payment"
     ),
+    # being paid
+    "bad_payment": ProblemType(402, "The payment cannot be taken", "nothing was collected; mend what the detail names"),
+    "topup_taken": ProblemType(
+        409, "The order has a payment already", "see its status; ask for a new top-up to pay again"
+    ),
+    "payment_reused": ProblemType(
+        409, "This payment was taken for something else", "sign a new one, with a nonce of its own"
+    ),
+    "challenge_used": ProblemType(401, "The sign-in challenge was used", "ask for a new one and sign that"),
+    "risk_cap": ProblemType(
+        409, "The house lends no more ahead of finality", "nothing to do: the credit comes with the final block"
+    ),
+    "duplicate_settlement": ProblemType(
+        409, "Another payload has this authorization", "nothing was sent; sign with a nonce of its own"
+    ),
+    "settlement_pending": ProblemType(
+        504, "The settlement is not in a block yet", "sign nothing new: ask again with the same payload"
+    ),
+    "seller_required": ProblemType(403, "Only sellers may settle", "ask the operator for terms to settle for others"),
+    "facilitator_unavailable": ProblemType(
+        503, "The facilitator cannot be asked now", "nothing was collected; ask again after Retry-After"
+    ),
+    "not_refundable": ProblemType(
+        409, "This cannot go back", "only what a wallet signed to fund the account goes back, and to that wallet"
+    ),
+    "refund_exceeds_funding": ProblemType(
+        409, "More than this payment brought", "ask for at most what the detail names"
+    ),
+    "till_short": ProblemType(503, "The operator's till cannot cover this now", "ask again later; nothing was taken"),
     # ourselves
     "evidence_mismatch": ProblemType(500, "Contradicting evidence", "the operator has been told"),
     "not_disputed": ProblemType(409, "The payment is not a held dispute", "see the payment"),

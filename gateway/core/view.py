@@ -12,12 +12,15 @@ from gateway.core.book import Book, PriceView, Rows
 from gateway.core.kept import is_over
 from gateway.core.ledger import Account
 from gateway.core.money import USD
+from gateway.core.paid import Refund, Relay, SellerTerms, Settlement, TopUp
+from gateway.core.paid_book import PaidRows, is_funder, is_open
 from gateway.core.payment import Charge
 from gateway.core.records import AgentAccount, ApiKey, BudgetUse, Freeze, Meter, MeterState, Payment, VendorEvent
 from gateway.core.server import Fleet, Hook, HookDelivery, HookDeliveryState, Server
 from gateway.core.unanswered import Unanswered
 
 _R = TypeVar("_R", Server, Fleet, Hook)
+_P = TypeVar("_P", Settlement, Relay, TopUp, Refund)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,14 @@ class View:
     fleets: dict[str, Fleet] = field(default_factory=dict)  # those that have not ended
     hooks: dict[str, Hook] = field(default_factory=dict)  # those that were not deleted
     deliveries: dict[tuple[str, int], HookDelivery] = field(default_factory=dict)  # pending ones
+    settlements: dict[str, Settlement] = field(default_factory=dict)  # claimed, sent or mined
+    relays: dict[str, Relay] = field(default_factory=dict)  # sent or mined
+    topups: dict[str, TopUp] = field(default_factory=dict)  # those that have not ended
+    refunds: dict[str, Refund] = field(default_factory=dict)  # those that have not ended
+    sellers: dict[str, SellerTerms] = field(default_factory=dict)  # whose terms have not ended, by account
+    wallet_accounts: dict[bytes, str] = field(default_factory=dict)
+    funders: set[bytes] = field(default_factory=set)  # addresses that signed a payment that funded an account
+    till_cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     told_seq: int = 0
     journal_seq: int = 0
     journal_head: bytes = bytes(32)
@@ -103,6 +114,11 @@ class View:
             self._event(event)
         self.servers, self.fleets, self.hooks = dict(book.servers), dict(book.fleets), dict(book.hooks)
         self.deliveries, self.told_seq = dict(book.deliveries), book.told_seq
+        paid = book.paid
+        self.settlements, self.relays = dict(paid.settlements), dict(paid.relays)
+        self.topups, self.refunds, self.sellers = dict(paid.topups), dict(paid.refunds), dict(paid.sellers)
+        self.wallet_accounts, self.funders = dict(paid.wallet_accounts), set(paid.funders)
+        self.till_cursors = dict(paid.till_cursors)
         self.journal_seq, self.journal_head = book.chain.seq, book.chain.head
         for account in book.ledger.accounts():
             self._balance(*_totals(account))
@@ -138,6 +154,7 @@ class View:
         _replace(self.fleets, rows.fleets)
         _replace(self.hooks, rows.hooks)
         self._deliveries(rows)
+        self._paid(rows.paid)
         if rows.journal:
             self.journal_seq, self.journal_head = rows.journal[-1].seq, rows.journal[-1].digest
 
@@ -174,6 +191,20 @@ class View:
         if rows.told_seq is not None:
             self.told_seq = rows.told_seq
 
+    def _paid(self, rows: PaidRows) -> None:
+        _replace_paid(self.settlements, rows.settlements)
+        _replace_paid(self.relays, rows.relays)
+        _replace_paid(self.topups, rows.topups)
+        _replace_paid(self.refunds, rows.refunds)
+        for terms in rows.sellers.values():
+            if terms.ended_at_ms is None:
+                self.sellers[terms.account_id] = terms
+            else:
+                self.sellers.pop(terms.account_id, None)
+        self.wallet_accounts.update((wallet.address, wallet.account_id) for wallet in rows.wallets.values())
+        self.funders.update(incoming.sender for incoming in rows.incoming.values() if is_funder(incoming))
+        self.till_cursors.update(rows.till_cursors)
+
     def _payment(self, payment: Payment) -> None:
         if payment.axes.charge is Charge.HELD:
             self.open_payments[payment.id] = payment
@@ -208,6 +239,14 @@ def _replace(open_ones: dict[str, _R], changed: Mapping[str, _R]) -> None:
             open_ones.pop(record.id, None)
         else:
             open_ones[record.id] = record
+
+
+def _replace_paid(open_ones: dict[str, _P], changed: Mapping[str, _P]) -> None:
+    for record in changed.values():
+        if is_open(record):
+            open_ones[record.id] = record
+        else:
+            open_ones.pop(record.id, None)
 
 
 @dataclass(frozen=True, slots=True)

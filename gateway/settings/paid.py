@@ -64,7 +64,7 @@ class FacilitatorConfig:
     public: Annotated[bool, Key(r.flag, False)]
     max_wait_s: Annotated[float, Key(r.seconds(1, ANSWER_MAX_S), 45)]
     window_max_s: Annotated[int, Key(r.integer(0, 365 * DAY_S), 0)]
-    batch_size: Annotated[int, Key(r.integer(1, 250), 100)]
+    batch_size: Annotated[int, Key(r.integer(1, 128), 100)]
     batch_age_s: Annotated[float, Key(r.seconds(0, 60), 0)]
     batch_contract: Annotated[Address | None, Key(r.address, None)]
     gas_per_settlement: Annotated[int, Key(r.integer(60_000, 2_000_000), 200_000)]

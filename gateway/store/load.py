@@ -16,7 +16,9 @@ from gateway.core.records import AgentAccount, BudgetUse, Freeze
 from gateway.store import columns as col
 from gateway.store import kept_columns as kept
 from gateway.store.broken import BookBroken
+from gateway.store.load_paid import load_paid
 from gateway.store.verify_kept import verify_kept
+from gateway.store.verify_paid import verify_paid
 
 __all__ = ["BookBroken", "first_contradiction", "load_book", "verify_book", "verify_ledger"]
 
@@ -24,7 +26,9 @@ __all__ = ["BookBroken", "first_contradiction", "load_book", "verify_book", "ver
 OPEN_TRANSFERS = (
     "SELECT t.id, t.debit_id, t.credit_id, t.amount_base FROM payments p JOIN transfers t "
     "ON t.id IN (p.hold_transfer_id, p.exposure_transfer_id) WHERE p.charge = 'held' "
-    "AND NOT EXISTS (SELECT 1 FROM transfers c WHERE c.pending_id = t.id)"
+    "AND NOT EXISTS (SELECT 1 FROM transfers c WHERE c.pending_id = t.id) "
+    "UNION ALL SELECT t.id, t.debit_id, t.credit_id, t.amount_base FROM refunds r JOIN transfers t "
+    "ON t.id IN (r.hold_transfer_id, r.exposure_transfer_id) WHERE r.ended_at_ms IS NULL"
 )
 # In the order in which they were decided: the oldest of several unanswered purchases is the one that a repeat attaches to.
 OPEN_PAYMENTS = (
@@ -68,6 +72,7 @@ def load_book(db: sqlite3.Connection, book: Book) -> None:
         book.cursors[row[0]] = (row[1], row[2], row[3])
     _load_vendor_accounts(db, book)
     _load_kept(db, book)
+    load_paid(db, book.paid)
     for row in db.execute(OPEN_PAYMENTS):
         book.load_payment(col.payment_from(row))
     book.take_rows()
@@ -118,8 +123,10 @@ def _check_open(book: Book) -> None:
         if meter_id not in book.meters:
             raise BookBroken(f"a period of {meter_id} is held, which has ended or never was")
     pending: dict[int, list[int]] = {}
-    for payment in book.open_payments.values():
-        for transfer_id in (payment.hold_transfer_id, payment.exposure_transfer_id):
+    reserved = [(p.hold_transfer_id, p.exposure_transfer_id) for p in book.open_payments.values()]
+    reserved += [(r.hold_transfer_id, r.exposure_transfer_id) for r in book.paid.refunds.values()]
+    for transfer_ids in reserved:
+        for transfer_id in transfer_ids:
             held = book.ledger.reservation(transfer_id)
             if held is not None:
                 pending.setdefault(held.debit_id, [0, 0])[0] += held.amount_base
@@ -127,7 +134,7 @@ def _check_open(book: Book) -> None:
     for account in book.ledger.accounts():
         kept, summed = [account.debits_pending, account.credits_pending], pending.get(account.id, [0, 0])
         if kept != summed:
-            raise BookBroken(f"{account.code} has {kept} pending, its open payments {summed}")
+            raise BookBroken(f"{account.code} has {kept} pending, its open payments and refunds {summed}")
 
 
 def verify_ledger(db: sqlite3.Connection) -> None:
@@ -153,6 +160,7 @@ def verify_book(db: sqlite3.Connection) -> tuple[int, bytes]:
         if (at_ms, kind, payment_id) != (sealed["at_ms"], sealed["kind"], sealed["payment_id"]):
             raise BookBroken(f"journal row {seq}: its columns do not say what its sealed body says")
     verify_kept(db)
+    verify_paid(db)
     return verify(db.execute("SELECT seq, body, digest FROM journal ORDER BY seq"))
 
 
@@ -189,6 +197,7 @@ def first_contradiction(path: Path) -> str | None:
         db.execute("BEGIN")
         verify_ledger(db)
         verify_kept(db)
+        verify_paid(db)
     except BookBroken as broken:
         return str(broken)
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.core.server import Server
 from gateway.store import columns as col
 from gateway.store import kept_columns as kept
+from gateway.store.paid_columns import INCOMING, REFUNDS, SETTLEMENTS, TOPUPS
 
 PAYMENTS_OF_ACCOUNT = (
     f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE account_id = :account_id AND id < :before "  # noqa: S608
@@ -19,7 +20,8 @@ PAYMENTS = (
     "AND (:open = 0 OR charge = 'held') ORDER BY id DESC LIMIT :limit"
 )
 STATEMENT = (
-    "SELECT t.id, t.phase, t.amount_base, t.pending_id, t.payment_id, t.journal_seq, j.at_ms, j.kind, "
+    "SELECT t.id, t.phase, t.amount_base, t.pending_id, t.payment_id AS subject_id, "
+    "(SELECT p.id FROM payments p WHERE p.id = t.payment_id) AS payment_id, t.journal_seq, j.at_ms, j.kind, "
     "d.code AS debit, c.code AS credit FROM transfers t JOIN journal j ON j.seq = t.journal_seq "
     "JOIN ledger_accounts d ON d.id = t.debit_id JOIN ledger_accounts c ON c.id = t.credit_id "
     "WHERE t.agent_id = :account_id AND t.id > :after ORDER BY t.id LIMIT :limit"
@@ -56,6 +58,42 @@ KEYS_OF_ACCOUNT = f"SELECT {col.KEY_COLUMNS} FROM api_keys WHERE account_id = :a
 ACCOUNTS = "SELECT id, name, created_at_ms FROM agent_accounts WHERE id > :after ORDER BY id LIMIT :limit"
 LEDGER_ACCOUNTS = "SELECT * FROM ledger_accounts ORDER BY id"
 SPENT = "SELECT debits_posted, credits_posted, debits_pending FROM ledger_accounts WHERE code = :code AND asset = 'USD'"
+
+# Being paid. Receipts in order; orders and refunds the newest first.
+TOPUPS_OF_ACCOUNT = TOPUPS.where("account_id = :account_id AND id < :before ORDER BY id DESC LIMIT :limit")
+RECEIPTS_OF_ACCOUNT = INCOMING.where("account_id = :account_id AND id > :after ORDER BY id LIMIT :limit")
+UNCLAIMED = INCOMING.where("state = 'unclaimed' AND id > :after ORDER BY id LIMIT :limit")
+RECEIPTS = INCOMING.where("id < :before AND (:state = '' OR state = :state) ORDER BY id DESC LIMIT :limit")
+REFUNDS_OF_ACCOUNT = REFUNDS.where("account_id = :account_id AND id < :before ORDER BY id DESC LIMIT :limit")
+SETTLEMENTS_OF_ACCOUNT = SETTLEMENTS.where("account_id = :account_id AND id < :before ORDER BY id DESC LIMIT :limit")
+SELLERS = (
+    "SELECT account_id, gas_budget_wei, window_s, latency_s, payees, created_at_ms, version, ended_at_ms FROM sellers "
+    "WHERE account_id > :after ORDER BY account_id LIMIT :limit"
+)
+GAS_BURNT = (
+    "SELECT r.fee_wei, json_array_length(r.settlement_ids), COUNT(*) FROM settlements s JOIN relays r ON r.id = s.relay_id "
+    "WHERE s.account_id = :account_id AND s.state = 'failed' AND s.relay_id IS NOT NULL AND s.ended_at_ms >= :since_ms "
+    "GROUP BY r.id"
+)
+
+# P11: from whatever an auditor holds (an id, a hash, a nonce, an address) to the records of being paid that it belongs to.
+PAID_TRACE = (
+    "SELECT id, 'settlement' AS found_as FROM settlements WHERE id = :text OR relay_id = :text "
+    "OR id IN (SELECT id FROM settlements WHERE tx_hash = :blob) "
+    "UNION SELECT id, 'relay' FROM relays WHERE id = :text OR id IN (SELECT id FROM relays WHERE mined_hash = :blob) "
+    "UNION SELECT s.relay_id, 'relay' FROM settlements s WHERE s.id = :text AND s.relay_id IS NOT NULL "
+    "UNION SELECT id, 'topup' FROM topups WHERE id = :text OR receipt_id = :text OR account_id = :text "
+    "OR id IN (SELECT id FROM topups WHERE tx_hash = :blob) "
+    "UNION SELECT id, 'receipt' FROM incoming WHERE id = :text OR account_id = :text "
+    "OR id IN (SELECT id FROM incoming WHERE tx_hash = :blob) "
+    "UNION SELECT i.id, 'receipt' FROM topups t JOIN incoming i ON i.id = t.receipt_id WHERE t.id = :text "
+    "UNION SELECT id, 'refund' FROM refunds WHERE id = :text OR receipt_id = :text OR account_id = :text "
+    "OR id IN (SELECT id FROM refunds WHERE tx_hash = :blob) "
+    "UNION SELECT payment_id, 'nonce' FROM authorizations WHERE nonce = :blob "
+    "AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.id = payment_id) "
+    "UNION SELECT payment_id, 'journal row' FROM journal WHERE seq = :number AND payment_id IS NOT NULL "
+    "AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.id = payment_id) LIMIT :limit"
+)
 
 # The neutral API. Newest first, each page from below the last id of the one before; "" and 0 do not narrow.
 SERVERS_OF_ACCOUNT = (
@@ -156,12 +194,12 @@ SERVERS_OF_PAYMENT = (
 # P11: from whatever an auditor holds to the payments it belongs to.
 TRACE = (
     "SELECT payment_id, 'payment' AS found_as FROM (SELECT id AS payment_id FROM payments WHERE id = :text) "
-    "UNION SELECT payment_id, 'transaction' FROM evidence WHERE tx_hash = :blob AND payment_id IS NOT NULL "
+    "UNION SELECT e.payment_id, 'transaction' FROM evidence e JOIN payments p ON p.id = e.payment_id WHERE e.tx_hash = :blob "
     "UNION SELECT payment_id, 'resource' FROM resources WHERE ref = :text AND payment_id <> '' "
     "UNION SELECT p.id, 'resource' FROM resources r JOIN payments p ON p.vendor = r.vendor AND p.resource_ref = r.ref "
     "WHERE r.ref = :text "
-    "UNION SELECT payment_id, 'nonce' FROM authorizations a WHERE a.nonce = :blob "
-    "UNION SELECT payment_id, 'journal row' FROM journal WHERE seq = :number AND payment_id IS NOT NULL "
+    "UNION SELECT a.payment_id, 'nonce' FROM authorizations a JOIN payments p ON p.id = a.payment_id WHERE a.nonce = :blob "
+    "UNION SELECT j.payment_id, 'journal row' FROM journal j JOIN payments p ON p.id = j.payment_id WHERE j.seq = :number "
     "UNION SELECT payment_id, 'server' FROM servers WHERE (id = :text OR fleet_id = :text) AND payment_id IS NOT NULL "
     "UNION SELECT p.id, 'server' FROM servers s JOIN payments p ON p.vendor = s.vendor AND p.resource_ref = s.ref "
     "AND p.account_id = s.account_id WHERE s.id = :text OR s.fleet_id = :text "

@@ -4,14 +4,13 @@ Must not know what is in memory.  Theory: each question is one indexed look-up, 
 rows and at ten million.
 """
 
-import sqlite3
-
 from gateway.core.book import Claim
 from gateway.core.kept import Order
 from gateway.core.records import Payment, Resource, Task
 from gateway.core.server import Kept
 from gateway.store import columns as col
 from gateway.store.kept_columns import TABLES
+from gateway.store.paid_reader import SqlitePaidReader
 
 CLAIM = "SELECT fingerprint, payment_id, at_ms FROM claims WHERE account_id = ? AND idempotency_key = ?"
 PAYMENT = f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE id = ?"  # noqa: S608 - column names are ours
@@ -26,7 +25,6 @@ OPEN_TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE kind = ? AND subject = 
 TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE id = ?"  # noqa: S608
 HAS_EVIDENCE = "SELECT 1 FROM evidence WHERE chain_id = ? AND tx_hash = ? AND log_index IS ?"
 HAS_CHALLENGE = "SELECT 1 FROM challenges WHERE vendor = ? AND challenge_id = ?"
-HAS_AUTHORIZATION = "SELECT 1 FROM authorizations WHERE chain_id = ? AND token = ? AND authorizer = ? AND nonce = ?"
 UNPAID = (
     "SELECT COUNT(*) FROM payments WHERE account_id = ? AND closed_at_ms >= ? AND delivery = 'delivered' "
     "AND transfer = 'dead' AND kind <> 'account'"
@@ -38,15 +36,15 @@ REFUNDED = (
 
 ORDER = (
     "SELECT 'server', id, fingerprint FROM servers WHERE account_id = :account_id AND client_token = :token "
-    "UNION ALL SELECT 'fleet', id, fingerprint FROM fleets WHERE account_id = :account_id AND client_token = :token"
+    "UNION ALL SELECT 'fleet', id, fingerprint FROM fleets WHERE account_id = :account_id AND client_token = :token "
+    "UNION ALL SELECT 'topup', id, fingerprint FROM topups WHERE token_owner = :account_id AND client_token = :token "
+    "AND client_token <> '' "
+    "UNION ALL SELECT 'refund', id, fingerprint FROM refunds WHERE account_id = :account_id AND client_token = :token"
 )
 
 
-class SqliteReader:
+class SqliteReader(SqlitePaidReader):
     """The reader over one connection; used only where that connection is."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
 
     def claim(self, account_id: str, idempotency_key: str) -> Claim | None:
         """Return the claim on an account's idempotency key."""
@@ -91,10 +89,6 @@ class SqliteReader:
     def has_challenge(self, vendor: str, challenge_id: str) -> bool:
         """Say whether a challenge of this vendor was answered before."""
         return self._db.execute(HAS_CHALLENGE, (vendor, challenge_id)).fetchone() is not None
-
-    def has_authorization(self, identity: tuple[int, bytes, bytes, bytes]) -> bool:
-        """Say whether an authorization has this identity on chain."""
-        return self._db.execute(HAS_AUTHORIZATION, identity).fetchone() is not None
 
     def has_event(self, vendor: str, event_id: str) -> bool:
         """Say whether an event of this vendor was taken before."""

@@ -30,6 +30,7 @@ from gateway.store import queries
 from gateway.store.core import StoreBroken, StoreCore, connect
 from gateway.store.kept_columns import TABLES
 from gateway.store.load import first_contradiction
+from gateway.store.paid_store import PaidReading
 from gateway.store.reader import CHARGES, PAYMENT, RESOURCE, THINGS
 
 GROUP_MAX = 1_024
@@ -53,6 +54,10 @@ CLAIMED = (
     "UNION ALL SELECT fingerprint, NULL, NULL, NULL, created_at_ms FROM servers "
     "WHERE account_id = :account_id AND client_token = :key "
     "UNION ALL SELECT fingerprint, NULL, NULL, NULL, created_at_ms FROM fleets "
+    "WHERE account_id = :account_id AND client_token = :key "
+    "UNION ALL SELECT fingerprint, NULL, NULL, NULL, created_at_ms FROM topups "
+    "WHERE token_owner = :account_id AND client_token = :key AND client_token <> '' "
+    "UNION ALL SELECT fingerprint, NULL, NULL, NULL, created_at_ms FROM refunds "
     "WHERE account_id = :account_id AND client_token = :key"
 )
 
@@ -69,7 +74,7 @@ class _Thread(aiosqlite.Connection):
         return await self._execute(function, *arguments)  # type: ignore[no-any-return,no-untyped-call]
 
 
-class SqliteStore:
+class SqliteStore(PaidReading):
     """One database file with its one owner. Open it with `open`, in the event loop that uses it."""
 
     def __init__(self, path: Path, core: StoreCore, writer: _Thread, reader: _Thread, lock: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.core.book import Claim, Rows
 from gateway.store import columns as col
 from gateway.store.kept_columns import DELIVERY_COLUMNS, TABLES, delivery_row
+from gateway.store.write_paid import write_paid
 
 _MARKS = ", ".join("?" * len(col.PAYMENT_COLUMNS.split(",")))
 _RESOURCE_MARKS = ", ".join("?" * len(col.RESOURCE_COLUMNS.split(",")))
@@ -30,7 +31,6 @@ UPDATE_PAYMENT = (
     "delivery = ?, transfer = ?, charge = ?, fault = ?, vendor_status = ?, "
     "settled_base = ?, captured_base = ?, answered = ?, disputed = ?, closed_at_ms = ? WHERE id = ?"
 )
-INSERT_AUTHORIZATION = "INSERT INTO authorizations VALUES (?, ?, ?, ?, ?)"
 INSERT_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
 PUT_CLAIM = "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)"
 PUT_ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
@@ -75,6 +75,7 @@ def write_rows(db: sqlite3.Connection, rows: Rows) -> None:
     _payments(db, rows)
     _seen(db, rows)
     _kept(db, rows)
+    write_paid(db, rows.paid)
     if rows.journal:
         db.executemany(INSERT_JOURNAL, [(r.seq, r.at_ms, r.kind, r.payment_id, r.body, r.digest) for r in rows.journal])
 
@@ -140,7 +141,6 @@ def _payments(db: sqlite3.Connection, rows: Rows) -> None:
     new = [p for p in rows.payments.values() if p.id in rows.new_payments]
     if new:
         db.executemany(INSERT_PAYMENT, [col.payment_row(p) for p in new])
-        db.executemany(INSERT_AUTHORIZATION, [(*t.identity, p.id) for p in new if (t := p.authorization) is not None])
     if rows.attempts:
         attempts = [
             (a.payment_id, a.seq, a.value_base, a.valid_before_s, a.sealed_request, a.created_at_ms)

@@ -21,6 +21,8 @@ class Settings:
     max_timeout_s: int = 300
     facilitator_url: str | None = None
     """v2 only: use the SDK's HTTP client against this facilitator instead of the one in process."""
+    facilitator_key: str | None = field(default=None, repr=False)
+    """v2 only: what that facilitator wants to see as Bearer."""
     log_level: str = "warning"
 
 

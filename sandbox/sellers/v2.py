@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from x402 import x402ResourceServer
-from x402.http import FacilitatorConfig, HTTPFacilitatorClient, PaymentOption, RouteConfig
+from x402.http import (
+    CreateHeadersAuthProvider,
+    FacilitatorConfig,
+    HTTPFacilitatorClient,
+    PaymentOption,
+    RouteConfig,
+)
 from x402.http.middleware.fastapi import PaymentMiddlewareASGI
 from x402.mechanisms.evm.exact import ExactEvmServerScheme
 
@@ -29,7 +35,8 @@ BASE_UNITS = 1_000_000
 def application(settings: Settings) -> FastAPI:
     """The seller: priced routes behind the SDK's middleware, free ones beside them."""
     if settings.facilitator_url:
-        facilitator = HTTPFacilitatorClient(FacilitatorConfig(url=settings.facilitator_url))
+        auth = CreateHeadersAuthProvider(lambda: _headers(settings)) if settings.facilitator_key else None
+        facilitator = HTTPFacilitatorClient(FacilitatorConfig(url=settings.facilitator_url, auth_provider=auth))
     else:
         facilitator = LocalFacilitator(settings.rpc_url, settings.relayer_key, NETWORK)
     server = x402ResourceServer(facilitator)
@@ -52,6 +59,12 @@ def application(settings: Settings) -> FastAPI:
     app.add_middleware(PaymentMiddlewareASGI, routes=routes, server=server)
     goods.offer(app)
     return app
+
+
+def _headers(settings: Settings) -> dict[str, dict[str, str]]:
+    """The SDK's own form: headers for each of the facilitator's routes."""
+    bearer = {"Authorization": f"Bearer {settings.facilitator_key}"}
+    return {"verify": bearer, "settle": bearer, "supported": bearer}
 
 
 def main() -> None:

@@ -92,7 +92,18 @@ class Note:
     memo: bytes
 
 
-Action = Settle | Cancel | Mint | Charge | Note
+@dataclass(frozen=True)
+class Move:
+    """Send tokens, as their owner does who needs no permission."""
+
+    token: Address
+    sender: Address
+    recipient: Address
+    amount_base: int
+    memo: bytes | None = None
+
+
+Action = Settle | Cancel | Mint | Charge | Note | Move
 Event = tuple[Address, tuple[bytes, ...], bytes]
 
 
@@ -122,6 +133,10 @@ class State:
             return self._charge(action, block_time_s)
         if isinstance(action, Note):
             return self._noted(action.token, action.sender, action.recipient, 0, action.memo)
+        if isinstance(action, Move):
+            if action.memo is not None:
+                return self._noted(action.token, action.sender, action.recipient, action.amount_base, action.memo)
+            return [self._move(action.token, action.sender, action.recipient, action.amount_base)]
         if isinstance(action, Cancel):
             self._use((action.token, action.authorizer, action.nonce))
             topics = (AUTHORIZATION_CANCELED, topic_address(action.authorizer), action.nonce)
@@ -242,6 +257,19 @@ class ScriptedChain:
         """Put the creation of tokens into the pool; return the transaction's hash."""
         return self._send(Mint(token.address, owner, amount_base))
 
+    def move(
+        self,
+        token: Token,
+        sender: Address,
+        recipient: Address,
+        amount_base: int,
+        memo: bytes | None = None,
+        *,
+        tx_hash: bytes | None = None,
+    ) -> bytes:
+        """Put a plain transfer of tokens into the pool, with a memo where one is given; return its hash."""
+        return self._send(Move(token.address, sender, recipient, amount_base, memo), tx_hash)
+
     def settle(self, *authorizations: Authorization) -> bytes:
         """Put the collection of authorizations, in one transaction, into the pool; return its hash."""
         return self._send(Settle(authorizations))
@@ -334,6 +362,20 @@ class ScriptedChain:
         found = self._logs(token, wallets, from_block, to_block)
         return found if nonce is None else tuple(log for log in found if log.topics[-1] == nonce)
 
+    async def incoming_logs(
+        self, token: Token, payees: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        """Return the transfers to these payees in a range that must have been mined."""
+        await self._answer("incoming_logs")
+        return self._transfers(token, 2, payees, from_block, to_block)
+
+    async def outgoing_logs(
+        self, token: Token, payers: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        """Return the transfers from these payers in a range that must have been mined."""
+        await self._answer("outgoing_logs")
+        return self._transfers(token, 1, payers, from_block, to_block)
+
     async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
         """Return the same up to the newest block."""
         await self._answer("sightings")
@@ -422,6 +464,20 @@ class ScriptedChain:
             for mined in self._chain[max(0, from_block) : to_block + 1]
             for log in mined.logs
             if log.address == token.address and log.topics[0] in events and log.topics[1] in authorizers
+        )
+
+    def _transfers(
+        self, token: Token, place: int, addresses: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        if not addresses or from_block > to_block:
+            return ()
+        self._mined(to_block)
+        wanted = {topic_address(Address(address)) for address in addresses}
+        return tuple(
+            log
+            for mined in self._chain[max(0, from_block) : to_block + 1]
+            for log in mined.logs
+            if log.address == token.address and log.topics[0] == TRANSFER and log.topics[place] in wanted
         )
 
 

@@ -62,6 +62,16 @@ class Line:
     ) -> tuple[Log, ...]:
         return await self._ask(self._chain.payment_logs(token, wallets, from_block, to_block, nonce))
 
+    async def incoming_logs(
+        self, token: Token, payees: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        return await self._ask(self._chain.incoming_logs(token, payees, from_block, to_block))
+
+    async def outgoing_logs(
+        self, token: Token, payers: Sequence[bytes], from_block: int, to_block: int
+    ) -> tuple[Log, ...]:
+        return await self._ask(self._chain.outgoing_logs(token, payers, from_block, to_block))
+
     async def sightings(self, token: Token, wallets: Sequence[bytes], from_block: int) -> tuple[Log, ...]:
         return await self._ask(self._chain.sightings(token, wallets, from_block))
 
@@ -95,6 +105,14 @@ class Recorded:
 
     def sign_charge(self, charge: TempoCharge) -> bytes:
         return self._signer.sign_charge(charge)
+
+    def sign_refund(self, auth: Authorization) -> bytes:
+        signature = self._signer.sign_refund(auth)
+        self._process.world.signed(auth, signature)
+        return signature
+
+    def sign_refund_charge(self, charge: TempoCharge) -> bytes:
+        return self._signer.sign_refund_charge(charge)
 
     def sign_proof(self, proof: IdentityProof) -> bytes:
         return self._signer.sign_proof(proof)

@@ -13,20 +13,19 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.ids import make_id
+from gateway.core.ids import RANDOM_BYTES, make_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ORDER_ID", "ID_BYTES", "Order", "OrderMarks", "order_id"]
+__all__ = ["ID_BYTES", "ORDER_ID", "Order", "OrderMarks", "order_id"]
 
-ID_BYTES: Final = 16
+ID_BYTES: Final = RANDOM_BYTES
 MARK_BYTES: Final = 16
 MAX_TOKEN_CHARS: Final = 512
 ORDER_ID: Final = r"top_[0-9A-HJKMNP-TV-Z]{26}"
 
 _TAG: Final = b"gateway/topup-order/v1"
-_NAME_TAG: Final = b"gateway/topup-order-name/v1"
 _ID = re.compile(ORDER_ID, re.ASCII)
 _SECONDS = re.compile(r"[1-9][0-9]{9,10}", re.ASCII)
 
@@ -45,9 +44,9 @@ class Order:
     expires_at_ms: int
 
 
-def order_id(randomness: bytes) -> str:
-    """Return `top_` and 26 characters of 128 bits: whoever has not seen it cannot guess it, so it may be shown by itself."""
-    return make_id("top", int.from_bytes(randomness[:6], "big"), randomness[6:ID_BYTES])
+def order_id(now_ms: int, randomness: bytes) -> str:
+    """Return `top_` and 26 characters: ids sort by time, and 80 random bits make one that was not shown unguessable."""
+    return make_id("top", now_ms, randomness)
 
 
 class OrderMarks:
@@ -55,10 +54,6 @@ class OrderMarks:
 
     def __init__(self, mac: Callable[[bytes], bytes]) -> None:
         self._mac = mac
-
-    def named(self, account_id: str, claim: str, attempt: int) -> str:
-        """Return the id of an account's order under an Idempotency-Key: the same one however often it is asked for."""
-        return order_id(self._mac(_joined(_NAME_TAG, account_id, claim, str(attempt))))
 
     def token(self, order: Order) -> str:
         """Return the text. Times are kept to the second."""

@@ -6,6 +6,8 @@ from hashlib import sha256
 import pytest
 
 from gateway.core.apikeys import (
+    SETTLE,
+    SPEND,
     ScopeError,
     allows,
     check_scopes,
@@ -65,7 +67,7 @@ def test_trailing_newline_is_no_key() -> None:
     assert key_id_of(make_text("key_01", bytes(32)).reveal() + "\n") is None
 
 
-@pytest.mark.parametrize("scopes", [[], ["spend"], ["proxy:"], ["proxy:UP"], ["read", "proxy:a b"], ["proxy:*"]])
+@pytest.mark.parametrize("scopes", [[], ["spend"], ["proxy:"], ["proxy:UP"], ["proxy:a b"], ["proxy:*"], ["settle:x"]])
 def test_scopes_that_do_not_exist_are_refused(scopes: list[str]) -> None:
     """No scope at all, and any unknown one, is an error."""
     with pytest.raises(ScopeError):
@@ -79,6 +81,15 @@ def test_proxy_includes_each_vendor_and_not_the_reverse() -> None:
     assert not allows(["proxy:vpsagent"], "proxy")
     assert not allows(["proxy:vpsagent"], "proxy:other")
     assert not allows(["proxy", "read"], "keys")
+
+
+def test_only_the_scope_itself_lets_a_key_settle() -> None:
+    """Collecting others' payments costs the house gas: neither a key that spends nor one that makes keys may do it."""
+    assert check_scopes(["settle", "read"]) == ("read", "settle")
+    assert allows(["settle"], SETTLE)
+    assert not allows(["proxy", "read", "keys"], SETTLE)
+    assert not any(allows(["settle"], other) for other in ("proxy", "proxy:a", "read", "keys", SPEND))
+    assert not within(["settle"], ["proxy", "read", "keys"])
 
 
 def test_within_is_about_every_scope() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.decide_topup import EVENTS as TOPUP_EVENTS
 from gateway.core.events import (
     FAMILIES,
     KEPT_BACK,
@@ -30,6 +31,11 @@ from tests.factories import NOW_MS
 ROOT = Path(__file__).parents[4]
 KIND = re.compile(r"[a-z_]+\.[a-z_]+")
 NO_DETAILS = {"keys", "hooks", "telling", "delivering", "runner"}  # what these write is not told member by member
+MADE = {
+    "f'settlement.{command.event}'": {"settlement.*"},
+    "f'topup.{command.event}'": {f"topup.{event}" for event in TOPUP_EVENTS},
+    "f'incoming.{state.value}'": {"incoming.credited", "incoming.unclaimed", "incoming.capital"},
+}
 OWNER = Owner("acc_1", "vpsagent", "rent", "key_1", "req_1")
 
 
@@ -63,6 +69,8 @@ def _kinds_of(node: ast.expr, function: ast.FunctionDef) -> set[str]:
         text = ast.unparse(node)
         if "charge.value" in text:
             return {f"payment.{charge.value}" for charge in Charge}
+        if text in MADE:
+            return MADE[text]
         assert "command.event" in text, f"a kind is made in a way that this test does not know: {text}"
         return {f"{kind}.*" for kind in KINDS.values()}
     assert isinstance(node, ast.Name), ast.unparse(node)
@@ -76,7 +84,7 @@ def test_every_kind_of_row_is_told_or_not_told_on_purpose() -> None:
     assert {"payment.held", "meter.unfunded", "freeze.set", "server.*", "hook.*", "task.opened"} <= written
     hooks = {kind for kind in (*TOLD, *NOT_TOLD) if kind.startswith("hook.")}
     decided = {*TOLD, *NOT_TOLD, *(f"{record}.*" for record in RECORDS), "hook.*"}
-    assert written - decided == set()
+    assert {kind for kind in written if kind.partition(".")[0] + ".*" not in decided} - decided == set()
     assert hooks == {f"hook.{event}" for event in ("created", "changed", "deleted", "rotated", "tested", "disabled")}
 
 

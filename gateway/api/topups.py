@@ -1,0 +1,333 @@
+"""`/v1/topups`: buying credit by paying a 402 with any stock client, and how a top-up stands.
+
+Must not know rails.  Theory: the paying retry of a stock client is the same request with one more header, so each route
+answers both the question and the payment; and what it answers tells a machine what to do: 402 pay, 200 done, 202 wait and
+ask, 409 the payment was not touched. How each client pays, and what the statuses mean, is in docs/topups.md.
+"""
+
+from typing import Any, Final
+
+from gateway.api.asked import idempotency_key, page_of, query_of
+from gateway.api.auth import authenticate
+from gateway.api.body import read_small
+from gateway.api.deps import ApiDeps
+from gateway.api.endpoint import PAGE, Endpoint, Handler, Told
+from gateway.api.exchange import Exchange, single_header
+from gateway.api.needs import check_members, parse_object
+from gateway.api.respond import PROBLEM_TYPE
+from gateway.api.schemas import ADDRESS, AMOUNT, HASH, PRICE_IN, TEXT, TIME, Schema, choice, maybe, named, page, record
+from gateway.api.views import time_or_none
+from gateway.core.apikeys import READ
+from gateway.core.money import AmountError, format_amount, parse_amount
+from gateway.core.paid import TopUp, TopUpState
+from gateway.core.problems import Problem
+from gateway.core.times import utc_text
+from gateway.flow.paid.offers import EXPOSED, Offered, Wanted
+from gateway.flow.paid.topups import RETRY_AFTER_S, Answered, TopUps
+from gateway.rails.x402.selling import PAYMENT_HEADERS
+
+MAX_BODY_BYTES: Final = 16 * 1024
+ROUTE: Final = "/v1/topups"
+PACK_ROUTE: Final = "/v1/topups/packs/{name}"
+NO_CONTENT: Final = 204
+CREDIT: Final = ("none", "pending", "available")
+LAST: Final = "~"  # after every id
+
+_TAKEN = (200, 202)
+_PAID_BY = ("Payment-Authorization", *PAYMENT_HEADERS)
+_ORIGIN = ("Access-Control-Allow-Origin", "*")
+_EXPOSE = ("Access-Control-Expose-Headers", EXPOSED)
+_PREFLIGHT = (
+    _ORIGIN,
+    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+    (
+        # Stock clients send Access-Control-Expose-Headers itself with the paid retry (x402.md 1.1).
+        "Access-Control-Allow-Headers",
+        ", ".join(
+            (
+                "Authorization",
+                "X-Api-Key",
+                "Idempotency-Key",
+                "Content-Type",
+                *_PAID_BY,
+                "Access-Control-Expose-Headers",
+            )
+        ),
+    ),
+    ("Access-Control-Max-Age", "600"),
+)
+
+_TOPUP = record(
+    id=TEXT,
+    state=choice(*TopUpState),
+    amount=AMOUNT,
+    credit={**choice(*CREDIT), "description": "available: it can be spent; pending: it comes with the final block"},
+    pack=maybe(TEXT),
+    rail=maybe(choice("x402", "mpp_tempo", "mpp_evm", "deposit")),
+    network=maybe({**TEXT, "description": "CAIP-2"}),
+    asset=maybe(ADDRESS),
+    payer=maybe(ADDRESS),
+    transaction=maybe(HASH),
+    reason=maybe(TEXT),
+    created_at=TIME,
+    expires_at=TIME,
+    ended_at=maybe(TIME),
+    status_url=TEXT,
+)
+_EXAMPLE = {
+    "id": "top_06N4X0Q6ZK3V8Y2R5T7W9A1B3C",
+    "state": "seen",
+    "amount": "5.000000",
+    "credit": "pending",
+    "pack": None,
+    "rail": "x402",
+    "network": "eip155:8453",
+    "asset": "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913",
+    "payer": "0x7e5f4552091a69125d5dfcb7b8c2659029395bdf",
+    "transaction": "0x" + "ab" * 32,
+    "reason": None,
+    "created_at": "2026-03-01T12:00:00.000Z",
+    "expires_at": "2026-03-01T12:05:00.000Z",
+    "ended_at": None,
+    "status_url": "/v1/topups/top_06N4X0Q6ZK3V8Y2R5T7W9A1B3C",
+}
+TOPUP = named("TopUp", _TOPUP, _EXAMPLE)
+BODY = named("TopUpRequest", record(amount={**PRICE_IN, "description": "USD"}), {"amount": "5"})
+
+
+async def buy_credit(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Offer or take a payment of any amount within the limits. Raises Problem."""
+    topups = topups_of(deps)
+    body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
+    document = parse_object(body)
+    check_members(document, "", (), ("amount",))
+    try:
+        amount_base = parse_amount(document["amount"])
+    except AmountError as error:
+        raise Problem("bad_request", str(error), "amount") from None
+    return await _serve(deps, exchange, body, topups.offers.amount(amount_base), "")
+
+
+async def buy_pack(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Offer or take a payment of a fixed pack. Raises Problem."""
+    body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
+    if body:
+        check_members(parse_object(body), "", ())
+    return await _pack(deps, exchange, body)
+
+
+async def get_pack(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Offer or take a payment of a fixed pack, for clients that only GET. Raises Problem."""
+    return await _pack(deps, exchange, b"")
+
+
+async def show_topup(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Answer with an order that was paid, or that somebody tried to pay. Raises Problem.
+
+    An account's is shown to its keys only; a wallet's to whoever knows its id, which nobody can guess.
+    """
+    query_of(exchange.query, frozenset())
+    _know(deps, exchange)
+    topup = await topups_of(deps).find(exchange.parameters["id"])
+    if topup is None or not _may_see(deps, exchange, topup):
+        raise Problem("not_found", "there is no such top-up, or nobody has paid it yet")
+    pending = topup.state is TopUpState.PAYING
+    return Told(topup_view(topup), headers=(("Retry-After", str(RETRY_AFTER_S)),) if pending else ())
+
+
+async def list_topups(deps: ApiDeps, exchange: Exchange) -> Told:
+    """Answer with the account's top-ups, the newest first. Raises Problem."""
+    asked = page_of(query_of(exchange.query, PAGE), deps.settings)
+    found = await deps.store.topups_of(exchange.account_id, asked.after or LAST, asked.limit + 1)
+    entries = [topup_view(each) for each in found[: asked.limit]]
+    return Told({"entries": entries, "next": entries[-1]["id"] if len(found) > asked.limit else None})
+
+
+async def allow_topup(_deps: ApiDeps, _exchange: Exchange) -> Told:
+    """Tell a browser that a page may pay from there."""
+    return Told(b"", NO_CONTENT, _PREFLIGHT)
+
+
+async def allow_pack(_deps: ApiDeps, _exchange: Exchange) -> Told:
+    """Tell a browser that a page may pay from there."""
+    return Told(b"", NO_CONTENT, _PREFLIGHT)
+
+
+def topups_of(deps: ApiDeps) -> TopUps:
+    """Return the use case. Raises Problem("not_found") where nobody can buy credit here."""
+    topups: TopUps | None = deps.topups
+    if topups is None:
+        raise Problem("not_found", "credit cannot be bought here; ask the operator")
+    return topups
+
+
+def topup_view(topup: TopUp, hint: bytes | None = None) -> dict[str, Any]:
+    """Return an order as its owner reads it; nothing in it says whose it is."""
+    transaction = topup.tx_hash or hint
+    return {
+        "id": topup.id,
+        "state": topup.state.value,
+        "amount": format_amount(topup.amount_base),
+        "credit": _credit(topup),
+        "pack": topup.pack or None,
+        "rail": topup.rail or None,
+        "network": None if topup.chain_id is None else f"eip155:{topup.chain_id}",
+        "asset": _hex(topup.token),
+        "payer": _hex(topup.payer),
+        "transaction": _hex(transaction),
+        "reason": topup.reason or None,
+        "created_at": utc_text(topup.created_at_ms),
+        "expires_at": utc_text(topup.expires_at_ms),
+        "ended_at": time_or_none(topup.ended_at_ms),
+        "status_url": f"{ROUTE}/{topup.id}",
+    }
+
+
+async def _pack(deps: ApiDeps, exchange: Exchange, body: bytes) -> Told:
+    name = exchange.parameters["name"]
+    return await _serve(deps, exchange, body, topups_of(deps).offers.pack(name), name)
+
+
+async def _serve(deps: ApiDeps, exchange: Exchange, body: bytes, amount_base: int, pack: str) -> Told:
+    query_of(exchange.query, frozenset())
+    bearer = _know(deps, exchange)
+    wanted = Wanted(
+        method="POST" if exchange.request.method == "POST" else "GET",
+        path=exchange.request.raw_path.partition("?")[0],
+        body=body,
+        amount_base=amount_base,
+        pack=pack,
+        account_id=None if exchange.key is None else exchange.account_id,
+        claim=idempotency_key(exchange.request),
+        bearer=bearer,
+    )
+    x402, authorizations = _payment(exchange)
+    outcome = await topups_of(deps).serve(wanted, x402, authorizations)
+    return _offered(exchange, outcome) if isinstance(outcome, Offered) else _answered(outcome)
+
+
+def _know(deps: ApiDeps, exchange: Exchange) -> bool:
+    """Note whose key came, if any; say whether it came in Authorization, where MPP clients would put their payment.
+
+    A key that is none is refused before anything is paid: its owner believes that the credit will be that account's.
+    """
+    try:
+        exchange.key = authenticate(exchange.request, deps.store.view.keys_by_digest)
+    except Problem as problem:
+        if problem.code != "key_missing" or _shows_other(exchange):
+            raise
+        return False
+    return "X-Api-Key" not in exchange.request.headers
+
+
+def _shows_other(exchange: Exchange) -> bool:
+    """Say whether there are credentials that are neither a key nor a payment."""
+    value = exchange.request.headers.get("Authorization", "")
+    return bool(value.strip()) and "payment" not in value.lower()
+
+
+def _payment(exchange: Exchange) -> tuple[str | None, list[str]]:
+    """Return the payment headers. Raises Problem("bad_request") for more than one of x402's."""
+    if exchange.request.method == "HEAD":  # whoever asks for no answer has not read what to pay
+        return None, []
+    shown = [value for name in PAYMENT_HEADERS if (value := single_header(exchange.request, name)) is not None]
+    if len(shown) > 1:
+        raise Problem("bad_request", "pay once; none of the payments of this request was taken", PAYMENT_HEADERS[0])
+    headers = exchange.request.headers
+    mpp = [value for name in ("Authorization", "Payment-Authorization") for value in headers.getall(name, ())]
+    return (shown[0] if shown else None), mpp
+
+
+def _offered(exchange: Exchange, offered: Offered) -> Told:
+    document = {
+        **offered.document,
+        "remedy": "pay one of the offers: accepts, PAYMENT-REQUIRED, or WWW-Authenticate",
+        "code": "payment_required",
+        "request_id": exchange.request_id,
+    }
+    return Told(document, 402, (*_without_store(offered.headers), _ORIGIN), PROBLEM_TYPE)
+
+
+def _answered(answered: Answered) -> Told:
+    headers = (*_without_store(answered.headers), _ORIGIN, _EXPOSE)
+    return Told(topup_view(answered.topup, answered.hint), 202 if answered.pending else 200, headers)
+
+
+def _without_store(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Every answer of ours says no-store already."""
+    return tuple((name, value) for name, value in headers if name != "Cache-Control")
+
+
+def _may_see(deps: ApiDeps, exchange: Exchange, topup: TopUp) -> bool:
+    if exchange.key is not None and exchange.account_id == topup.account_id:
+        return True
+    bound = None if topup.payer is None else deps.store.view.wallet_accounts.get(topup.payer)
+    return topup.account_id is None or topup.account_id == bound
+
+
+def _credit(topup: TopUp) -> str:
+    if topup.state is TopUpState.CREDITED or topup.lent_base:
+        return "available"
+    return "pending" if topup.state in {TopUpState.PAYING, TopUpState.SEEN} else "none"
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else "0x" + value.hex()
+
+
+_PROBLEMS = (
+    "bad_payment",
+    "key_unknown",
+    "key_revoked",
+    "key_missing",
+    "topup_taken",
+    "payment_reused",
+    "idempotency_spent",
+    "too_many_open_payments",
+    "facilitator_unavailable",
+    "not_ready",
+)
+_TELLS = ("PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE", "Payment-Receipt", "Location", "Retry-After")
+
+
+def _buying(method: str, path: str, summary: str, handler: Handler, body: Schema | None = None) -> Endpoint:
+    return Endpoint(
+        method,
+        path,
+        summary,
+        handler,
+        TOPUP,
+        public=True,
+        also=_TAKEN[1:],
+        body=body,
+        problems=(*_PROBLEMS, *(("not_found",) if "{" in path else ())),
+        idempotent_key=True,
+        tells=_TELLS,
+    )
+
+
+def endpoints(deps: ApiDeps) -> tuple[Endpoint, ...]:
+    """Return the routes: none where credit cannot be bought."""
+    if deps.topups is None:
+        return ()
+    return ENDPOINTS
+
+
+ENDPOINTS = (
+    _buying("POST", ROUTE, "Buy credit: a 402 with every way to pay it, or the payment's result", buy_credit, BODY),
+    _buying("GET", PACK_ROUTE, "Buy a fixed pack of credit with a plain GET", get_pack),
+    _buying("POST", PACK_ROUTE, "Buy a fixed pack of credit", buy_pack),
+    Endpoint(
+        "GET",
+        f"{ROUTE}/{{id}}",
+        "How a top-up stands",
+        show_topup,
+        TOPUP,
+        public=True,
+        problems=("not_found", "key_unknown", "key_revoked"),
+        tells=("Retry-After",),
+    ),
+    Endpoint("GET", ROUTE, "The account's top-ups, newest first", list_topups, page(TOPUP), scope=READ, query=PAGE),
+    Endpoint("OPTIONS", ROUTE, "May a page pay here", allow_topup, {}, public=True, status=NO_CONTENT),
+    Endpoint("OPTIONS", PACK_ROUTE, "May a page buy a pack here", allow_pack, {}, public=True, status=NO_CONTENT),
+)

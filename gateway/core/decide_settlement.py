@@ -1,0 +1,149 @@
+"""Somebody's authorization on its way into a block: who may submit it, and what is written down of the way.
+
+Must not know chains or gas.  Theory: an authorization is claimed once, before anything leaves, and its claim carries a fence;
+whoever works for an older fence or an older version changes nothing, so two workers can never both believe that it is theirs.
+"""
+
+from dataclasses import replace
+
+from gateway.core import chart
+from gateway.core.book import Book
+from gateway.core.commands import Attached, Done, Refused, Result
+from gateway.core.money import MAX_AMOUNT_BASE
+from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
+from gateway.core.paid_book import HOUSE, OPEN_RELAYS
+from gateway.core.paid_commands import ClaimSettlement, MoveSettlements
+from gateway.core.paid_facts import claim_facts, relay_facts, settlement_facts, told, value_refusal
+
+WEI_PER_GWEI = 1_000_000_000
+EVENTS = frozenset({"sent", "replaced", "mined", "final", "failed", "reorged", "lost"})
+_CHANGED = "another change of {} came first; read it again"
+
+
+def decide_claim(book: Book, command: ClaimSettlement) -> Result:
+    """Make an authorization ours alone to submit, or name the settlement that it has, or refuse another's (P13)."""
+    settlement = command.settlement
+    refusal = value_refusal(settlement)
+    if refusal is not None:
+        return refusal
+    kept = book.paid.settlement_of(settlement.identity)
+    if kept is not None:
+        if kept.terms != settlement.terms:
+            return Refused("duplicate_settlement", "another payload with this authorization's nonce was taken before")
+        again = kept.state is SettlementState.FAILED and kept.ended_at_ms is None and settlement.id == kept.id
+        if not again or (settlement.version, settlement.fence) != (kept.version + 1, kept.fence + 1):
+            return Attached(kept.id)
+    elif _is_anothers(book, settlement):
+        return Refused("duplicate_settlement", "this authorization pays for something else already")
+    elif (settlement.version, settlement.fence) != (1, 1) or book.paid.settlement(settlement.id) is not None:
+        return Refused("changed_meanwhile", _CHANGED.format(settlement.id))
+    if settlement.state is not SettlementState.CLAIMED or settlement.ended_at_ms is not None:
+        raise ValueError(f"{settlement.id} is claimed as {settlement.state}")
+    if kept is None and settlement.account_id != HOUSE:
+        book.paid.claim(settlement.identity, settlement.id)
+    book.paid.put_settlement(settlement)
+    content = {**claim_facts(settlement), **told(settlement)}
+    book.journal(command.at_ms, "settlement.claimed", settlement.id, content)
+    return Done()
+
+
+def decide_moves(book: Book, command: MoveSettlements) -> Result:
+    """Write down what happened to settlements and their transaction: all of it, or nothing where any is out of date.
+
+    Raises ValueError for an unknown event, or a change of what never changes: a bug of the caller's, not an answer.
+    """
+    if command.event not in EVENTS:
+        raise ValueError(f"no settlement is {command.event}")
+    relay = None if command.relay is None else _ended_relay(command.relay, command.at_ms)
+    moved = tuple(_ended(each, command.at_ms) for each in command.settlements)
+    for record in (*moved, *(() if relay is None else (relay,))):
+        refusal = value_refusal(record)
+        if refusal is not None:
+            return refusal
+    stale = next((each.id for each in moved if not _follows(book, each)), None)
+    if relay is not None and not _relay_follows(book, relay):
+        stale = relay.id
+    if stale is not None:
+        return Refused("changed_meanwhile", _CHANGED.format(stale))
+    if len({each.id for each in moved}) != len(moved):
+        raise ValueError("a settlement moves once in one command")
+    if not moved and relay is None:
+        return Done(changed=False)
+    content: dict[str, object] = {"settlements": settlement_facts(moved)}
+    if relay is not None:
+        known = book.paid.relay(relay.id)
+        content |= {"relay": relay_facts(relay), "fee_gwei": 0}
+        if relay.state is RelayState.FINAL and (known is None or known.state is not RelayState.FINAL):
+            content["fee_gwei"] = _book_fee(book, relay)
+        book.paid.put_relay(relay)
+    for each in moved:
+        book.paid.put_settlement(each)
+    content |= told(*moved, *(() if relay is None else (relay,)))
+    subject = relay.id if relay is not None else moved[0].id
+    book.journal(command.at_ms, f"settlement.{command.event}", subject, content)
+    return Done()
+
+
+def gas_gwei(fee_wei: int) -> int:
+    """Return a fee as the ledger counts it: in gwei, rounded up, and no more than it can count, whatever a node says."""
+    return min(-(-fee_wei // WEI_PER_GWEI), MAX_AMOUNT_BASE)
+
+
+def _is_anothers(book: Book, settlement: Settlement) -> bool:
+    """Say whether the authorization is a payment's of our own, or (for a seller) anybody's; the house settles its own."""
+    owner = book.paid.owner_of(settlement.identity)
+    if owner is None:
+        return False
+    ours = book.paid.topup(owner) is not None or book.paid.refund(owner) is not None
+    return settlement.account_id != HOUSE or not ours
+
+
+def _ended(settlement: Settlement, at_ms: int) -> Settlement:
+    final = settlement.state is SettlementState.FINAL and settlement.ended_at_ms is None
+    return replace(settlement, ended_at_ms=at_ms) if final else settlement
+
+
+def _ended_relay(relay: Relay, at_ms: int) -> Relay:
+    over = relay.state not in OPEN_RELAYS
+    return replace(relay, ended_at_ms=at_ms) if over and relay.ended_at_ms is None else relay
+
+
+def _follows(book: Book, settlement: Settlement) -> bool:
+    kept = book.paid.settlement(settlement.id)
+    if kept is None:
+        return False
+    fixed = (settlement.terms, settlement.account_id, settlement.created_at_ms, settlement.contract_wallet)
+    if fixed != (kept.terms, kept.account_id, kept.created_at_ms, kept.contract_wallet):
+        raise ValueError(f"the terms of {kept.id} never change")
+    over = settlement.state in {SettlementState.FINAL, SettlementState.FAILED}
+    if settlement.ended_at_ms is not None and not over:
+        raise ValueError(f"{kept.id} is {settlement.state} and has ended")
+    if kept.state is SettlementState.FINAL:
+        return False
+    # What has failed for good is followed only where a block says that it was collected all the same.
+    collected = settlement.state in {SettlementState.MINED, SettlementState.FINAL}
+    if kept.ended_at_ms is not None and not collected:
+        return False
+    return (settlement.version, settlement.fence) == (kept.version + 1, kept.fence)
+
+
+def _relay_follows(book: Book, relay: Relay) -> bool:
+    kept = book.paid.relay(relay.id)
+    place = (relay.chain_id, relay.relayer, relay.account_nonce)
+    if relay.ended_at_ms is not None and relay.state in OPEN_RELAYS:
+        raise ValueError(f"{relay.id} is {relay.state} and has ended")
+    if kept is None:
+        return relay.version == 1 and book.paid.relay_at(place) is None
+    if place != (kept.chain_id, kept.relayer, kept.account_nonce):
+        raise ValueError(f"the account nonce of {kept.id} never changes")
+    return kept.state in OPEN_RELAYS and relay.version == kept.version + 1
+
+
+def _book_fee(book: Book, relay: Relay) -> int:
+    """P7: what a relayer paid for a transaction, also for one that failed, is the house's; in gwei, rounded up."""
+    fee_gwei = gas_gwei(relay.fee_wei)
+    if fee_gwei:
+        asset = chart.gas_asset(relay.chain_id)
+        payer = book.account(chart.relayer("0x" + relay.relayer.hex()), asset)
+        book.book(book.ledger.move(book.account(chart.HOUSE_FEES, asset), payer, fee_gwei), relay.id)
+    return fee_gwei

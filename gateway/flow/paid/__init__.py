@@ -1,0 +1,1 @@
+"""Being paid: top-ups, receipts, refunds, and what wallets may do without a key. Talks to ports only."""

@@ -1,0 +1,126 @@
+"""Whether an authorization is a payment of what we ask, and whether it could be collected, before it is claimed.
+
+Must not know orders or rows.  Theory: what is claimed costs a row and somebody's patience, and what is refused must not have
+left us; so everything that we can judge alone is judged here, and a stranger's facilitator is shown nothing that is not
+claimed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from contracts.codec import ContractError, checksum, parse_address, parse_bytes32, to_hex
+from contracts.networks import parse_network
+from contracts.signature import SignatureError, recover_address
+from contracts.tokens import Token, TokenKey
+from gateway.core.paid import Identity
+from gateway.core.problems import Problem
+from gateway.paid_ports import Exact, Facilitator, FacilitatorUnknown, Json, Rejected
+from gateway.ports import Clock
+from gateway.rails.x402.payment import check_window, read_payment
+from gateway.rails.x402.reasons import Reason
+from gateway.rails.x402.selling import V1, V2, Paid, Price
+
+
+class Judge:
+    """Judges payments in some tokens. `facilitator` is None where nobody collects; `own` says that it is ours."""
+
+    def __init__(
+        self, tokens: Mapping[TokenKey, Token], facilitator: Facilitator | None, clock: Clock, *, own: bool
+    ) -> None:
+        self._tokens, self._facilitator, self._clock, self._own = dict(tokens), facilitator, clock, own
+
+    @property
+    def serves(self) -> bool:
+        """Whether anybody collects authorizations."""
+        return self._facilitator is not None
+
+    def document(
+        self, paid: Paid, candidates: Sequence[tuple[Price | None, dict[str, Any]]]
+    ) -> tuple[Exact, dict[str, Any]] | Rejected:
+        """Return the payment and what it is for, or which of checks 1 to 10 it fails (x402.md 2.4).
+
+        Version 1 does not name the token: of several the one that was signed for counts.
+        """
+        now_s = self._clock.now_ms() // 1000
+        found: list[tuple[Exact, dict[str, Any]]] = []
+        refused = Rejected(Reason.INVALID_REQUIREMENTS, "the payment is for nothing that is asked here")
+        for _, entry in candidates:
+            exact = read_payment(paid.version, paid.document, entry, self._tokens)
+            wrong = exact if isinstance(exact, Rejected) else check_window(exact, now_s, now_s)
+            if wrong is None and not isinstance(exact, Rejected):
+                found.append((exact, entry))
+            elif wrong is not None:
+                refused = wrong
+        if not found:
+            return refused
+        return next((each for each in found if signs(each[0])), found[0])
+
+    async def payment(self, exact: Exact, payload: Json, entry: Json) -> Rejected | None:
+        """Say why a payment could not be collected now, None where it could.
+
+        Raises Problem("facilitator_unavailable") where nobody knows: nothing was sent.
+        """
+        if self._facilitator is None:
+            raise Problem("facilitator_unavailable", "nobody collects such payments now; nothing was taken")
+        if not self._own:
+            if signs(exact):
+                return None
+            message = "it is not signed by the payer's own key, and contract wallets are not served here"
+            return Rejected(Reason.SIGNATURE, message, exact.authorization.authorizer)
+        try:
+            judged = await self._facilitator.verify(exact.version, payload, entry)
+        except FacilitatorUnknown:
+            detail = "the chain does not answer; nothing was taken, and the same payment may be sent again"
+            raise Problem("facilitator_unavailable", detail) from None
+        return judged if isinstance(judged, Rejected) else None
+
+
+def signs(exact: Exact) -> bool:
+    """Say whether the payer's own key has signed."""
+    try:
+        return recover_address(exact.authorization.digest, exact.signature) == exact.authorization.authorizer
+    except SignatureError:
+        return False
+
+
+def identities(paid: Paid, tokens: Mapping[TokenKey, Token]) -> list[Identity]:
+    """Return what a payment may be on chain, read before it is judged: a repeat is answered whatever we would ask now."""
+    signed = paid.document.get("payload")
+    terms = signed.get("authorization") if isinstance(signed, Mapping) else None
+    chosen = paid.document if paid.version == V1 else paid.document.get("accepted")
+    if not isinstance(terms, Mapping) or not isinstance(chosen, Mapping):
+        return []
+    try:
+        chain_id = parse_network(chosen.get("network")).chain_id
+        payer, nonce = parse_address(terms.get("from")), parse_bytes32(terms.get("nonce"))
+        named = [parse_address(chosen.get("asset"))] if paid.version == V2 else None
+    except ContractError:
+        return []
+    ours = [address for chain, address in tokens if chain == chain_id]
+    return [(chain_id, address, payer, nonce) for address in (ours if named is None else named)]
+
+
+def as_x402(exact: Exact, timeout_s: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an authorization that came by MPP as payload and requirements of x402, in which any facilitator is asked."""
+    terms = exact.authorization
+    entry = {
+        "scheme": "exact",
+        "network": terms.token.network.caip2,
+        "amount": str(terms.value_base),
+        "asset": checksum(terms.token.address),
+        "payTo": checksum(terms.pay_to),
+        "maxTimeoutSeconds": timeout_s,
+        "extra": {"name": terms.token.name, "version": terms.token.version},
+    }
+    signed = {
+        "signature": to_hex(exact.signature),
+        "authorization": {
+            "from": checksum(terms.authorizer),
+            "to": checksum(terms.pay_to),
+            "value": str(terms.value_base),
+            "validAfter": str(terms.valid_after),
+            "validBefore": str(terms.valid_before),
+            "nonce": to_hex(terms.nonce),
+        },
+    }
+    return {"x402Version": V2, "accepted": entry, "payload": signed}, entry

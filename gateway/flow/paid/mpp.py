@@ -1,0 +1,231 @@
+"""Taking a payment on Tempo: claim it, send it, see it in a block; and send it again until it is mined or dead.
+
+Must not know headers, credentials or who asks.  Theory (P3, P5, P13): the payer gave us a transaction that anybody may
+send and the chain takes once, so its hash is its identity. It is claimed for its order, bytes and all, before it leaves;
+from then on whatever happens to us, the sweep sends the same bytes until a block has them or a final block past their end
+does not. Nothing here credits anybody: that is for whoever reads final blocks (`flow.paid.receipts`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from contracts.codec import ContractError, to_hex
+from contracts.logs import decode_transfer
+from contracts.tempo import TempoTransfer
+from contracts.tempo_decode import decode_tempo, read_transfer
+from contracts.tempo_proof import prove_tempo_unused
+from gateway.core.commands import Refused
+from gateway.core.paid import TopUp, TopUpState
+from gateway.core.paid_commands import PutTopUp
+from gateway.flow.paid.mpp_seller import TempoTaken
+from gateway.ports import Block, Broadcaster, Chain, ChainDisagreement, ChainUnavailable, Clock, Receipt, Store
+
+RAIL: Final = "mpp_tempo"
+WAIT_S: Final = 8.0
+LOOK_EVERY_S: Final = 0.2
+
+REVERTED: Final = "reverted"
+UNUSED: Final = "unused"
+NOT_RECEIVED: Final = "not_received"
+
+_FREE = frozenset({TopUpState.OPEN, TopUpState.FAILED})
+_UNDER_WAY = frozenset({TopUpState.PAYING, TopUpState.SEEN})
+
+log = structlog.get_logger()
+
+
+class TempoTopUps:
+    """Takes Tempo payments of orders. `chains` and `broadcasters` are by chain id; it closes neither."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        chains: Mapping[int, Chain],
+        broadcasters: Mapping[int, Broadcaster],
+        clock: Clock,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        self._store, self._chains, self._broadcasters = store, chains, broadcasters
+        self._clock, self._wait_s = clock, wait_s
+
+    @property
+    def chain_ids(self) -> tuple[int, ...]:
+        """The chains that it sends to."""
+        return tuple(self._chains)
+
+    async def known(self, order_id: str, challenge_id: str) -> TopUp | None:
+        """Return the order if a payment of this challenge was taken for it, whatever became of it since; else None.
+
+        To be asked before a credential is judged: a challenge that has expired since it was paid must not be answered with
+        a 402, for stock clients would pay again.
+        """
+        kept = await self._store.topup(order_id)
+        return kept if kept is not None and kept.rail == RAIL and kept.challenge_id == challenge_id else None
+
+    async def take(self, order: TopUp, taken: TempoTaken) -> TopUp | Refused:
+        """Claim the payment for its order, send it, and wait a moment for a block that has it.
+
+        `order` is the record that it would make (`OrderTerms.opened`); what is kept of the order wins over it. Returned is
+        the order as it stands: SEEN or CREDITED, PAYING while nobody knows, FAILED where the chain has proven that it will
+        never land. Repeats of one transaction share one outcome. Refused `topup_taken`: another payment was taken for the
+        order, and this one has not been sent; `challenge_used`: it answers a challenge that was paid before;
+        `payment_reused`: the transaction paid for something else; and what the store may refuse an order for.
+        """
+        kept = await self._store.topup(order.id)
+        if kept is None or kept.tx_hash != taken.transaction.tx_hash:
+            claimed = await self._claim(order if kept is None else kept, taken, new=kept is None)
+            if isinstance(claimed, Refused):
+                # It may be our own other half: the same credential, twice at once.
+                kept = await self._store.topup(order.id)
+                if kept is None or kept.tx_hash != taken.transaction.tx_hash:
+                    return claimed
+            else:
+                kept = claimed
+        return await self.follow(kept)
+
+    async def follow(self, topup: TopUp) -> TopUp:
+        """Send a payment that nobody has seen yet, and wait a moment for a block that has it. Returns the order then."""
+        if topup.rail != RAIL or topup.state is not TopUpState.PAYING:
+            return topup
+        await self._send(topup)
+        status = await self._seen(topup)
+        if status == 1:
+            return await self._moved(replace(topup, state=TopUpState.SEEN), "seen")
+        chain = self._chains.get(topup.chain_id or 0)
+        if status == 0 and chain is not None:
+            try:
+                await self._judge(topup, await chain.final())
+            except (ChainUnavailable, ChainDisagreement) as problem:  # the sweep asks again, and tells
+                log.info("mpp.not_proven_yet", topup_id=topup.id, why=str(problem))
+        return await self._store.topup(topup.id) or topup
+
+    async def sweep(self, chain_id: int) -> None:
+        """Look once at every payment under way on a chain: send again, see, or prove dead.
+
+        Raises ChainUnavailable or ChainDisagreement; what was proven before is committed.
+        """
+        under_way = [
+            topup
+            for topup in self._store.view.topups.values()
+            if topup.rail == RAIL and topup.chain_id == chain_id and topup.state in _UNDER_WAY
+        ]
+        if not under_way:
+            return
+        final = await self._chains[chain_id].final()
+        for topup in under_way:
+            await self._judge(topup, final)
+
+    # claiming
+
+    async def _claim(self, order: TopUp, taken: TempoTaken, *, new: bool) -> TopUp | Refused:
+        presented, transaction = taken.presented, taken.transaction
+        if not new and order.state not in _FREE:
+            return Refused("topup_taken", f"{order.id} is {order.state}: a payment was taken for it")
+        if order.challenge_id == presented.challenge_id:
+            return Refused("challenge_used", "the challenge was answered before: ask for a new one")
+        paying = replace(
+            order,
+            state=TopUpState.PAYING,
+            rail=RAIL,
+            chain_id=transaction.chain_id,
+            token=bytes(presented.currency),
+            payer=bytes(transaction.sender),
+            nonce=transaction.tx_hash,
+            value_base=presented.amount_base,
+            valid_before_s=transaction.valid_before,
+            settlement_id=None,
+            challenge_id=presented.challenge_id,
+            raw=transaction.raw,
+            tx_hash=transaction.tx_hash,
+            reason="",
+            version=1 if new else order.version + 1,
+            ended_at_ms=None,
+        )
+        result = await self._store.post(PutTopUp(paying, "paying", self._clock.now_ms()))
+        return result if isinstance(result, Refused) else await self._kept(paying)
+
+    async def _kept(self, paying: TopUp) -> TopUp | Refused:
+        """Return what stands in the store now: another order, where a client token stands for one."""
+        kept = await self._store.topup(paying.id)
+        if kept is None:
+            return Refused("topup_taken", "the Idempotency-Key stands for another order")
+        return kept
+
+    # the chain
+
+    async def _send(self, topup: TopUp) -> None:
+        broadcaster = self._broadcasters.get(topup.chain_id or 0)
+        if broadcaster is None or topup.raw is None:  # no longer configured; the sweep of a later start may have it
+            return
+        try:
+            await broadcaster.send_raw(topup.raw)
+        except ChainUnavailable as problem:
+            log.warning("mpp.not_sent", topup_id=topup.id, why=str(problem))
+
+    async def _seen(self, topup: TopUp) -> int | None:
+        broadcaster = self._broadcasters.get(topup.chain_id or 0)
+        if broadcaster is None or topup.tx_hash is None:
+            return None
+        give_up_ms = self._clock.now_ms() + int(self._wait_s * 1000)
+        while True:
+            status = await broadcaster.seen(topup.tx_hash)
+            if status is not None or self._clock.now_ms() >= give_up_ms:
+                return status
+            await self._clock.sleep(LOOK_EVERY_S)
+
+    async def _judge(self, topup: TopUp, final: Block) -> None:
+        """What the quorum knows at a final block decides; where that is nothing and time is left, it is sent again."""
+        assert topup.chain_id is not None, "what is under way has a chain"
+        assert topup.tx_hash is not None, "what is under way has a hash"
+        receipt = await self._chains[topup.chain_id].receipt(topup.tx_hash, final)
+        if receipt is None:
+            if prove_tempo_unused(final.time_s, topup.valid_before_s or 0, receipt_known=False):
+                await self._failed(topup, UNUSED)
+            else:
+                await self._send(topup)
+        elif receipt.block.number <= final.number and receipt.status == 0:
+            await self._failed(topup, REVERTED)
+        elif receipt.block.number <= final.number and not _received(topup, receipt):
+            await self._failed(topup, NOT_RECEIVED)
+        elif receipt.status == 1 and topup.state is TopUpState.PAYING:
+            await self._moved(replace(topup, state=TopUpState.SEEN), "seen")
+
+    async def _failed(self, topup: TopUp, reason: str) -> None:
+        log.info("mpp.failed", topup_id=topup.id, tx_hash=to_hex(topup.tx_hash or b""), reason=reason)
+        await self._moved(replace(topup, state=TopUpState.FAILED, reason=reason), "failed")
+
+    async def _moved(self, topup: TopUp, event: str) -> TopUp:
+        """Write a step down; where somebody else was faster, theirs stands."""
+        following = replace(topup, version=topup.version + 1)
+        result = await self._store.post(PutTopUp(following, event, self._clock.now_ms()))
+        if isinstance(result, Refused):
+            log.info("mpp.moved_meanwhile", topup_id=topup.id, wanted=event, why=result.detail)
+        return await self._store.topup(topup.id) or following
+
+
+def _received(topup: TopUp, receipt: Receipt) -> bool:
+    """Whether the till really got it: a transfer may succeed and end with a guard instead of the payee (TIP-1028)."""
+    meant = _meant(topup)
+    for entry in receipt.logs:
+        if entry.address != topup.token:
+            continue
+        try:
+            event = decode_transfer(entry)
+        except ContractError:
+            continue
+        if event is not None and (event.sender, event.recipient, event.value_base) == (
+            topup.payer,
+            meant.to,
+            meant.value_base,
+        ):
+            return True
+    return False
+
+
+def _meant(topup: TopUp) -> TempoTransfer:
+    assert topup.raw is not None, "a payment by Tempo is kept with its bytes"
+    return read_transfer(decode_tempo(topup.raw).calls[0])

@@ -1,0 +1,287 @@
+"""The engine when the chain is slow, dear, reorganised or used by others: nothing is lost, nothing is collected twice."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from engine_bed import CHAIN, ETHER, GWEI, PAYEE, RULES, Bed, bed, collect, many, random_payee
+
+from contracts import batch
+from contracts.codec import checksum, to_hex
+from gateway.chains.relay import RpcRelayChain
+from gateway.chains.rpc import Limits, RpcEndpoint
+from gateway.core.commands import OpenAccount
+from gateway.core.paid import RelayState, SellerTerms, SettlementState
+from gateway.core.paid_commands import PutSeller
+from gateway.core.records import AgentAccount
+from sandbox.chain import LocalBase
+
+
+def hold(base: LocalBase) -> None:
+    """Let the chain take transactions and make no blocks."""
+    base.rpc("evm_setAutomine", False)
+
+
+def tasks(it: Bed) -> set[str]:
+    """Return the kinds of the open tasks."""
+    return (
+        {task.kind for task in it.store._core.book.tasks.values()} if hasattr(it.store._core.book, "tasks") else set()
+    )
+
+
+async def test_a_slow_chain_is_pending_with_the_hash_and_then_the_same_payment(
+    automine_base: LocalBase, tmp_path: Path
+) -> None:
+    """No block in time is settlement_pending with the transaction's hash; asked again, the answer is that transaction."""
+    async with bed(automine_base, tmp_path) as it:
+        (payer,) = many(1)
+        it.fund([payer])
+        hold(automine_base)
+        exact = payer.pays()
+        answer = await it.settle(exact, 0.5)
+        assert (answer.success, answer.reason) == (False, "settlement_pending")
+        assert answer.tx_hash is not None
+        automine_base.mine()
+        again = await it.settle(exact)
+        assert (again.success, again.tx_hash) == (True, answer.tx_hash)
+        assert it.received() == 1_000
+
+
+async def test_a_stuck_transaction_is_replaced_under_its_own_nonce(automine_base: LocalBase, tmp_path: Path) -> None:
+    """When the base fee passes what was offered, the same nonce is signed again for more, and collected once."""
+    async with bed(automine_base, tmp_path, replace_after_s=0.3) as it:
+        payers = many(3)
+        it.fund(payers)
+        hold(automine_base)
+        waiting = [asyncio.create_task(it.settle(payer.pays())) for payer in payers]
+        await it.until(lambda: it.store.view.relays)
+        (relay,) = it.store.view.relays.values()
+        dear = 4 * relay.attempts[0].max_fee_wei
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(dear))
+        automine_base.mine()
+        assert not any(task.done() for task in waiting)
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(dear))
+        it.sweep_always()
+        await it.until(lambda: it.store.view.relays[relay.id].attempts[-1].max_fee_wei > dear)
+        await asyncio.sleep(0.1)
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(dear))
+        automine_base.mine()
+        answers = await asyncio.gather(*waiting)
+        kept = await it.store.relay(relay.id)
+        assert kept is not None
+        assert {answer.tx_hash for answer in answers} == {kept.mined_hash}
+        assert kept.mined_hash != relay.attempts[0].tx_hash
+        for older, newer in zip(kept.attempts, kept.attempts[1:], strict=False):
+            assert newer.max_fee_wei * 8 >= older.max_fee_wei * 9
+            assert newer.priority_fee_wei * 8 >= older.priority_fee_wei * 9
+        assert (it.received(), it.count(it.addresses()[0])) == (3_000, 1)
+
+
+async def test_nothing_is_sent_above_the_fee_cap(automine_base: LocalBase, tmp_path: Path) -> None:
+    """While gas costs more than the operator pays, claims wait; what is pending without a hash was not sent."""
+    async with bed(automine_base, tmp_path, fee_cap_wei=3 * GWEI) as it:
+        (payer,) = many(1)
+        it.fund([payer])
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(20 * GWEI))
+        automine_base.mine()
+        exact = payer.pays()
+        answer = await it.settle(exact, 0.5)
+        assert (answer.reason, answer.tx_hash) == ("settlement_pending", None)
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
+        automine_base.mine()
+        it.sweep_always()
+        assert (await it.settle(exact)).success
+        assert it.count(it.addresses()[0]) == 1
+
+
+async def test_a_gap_is_filled_so_that_what_comes_after_it_is_mined(automine_base: LocalBase, tmp_path: Path) -> None:
+    """A nonce that was given out and never used is used up by an empty transaction."""
+    async with bed(automine_base, tmp_path) as it:
+        payers = many(2)
+        it.fund(payers)
+        (lane,) = it.engine._works[CHAIN].lanes.lanes
+        lane.given.discard(lane.allocate())
+        waiting = asyncio.create_task(it.settle(payers[0].pays()))
+        await it.until(lambda: it.store.view.relays)
+        assert not waiting.done()
+        it.sweep_always()
+        assert (await waiting).success
+        assert (await it.settle(payers[1].pays())).success
+        purposes = [relay.purpose for relay in it.store.view.relays.values()]
+        assert sorted(purposes) in (["gap", "single", "single"], ["single", "single"], ["single"])
+        assert it.count(it.addresses()[0]) == 3
+
+
+async def test_whoever_is_first_with_our_payment_has_settled_it(automine_base: LocalBase, tmp_path: Path) -> None:
+    """A stranger submits what we are submitting: ours fails, and the answer is success with the stranger's transaction."""
+    async with bed(automine_base, tmp_path) as it:
+        payers = many(3)
+        it.fund(payers)
+        hold(automine_base)
+        payments = [payer.pays() for payer in payers]
+        waiting = [asyncio.create_task(it.settle(exact)) for exact in payments]
+        await it.until(lambda: it.store.view.relays)
+        (relay,) = it.store.view.relays.values()
+        automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
+        automine_base.rpc("evm_setAutomine", True)
+        theirs = await asyncio.to_thread(collect, automine_base, payments[1])
+        automine_base.rpc("eth_sendRawTransaction", to_hex(relay.attempts[0].raw))
+        answers = await asyncio.gather(*waiting)
+        assert [answer.success for answer in answers] == [True, True, True]
+        assert [answer.tx_hash for answer in answers] == [relay.attempts[0].tx_hash, theirs, relay.attempts[0].tx_hash]
+        assert it.received() == 3_000
+        it.sweep_always()
+        automine_base.mine(3)
+        await it.until(lambda: not it.store.view.settlements and not it.store.view.relays)
+        kept = await it.store.settlement_of(payments[1].authorization.key)
+        assert kept is not None
+        assert (kept.state, kept.tx_hash) == (SettlementState.FINAL, theirs)
+
+
+async def test_what_the_token_refused_in_a_block_has_failed_and_may_be_tried_again(
+    automine_base: LocalBase, tmp_path: Path
+) -> None:
+    """A payer who spends the money before our block costs us gas: transaction_failed, for it alone."""
+    async with bed(automine_base, tmp_path) as it:
+        payers = many(3)
+        it.fund(payers)
+        hold(automine_base)
+        payments = [payer.pays() for payer in payers]
+        waiting = [asyncio.create_task(it.settle(exact)) for exact in payments]
+        await it.until(lambda: it.store.view.relays)
+        (relay,) = it.store.view.relays.values()
+        automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
+        automine_base.rpc("evm_setAutomine", True)
+        everything = replace(payers[1].pays(1_000_000, random_payee()))
+        await asyncio.to_thread(collect, automine_base, everything)
+        automine_base.rpc("eth_sendRawTransaction", to_hex(relay.attempts[0].raw))
+        answers = await asyncio.gather(*waiting)
+        assert [answer.reason for answer in answers] == ["", "transaction_failed", ""]
+        it.fund([payers[1]])
+        assert (await it.settle(payments[1])).success
+        assert it.received() == 3_000
+
+
+async def test_a_block_that_is_gone_takes_its_settlements_back_and_they_are_mined_again(
+    local_base: LocalBase, tmp_path: Path
+) -> None:
+    """After a reorganisation what was mined is sent again, the same bytes, and closes in the end, collected once."""
+    async with bed(local_base, tmp_path) as it:
+        payers = many(4)
+        it.fund(payers)
+        payments = [payer.pays() for payer in payers]
+        first = await it.settle_all(payments)
+        assert all(answer.success for answer in first)
+        local_base.reorg(1)
+        assert it.received() == 0
+        it.sweep_always()
+        await it.until(lambda: it.received() == 4_000)
+        await it.until(lambda: not it.store.view.settlements and not it.store.view.relays)
+        assert [(await it.settle(exact)).tx_hash for exact in payments] == [answer.tx_hash for answer in first]
+        kinds = [record.kind for record in await it.store.journal(0, 500)]
+        assert "settlement.reorged" in kinds
+
+
+async def test_a_nonce_that_somebody_else_used_loses_the_transaction_and_not_the_payment(
+    automine_base: LocalBase, tmp_path: Path
+) -> None:
+    """The relayer's key was used elsewhere: the payment goes in another transaction, and the lost one is closed as lost."""
+    async with bed(automine_base, tmp_path) as it:
+        (payer,) = many(1)
+        it.fund([payer])
+        hold(automine_base)
+        waiting = asyncio.create_task(it.settle(payer.pays()))
+        await it.until(lambda: it.store.view.relays)
+        (relay,) = it.store.view.relays.values()
+        automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
+        automine_base.rpc("evm_setAutomine", True)
+        own = checksum(it.addresses()[0])
+        automine_base.rpc("eth_sendTransaction", {"from": own, "to": own, "value": "0x0", "gas": hex(21_000)})
+        automine_base.mine(3)
+        it.sweep_always()
+        await asyncio.sleep(0.3)
+        automine_base.mine(4)
+        answer = await waiting
+        assert answer.success
+        assert answer.tx_hash != relay.attempts[0].tx_hash
+        automine_base.mine(4)
+        await it.until(lambda: relay.id not in it.store.view.relays)
+        kept = await it.store.relay(relay.id)
+        assert kept is not None
+        assert kept.state is RelayState.LOST
+        assert it.received() == 1_000
+
+
+async def test_a_poor_relayer_is_not_used_and_a_human_is_asked(automine_base: LocalBase, tmp_path: Path) -> None:
+    """A lane below its floor stays empty, the others carry everything, and a task names the relayer."""
+    async with bed(automine_base, tmp_path, relayers=2) as it:
+        payers = many(3)
+        it.fund(payers)
+        automine_base.rpc("anvil_setBalance", checksum(it.addresses()[0]), hex(ETHER // 2000))
+        await it.engine.sweep()
+        for payer in payers:
+            assert (await it.settle(payer.pays())).success
+        assert [it.count(address) for address in it.addresses()] == [0, 3]
+        kinds = [(record.kind, record.content) for record in await it.store.journal(0, 200)]
+        assert any("task" in kind and "relayer_low" in str(content) for kind, content in kinds)
+
+
+async def test_an_endpoint_that_does_not_answer_loses_nothing(automine_base: LocalBase, tmp_path: Path) -> None:
+    """A dead endpoint beside a good one is passed over; where all are dead, the claim waits and goes when one is back."""
+    async with bed(automine_base, tmp_path) as it:
+        payers = many(2)
+        it.fund(payers)
+        dead = RpcEndpoint("http://127.0.0.1:9", Limits(attempts=1, connect_s=0.2, attempt_s=0.2, call_s=0.3))
+        await it.close()
+        await it.open(relay=RpcRelayChain([dead, it.endpoint], CHAIN))
+        assert (await it.settle(payers[0].pays())).success
+        assert it.received() == 1_000
+        await dead.close()
+
+
+async def test_a_seller_settles_for_its_payees_and_within_its_gas_budget(
+    automine_base: LocalBase, tmp_path: Path
+) -> None:
+    """A seller without terms, for another payee, or beyond its budget is refused before anything is claimed."""
+    async with bed(automine_base, tmp_path) as it:
+        payers = many(3)
+        it.fund(payers)
+        now_ms = it.clock.now_ms()
+        await it.store.post(OpenAccount(AgentAccount("acc_seller", "seller", now_ms)))
+        exact = payers[0].pays()
+        assert (await it.settle(exact, account_id="acc_seller")).reason == "invalid_payment_requirements"
+        terms = SellerTerms("acc_seller", 0, 3_600, 0.0, (bytes(PAYEE),), now_ms)
+        await it.store.post(PutSeller(terms, "test", now_ms))
+        stranger = payers[0].pays(pay_to=random_payee())
+        assert (await it.settle(stranger, account_id="acc_seller")).reason == "invalid_payment_requirements"
+        assert not it.store.view.settlements
+        hold(automine_base)
+        waiting = asyncio.create_task(it.settle(exact, account_id="acc_seller"))
+        await it.until(lambda: it.store.view.relays)
+        (relay,) = it.store.view.relays.values()
+        automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
+        automine_base.rpc("evm_setAutomine", True)
+        await asyncio.to_thread(collect, automine_base, payers[0].pays(1_000_000, random_payee()))
+        automine_base.rpc("eth_sendRawTransaction", to_hex(relay.attempts[0].raw))
+        assert (await waiting).reason == "transaction_failed"
+        await asyncio.sleep(1.1)
+        refused = await it.settle(payers[1].pays(), account_id="acc_seller")
+        assert (refused.success, refused.settlement_id) == (False, None)
+        assert "gas budget" in refused.message
+
+
+async def test_the_batch_contract_is_deployed_by_a_relayer_once(automine_base: LocalBase, tmp_path: Path) -> None:
+    """`deploy` puts the code at its address and says by which transaction; a second time there is nothing to do."""
+    async with bed(automine_base, tmp_path, batched=False) as it:
+        tx_hash = await it.engine.deploy(CHAIN)
+        assert tx_hash is not None
+        code = automine_base.rpc("eth_getCode", checksum(batch.batch_address()), "latest")
+        assert code == to_hex(batch.runtime_code())
+        await asyncio.sleep(0)
+        assert it.store.view.relays
+        assert {relay.purpose for relay in it.store.view.relays.values()} == {"deploy"}
+        await it.close()
+        it.relay = RpcRelayChain([it.endpoint], CHAIN)
+        await it.open()
+        assert await it.engine.deploy(CHAIN) is None
+        assert RULES.batch_size == 100
