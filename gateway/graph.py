@@ -218,24 +218,26 @@ def assemble(config: Config, parts: Parts) -> Gateway:
                 entropy=entropy,
             ),
         ),
-        paid=assemble_paid(
-            config,
-            PaidBase(
-                store=store,
-                upstream=parts.upstream,
-                chains=parts.chains,
-                relays=parts.relays,
-                broadcasters=parts.broadcasters,
-                signers=parts.signers,
-                data_key=parts.data_key,
-                watermark=parts.watermark,
-                heads=heads,
-                own_addresses=parts.own_addresses,
-                clock=clock,
-                entropy=entropy,
-            ),
-        ),
+        paid=_paid(config, parts, heads),
     )
+
+
+def _paid(config: Config, parts: Parts, heads: Heads) -> PaidSide:
+    base = PaidBase(
+        store=parts.store,
+        upstream=parts.upstream,
+        chains=parts.chains,
+        relays=parts.relays,
+        broadcasters=parts.broadcasters,
+        signers=parts.signers,
+        data_key=parts.data_key,
+        watermark=parts.watermark,
+        heads=heads,
+        own_addresses=parts.own_addresses,
+        clock=parts.clock,
+        entropy=parts.entropy,
+    )
+    return assemble_paid(config, base)
 
 
 def _trackers(config: Config, parts: Parts, heads: Heads, sightings: Sightings) -> list[Tracker]:

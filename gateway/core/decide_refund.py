@@ -31,7 +31,7 @@ PROOFS = {
 }
 _FIXED = (
     *("account_id", "key_id", "receipt_id", "amount_base", "chain_id", "token", "asset", "till", "to", "value_base"),
-    *("nonce", "valid_before_s", "signature", "client_token", "fingerprint", "created_at_ms"),
+    *("nonce", "valid_before_s", "signature", "client_token", "fingerprint", "created_at_ms", "fee_base"),
     *("hold_transfer_id", "exposure_transfer_id"),
 )
 
@@ -99,15 +99,18 @@ def _close(book: Book, refund: Refund, evidence: Evidence, command: MoveRefund) 
     if evidence.kind not in PROOFS[refund.state] or evidence.chain_id != refund.chain_id:
         raise ValueError(f"{evidence.kind} evidence does not prove that {refund.id} is {refund.state}")
     settled = refund.state is RefundState.SETTLED
-    if book.has_evidence(evidence) or (settled and evidence.value_base != refund.value_base):
+    fits = evidence.fee_base <= refund.fee_base and (not settled or evidence.value_base == refund.value_base)
+    if book.has_evidence(evidence) or not fits:
         return Refused("evidence_mismatch", "the value is not what was promised, or the log closed something else")
     tx_hash = evidence.tx_hash if settled else refund.tx_hash
     refund = replace(refund, tx_hash=tx_hash, ended_at_ms=command.at_ms)
     book.put_evidence(evidence)
     receipts: tuple[Incoming, ...] = ()
-    for transfer_id in (refund.hold_transfer_id, refund.exposure_transfer_id):
-        end = book.ledger.post if settled else book.ledger.void
-        book.book(end(transfer_id), refund.id, returns=True)
+    ends = ((refund.hold_transfer_id, refund.amount_base), (refund.exposure_transfer_id, refund.value_base))
+    for transfer_id, moved_base in ends:
+        end = book.ledger.post(transfer_id, moved_base) if settled else book.ledger.void(transfer_id)
+        book.book(end, refund.id, returns=True)
+    _book_fee(book, refund, evidence.fee_base)
     if not settled:
         receipt = book.paid.incoming(refund.receipt_id)
         receipts = () if receipt is None else (_refunded(book, receipt, -refund.amount_base),)
@@ -169,7 +172,7 @@ def _fund_refusal(book: Book, refund: Refund) -> Refused | None:
             "not_refundable", f"{paid_in} of the balance was paid in and is final; the rest is the operator's"
         )
     till = book.ledger.find(_till(refund), refund.asset)
-    if till is None or till.available_base < refund.value_base:
+    if till is None or till.available_base < refund.value_base + refund.fee_base:
         return Refused("till_short", "the operator's till cannot cover this refund now; ask again later")
     return None
 
@@ -182,8 +185,15 @@ def _reserve(book: Book, refund: Refund) -> Refund:
     agent, till = book.account(chart.agent(refund.account_id)), book.account(_till(refund), refund.asset)
     fx_usd, fx_token = book.account(chart.fx(refund.asset)), book.account(chart.fx(refund.asset), refund.asset)
     hold = book.book(book.ledger.reserve(agent, fx_usd, refund.amount_base), refund.id)
-    exposure = book.book(book.ledger.reserve(fx_token, till, refund.value_base), refund.id)
+    exposure = book.book(book.ledger.reserve(fx_token, till, refund.value_base + refund.fee_base), refund.id)
     return replace(refund, hold_transfer_id=hold.id, exposure_transfer_id=exposure.id)
+
+
+def _book_fee(book: Book, refund: Refund, fee_base: int) -> None:
+    """P7: what the till itself paid for the transaction, also for one that failed, is the house's; the exposure covered it."""
+    if fee_base:
+        fees, till = book.account(chart.HOUSE_FEES, refund.asset), book.account(_till(refund), refund.asset)
+        book.book(book.ledger.move(fees, till, fee_base), refund.id)
 
 
 def _refunded(book: Book, receipt: Incoming, change_base: int) -> Incoming:

@@ -237,6 +237,7 @@ class Refund:
     client_token: str
     fingerprint: bytes
     created_at_ms: int
+    fee_base: int = 0  # the most that the till itself may pay the network for it, in the token
     state: RefundState = RefundState.HELD
     settlement_id: str | None = None
     tx_hash: bytes | None = None

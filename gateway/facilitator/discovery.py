@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.paid_ports import Json
+from gateway.rails.x402.selling import IDENTIFIER, V2, Asking, Price, accepts
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
-VERSION = 2
 FILTERS = frozenset({"type", "limit", "offset", "payTo", "scheme", "network", "extensions"})
 
 
@@ -47,7 +47,7 @@ def find(sellable: Sequence[Sellable], wanted: Wanted) -> Json:
     fitting = sorted((each for each in sellable if _fits(each, wanted)), key=lambda each: each.url)
     part = fitting[wanted.offset : wanted.offset + wanted.limit]
     return {
-        "x402Version": VERSION,
+        "x402Version": V2,
         "items": [_item(each) for each in part],
         "pagination": {"limit": wanted.limit, "offset": wanted.offset, "total": len(fitting)},
     }
@@ -72,7 +72,7 @@ def _item(each: Sellable) -> Json:
     item: dict[str, Any] = {
         "resource": each.url,
         "type": "http",
-        "x402Version": VERSION,
+        "x402Version": V2,
         "accepts": list(each.accepts),
         "lastUpdated": each.updated_s,
     }
@@ -81,3 +81,12 @@ def _item(each: Sellable) -> Json:
     if each.metadata:
         item["metadata"] = dict(each.metadata)
     return item
+
+
+def priced(url: str, description: str, prices: Sequence[Price], max_timeout_s: int, updated_s: int) -> Sellable:
+    """Return one of our own routes as something to buy: what its 402 asks for, but for the order that each 402 makes anew."""
+    asking = Asking(url, description, tuple(prices), max_timeout_s, order_token="")
+    entries = accepts(asking, V2)
+    for entry in entries:
+        entry["extra"] = {name: value for name, value in entry["extra"].items() if name != "order"}
+    return Sellable(url, entries, updated_s, {IDENTIFIER: {}}, {"description": description})

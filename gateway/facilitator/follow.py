@@ -13,6 +13,7 @@ from contracts.codec import Address, ContractError
 from contracts.logs import Log, Transfer, decode_authorization_used, decode_transfer
 from contracts.proof import check_receipt
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
+from gateway.core.paid_book import HOUSE
 from gateway.facilitator.desk import Desk
 from gateway.ports import Receipt
 from gateway.rails.x402.reasons import Reason
@@ -151,5 +152,7 @@ async def judge(desk: Desk, settlement: Settlement, carrier: bytes | None) -> Se
     if found.fate is Fate.UNUSED:
         expired = (await desk.relay.head()).time_s >= settlement.valid_before_s
         reason = str(Reason.VALID_BEFORE if expired and carrier is None else Reason.TRANSACTION_FAILED)
-        return failed(settlement, reason, carrier, desk.clock.now_ms() if expired else None)
+        # Gas was burnt on a seller's behalf: were it tried again, a payer could have it burnt again and again.
+        for_good = expired or (carrier is not None and settlement.account_id != HOUSE)
+        return failed(settlement, reason, carrier, desk.clock.now_ms() if for_good else None)
     return None

@@ -82,8 +82,7 @@ class Shop:
         presented = self.seller.read(values)
         if presented is None or isinstance(presented, MppRefused):
             return self._ask(request, body, presented)
-        order = self.seller.order_of(presented)
-        known = None if order is None else await self.rail.known(order.id, presented.challenge_id)
+        known = await self.rail.known(presented)
         if known is not None:
             topup = await self.rail.follow(known)
             return self._told(self.seller.receipt(presented, topup.tx_hash), done=topup.state is not TopUpState.PAYING)

@@ -22,6 +22,8 @@ from gateway.core.paid import TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
 from gateway.flow.paid.mpp_seller import TempoTaken
 from gateway.ports import Block, Broadcaster, Chain, ChainDisagreement, ChainUnavailable, Clock, Receipt, Store
+from gateway.rails.mpp.presented import Presented
+from gateway.rails.mpp.verifying import transaction_hash
 
 RAIL: Final = "mpp_tempo"
 WAIT_S: Final = 8.0
@@ -57,19 +59,26 @@ class TempoTopUps:
         """The chains that it sends to."""
         return tuple(self._chains)
 
-    async def known(self, order_id: str, challenge_id: str) -> TopUp | None:
-        """Return the order if a payment of this challenge was taken for it, whatever became of it since; else None.
+    async def known(self, presented: Presented) -> TopUp | None:
+        """Return the order that a credential was taken for, whatever became of it since; None where it never was.
 
         To be asked before a credential is judged: a challenge that has expired since it was paid must not be answered with
-        a 402, for stock clients would pay again.
+        a 402, for stock clients would pay again. It must answer the very challenge that was paid: a transaction is public
+        once it is mined, and whoever shows somebody else's learns nothing.
         """
-        kept = await self._store.topup(order_id)
-        return kept if kept is not None and kept.rail == RAIL and kept.challenge_id == challenge_id else None
+        tx_hash = transaction_hash(presented)
+        for kept in (
+            await self._store.topup(presented.external_id) if presented.external_id else None,
+            await self._store.topup_of_hash(tx_hash) if tx_hash is not None else None,
+        ):
+            if kept is not None and kept.challenge_id == presented.challenge_id:
+                return kept
+        return None
 
     async def take(self, order: TopUp, taken: TempoTaken) -> TopUp | Refused:
         """Claim the payment for its order, send it, and wait a moment for a block that has it.
 
-        `order` is the record that it would make (`OrderTerms.opened`); what is kept of the order wins over it. Returned is
+        `order` is the record that it would make (`OrderTerms.opened`), or the next version of what is kept. Returned is
         the order as it stands: SEEN or CREDITED, PAYING while nobody knows, FAILED where the chain has proven that it will
         never land. Repeats of one transaction share one outcome. Refused `topup_taken`: another payment was taken for the
         order, and this one has not been sent; `challenge_used`: it answers a challenge that was paid before;
@@ -77,7 +86,7 @@ class TempoTopUps:
         """
         kept = await self._store.topup(order.id)
         if kept is None or kept.tx_hash != taken.transaction.tx_hash:
-            claimed = await self._claim(order if kept is None else kept, taken, new=kept is None)
+            claimed = await self._claim(order, kept, taken)
             if isinstance(claimed, Refused):
                 # It may be our own other half: the same credential, twice at once.
                 kept = await self._store.topup(order.id)
@@ -106,7 +115,7 @@ class TempoTopUps:
     async def sweep(self, chain_id: int) -> None:
         """Look once at every payment under way on a chain: send again, see, or prove dead.
 
-        Raises ChainUnavailable or ChainDisagreement; what was proven before is committed.
+        Raises ChainUnavailable or ChainDisagreement once all were looked at.
         """
         under_way = [
             topup
@@ -116,17 +125,28 @@ class TempoTopUps:
         if not under_way:
             return
         final = await self._chains[chain_id].final()
+        trouble: ChainUnavailable | ChainDisagreement | None = None
         for topup in under_way:
-            await self._judge(topup, final)
+            try:
+                await self._judge(topup, final)
+            except (
+                ChainUnavailable,
+                ChainDisagreement,
+            ) as problem:  # of one payment: the others are not to wait for it
+                trouble = problem
+        if trouble is not None:
+            raise trouble
 
     # claiming
 
-    async def _claim(self, order: TopUp, taken: TempoTaken, *, new: bool) -> TopUp | Refused:
+    async def _claim(self, order: TopUp, kept: TopUp | None, taken: TempoTaken) -> TopUp | Refused:
         presented, transaction = taken.presented, taken.transaction
-        if not new and order.state not in _FREE:
-            return Refused("topup_taken", f"{order.id} is {order.state}: a payment was taken for it")
-        if order.challenge_id == presented.challenge_id:
+        if kept is not None and kept.state not in _FREE:
+            return Refused("topup_taken", f"{order.id} is {kept.state}: a payment was taken for it")
+        if kept is not None and kept.challenge_id == presented.challenge_id:
             return Refused("challenge_used", "the challenge was answered before: ask for a new one")
+        if order.amount_base != taken.order.amount_base:
+            return Refused("idempotency_conflict", "the challenge was given for another amount than the order's")
         paying = replace(
             order,
             state=TopUpState.PAYING,
@@ -142,7 +162,7 @@ class TempoTopUps:
             raw=transaction.raw,
             tx_hash=transaction.tx_hash,
             reason="",
-            version=1 if new else order.version + 1,
+            version=1 if kept is None else kept.version + 1,
             ended_at_ms=None,
         )
         result = await self._store.post(PutTopUp(paying, "paying", self._clock.now_ms()))

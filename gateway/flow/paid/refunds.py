@@ -244,4 +244,10 @@ def _sign_charge(refund: Refund, token: Token, signer: Signer, fees: TempoFees) 
         sponsored=False,
     )
     raw = charge.encode(signer.sign_refund_charge(charge))
-    return replace(refund, valid_before_s=charge.valid_before, signature=raw, tx_hash=charge.tx_hash(raw))
+    return replace(
+        refund,
+        valid_before_s=charge.valid_before,
+        fee_base=charge.max_fee_base,
+        signature=raw,
+        tx_hash=charge.tx_hash(raw),
+    )

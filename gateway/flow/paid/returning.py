@@ -11,7 +11,6 @@ import structlog
 
 from contracts.codec import Address, to_hex
 from contracts.incoming import Moved
-from contracts.logs import Log, decode_transfer
 from contracts.tempo import TEMPO_FEE_MANAGER
 from contracts.tempo_proof import tempo_fee_base
 from contracts.tokens import Token
@@ -24,6 +23,7 @@ from gateway.flow.paid.tills import Transaction, evidence_of
 from gateway.ports import Block, Chain, Clock, Entropy, Receipt, Store
 
 ATTEMPTS = 8
+FAILED = "its transaction failed"
 UNUSED = "its window has passed, and nothing of it is on chain"
 USED = "refund_unproven"
 
@@ -70,7 +70,7 @@ class Returning:
         if receipt is None or receipt.block.number > final.number:
             await self._dead(refund, self._unused(final), UNUSED)
         elif receipt.status == 0:
-            await self._dead(refund, self._failure(token, refund.till, receipt, receipt.logs), "its transaction failed")
+            await self._dead(refund, self._failure(token, refund, receipt), FAILED)
         else:
             await self._ask(refund, "its transaction is on chain, and no transfer has shown what it did")
 
@@ -95,23 +95,17 @@ class Returning:
         return True
 
     async def _failed(self, till: Address, transaction: Transaction) -> None:
-        """A transaction that failed costs its till the fee: a refund's is known by its hash, any other is not ours."""
-        fees = [found for found in transaction.logs if _is_fee(till, found)]
-        if not fees:
-            return
-        refund = next((r for r in self._open() if r.tx_hash == transaction.receipt.tx_hash), None)
-        if refund is not None:
-            evidence = self._failure(transaction.token, till, transaction.receipt, fees)
-            await self._dead(refund, evidence, "its transaction failed")
-            return
-        for found in fees:
-            await self._outflow(transaction, till, found.log_index, int.from_bytes(found.data, "big"))
+        """A transaction that failed moved nothing but its fee; a refund's is known by its hash, until the refund has ended.
 
-    def _failure(self, token: Token, till: bytes, receipt: Receipt, logs: "tuple[Log, ...] | list[Log]") -> Evidence:
-        """Return the proof that a transaction failed, which names its fee's log so that it is never taken for another."""
-        fee = next((found for found in logs if found.address == token.address and _is_fee(till, found)), None)
-        fee_base = tempo_fee_base(Address(till), token.address, logs)
-        return evidence_of(self._chain, "failed", receipt, None if fee is None else fee.log_index, 0, fee_base)
+        Any other is seen where the till's balance is held against the book: it is somebody who has the key.
+        """
+        refund = next((r for r in self._open() if r.tx_hash == transaction.receipt.tx_hash), None)
+        if refund is not None and refund.till == till:
+            await self._dead(refund, self._failure(transaction.token, refund, transaction.receipt), FAILED)
+
+    def _failure(self, token: Token, refund: Refund, receipt: Receipt) -> Evidence:
+        fee_base = tempo_fee_base(Address(refund.till), token.address, receipt.logs)
+        return evidence_of(self._chain, "failed", receipt, None, 0, fee_base)
 
     def _refund_of(self, token: Token, moved: Moved) -> Refund | None:
         for refund in self._open():
@@ -166,8 +160,3 @@ class Returning:
 
     def _id(self, prefix: str) -> str:
         return make_id(prefix, self._clock.now_ms(), self._entropy.bytes(10))
-
-
-def _is_fee(till: bytes, found: Log) -> bool:
-    event = decode_transfer(found)
-    return event is not None and event.value_base > 0 and (event.sender, event.recipient) == (till, TEMPO_FEE_MANAGER)

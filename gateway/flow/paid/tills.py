@@ -37,13 +37,12 @@ class Till:
 class Transaction:
     """One transaction's transfers of one token to or from tills, in order, with its whole receipt.
 
-    One that failed moved nothing, but may have cost its fee: then `logs` are what it logged all the same.
+    One that failed moved nothing, but it may have cost its fee, which it logs all the same.
     """
 
     token: Token
     receipt: Receipt
     moved: tuple[Moved, ...]
-    logs: tuple[Log, ...]
 
 
 async def read_transactions(chain: Chain, token: Token, logs: Sequence[Log]) -> list[Transaction]:
@@ -59,7 +58,7 @@ async def _read(chain: Chain, token: Token, tx_hash: bytes, found: Sequence[Log]
     if receipt is None:
         raise ChainUnavailable(f"{to_hex(tx_hash)} has a final log and no receipt")
     if receipt.status == 0:
-        return Transaction(token, receipt, (), tuple(found))
+        return Transaction(token, receipt, ())
     moved: list[Moved] = []
     for log in found:
         reading = read_transfer(log, receipt.logs, receipt.status)
@@ -67,7 +66,7 @@ async def _read(chain: Chain, token: Token, tx_hash: bytes, found: Sequence[Log]
             raise ChainUnavailable(f"{to_hex(tx_hash)}: {reading.code}: {reading.message}")
         if reading is not None:
             moved.append(reading)
-    return Transaction(token, receipt, tuple(moved), tuple(found))
+    return Transaction(token, receipt, tuple(moved))
 
 
 def evidence_of(

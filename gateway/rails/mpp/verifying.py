@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contracts.tokens import Token
     from gateway.rails.mpp.presented import Presented
 
-__all__ = ["Window", "verify_authorization", "verify_identity", "verify_transaction"]
+__all__ = ["Window", "transaction_hash", "verify_authorization", "verify_identity", "verify_transaction"]
 
 MIN_GAS: Final = 21_000
 MAX_GAS: Final = 30_000_000
@@ -61,6 +61,16 @@ def verify_transaction(presented: Presented, now_s: int, window: Window) -> Temp
     _require_window(transaction, now_s, window)
     _require_source(presented, transaction.sender)
     return transaction
+
+
+def transaction_hash(presented: Presented) -> bytes | None:
+    """Return the hash of the Tempo transaction in a credential, by which it is known again; None where there is none."""
+    if presented.method != "tempo" or presented.payload.get("type") != "transaction":
+        return None
+    try:
+        return decode_tempo(parse_hex(presented.payload.get("signature"), MAX_RAW_BYTES, "payload.signature")).tx_hash
+    except ContractError:
+        return None
 
 
 def verify_authorization(presented: Presented, token: Token, now_s: int, window: Window) -> tuple[Authorization, bytes]:

@@ -156,6 +156,7 @@ CREATE TABLE refunds (
     client_token TEXT NOT NULL,
     fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
     created_at_ms INTEGER NOT NULL,
+    fee_base INTEGER NOT NULL CHECK (fee_base BETWEEN 0 AND 1000000000000000),
     state TEXT NOT NULL CHECK (state = 'held' OR state = 'sent' OR state = 'settled' OR state = 'dead'),
     settlement_id TEXT REFERENCES settlements (id),
     tx_hash BLOB CHECK (length(tx_hash) = 32),

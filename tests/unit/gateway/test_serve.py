@@ -31,7 +31,8 @@ async def test_no_loop_begins_another_turn_while_what_is_under_way_is_waited_for
     assert turns > 0
     neutral = part("neutral", 0.05)
     neutral.ordering = SimpleNamespace(stop=lambda: said.append("no new orders"))
-    gateway: Any = SimpleNamespace(neutral=neutral, answers=part("answers"), recovery=part("recovery"))
+    parts = {name: part(name) for name in ("answers", "recovery", "paid")}
+    gateway: Any = SimpleNamespace(neutral=neutral, **parts)
     await _drain(gateway, loops, Countdown(5.0))
-    assert said == ["no new orders", "neutral", "answers", "recovery"]
+    assert said == ["no new orders", "neutral", "answers", "recovery", "paid"]
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("loop ")] == []

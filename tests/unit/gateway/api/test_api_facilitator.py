@@ -79,13 +79,16 @@ async def desk_on(
     chain, endpoint = relay_chain(base)
     who, secret = base.dev_account(3)
     base.mint(who, 1_000_000)
-    now_ms = SystemClock().now_ms
+
+    def now_s() -> int:
+        return SystemClock().now_ms() // 1000
+
     async with opened(directory) as bed:
         facilitating = bed_on(chain, window_max_s=3_600)
         door = FacilitatorDoor(
             facilitating.facilitator,
-            PerMinute(per_payer, now_ms),
-            PerMinute(per_payee, now_ms),
+            PerMinute(per_payer, now_s),
+            PerMinute(per_payee, now_s),
             public,
             lambda: (PACK,),
         )

@@ -205,7 +205,8 @@ def test_an_account_nonce_is_one_transactions(desk: Desk) -> None:
     assert desk.refused(move("sent", newer(relay, version=3, state=RelayState.SENT))) == "changed_meanwhile"
     other = make_relay(2, account_nonce=1, relayer=b"\x34" * 20)
     assert desk.post(move("sent", other, carried)) == Done()
-    results, _ = desk.core.post([move("sent", make_relay(n, purpose="gap", account_nonce=9)) for n in (3, 4)])
+    results, step = desk.core.post([move("sent", make_relay(n, purpose="gap", account_nonce=9)) for n in (3, 4)])
+    desk.view.advance(step)
     assert [type(result).__name__ for result in results] == ["Done", "Refused"]
 
 

@@ -32,7 +32,7 @@ class Frozen:
             if self._after:
                 await call(*arguments, **named)
             self.reached.set()
-            await asyncio.Event().wait()
+            return await asyncio.Event().wait()
 
         return frozen
 

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from gateway.facilitator.discovery import Sellable, Wanted, find
+from contracts.codec import Address
+from contracts.tokens import BASE_USDC
+from gateway.facilitator.discovery import Sellable, Wanted, find, priced
 from gateway.facilitator.limits import PerMinute
+from gateway.rails.x402.selling import Price
 
 
 class Time:
@@ -17,7 +20,7 @@ class Time:
         self.now_s = 100
 
     def __call__(self) -> int:
-        return self.now_s * 1000
+        return self.now_s
 
 
 def test_a_burst_passes_and_then_the_mean_counts() -> None:
@@ -99,3 +102,14 @@ def test_filters_are_about_one_way_to_pay(wanted: Wanted, names: list[str]) -> N
     found = find(PACKS, wanted)
     assert [item["resource"].rpartition("/")[2] for item in found["items"]] == names
     assert found["pagination"]["total"] == len(names)
+
+
+def test_a_route_of_ours_is_told_as_its_402_asks_for_it() -> None:
+    """Each price in version 2's members, and no order: that is made when somebody asks the route itself."""
+    prices = [Price(BASE_USDC, Address(b"\x11" * 20), 1_000_000)]
+    sold = priced("https://gateway.test/v1/topups/packs/one", "1 USD of credit", prices, 300, 1_800_000_000)
+    (item,) = find([sold], Wanted(network="eip155:8453", pay_to="0x" + "11" * 20))["items"]
+    (way,) = item["accepts"]
+    assert (way["amount"], way["maxTimeoutSeconds"]) == ("1000000", 300)
+    assert way["extra"] == {"name": "USD Coin", "version": "2"}
+    assert item["metadata"] == {"description": "1 USD of credit"}

@@ -78,6 +78,9 @@ class FrailStore:
     async def topup(self, topup_id: str) -> TopUp | None:
         return await self.store.topup(topup_id)
 
+    async def topup_of_hash(self, tx_hash: bytes) -> TopUp | None:
+        return await self.store.topup_of_hash(tx_hash)
+
     async def post(self, command: Command) -> Result:
         self._crash.step(f"before {command!r}"[:60])
         result = await self.store.post(command)
@@ -233,15 +236,18 @@ async def test_a_payment_is_claimed_sent_and_seen(make: Any) -> None:
 
 
 async def test_the_same_credential_again_has_the_same_answer(make: Any) -> None:
-    """Nothing is sent a second time, also when the challenge is long over; another order or challenge is unknown."""
+    """Nothing is sent a second time, also when the challenge is long over; whoever shows another's payment is not told of it."""
     bed = await make()
     taken = bed.pay()
     first = kept(await bed.take(taken))
     assert kept(await bed.take(taken)) == first
+    presented, other = taken.presented, bed.pay(OTHER)
     bed.pass_time(10_000)
-    assert await bed.rail.known("top_1", taken.presented.challenge_id) == first
-    assert await bed.rail.known("top_1", "another") is None
-    assert await bed.rail.known("top_2", taken.presented.challenge_id) is None
+    for same in (presented, replace(presented, payload={}), replace(presented, external_id="")):
+        assert await bed.rail.known(same) == first
+    thief = replace(other.presented, payload=presented.payload)
+    for strange in (other.presented, thief, replace(presented, payload={}, external_id="")):
+        assert await bed.rail.known(strange) is None
     await bed.rail.sweep(CHAIN)
     assert (bed.received, len(bed.wire.sent)) == (PRICE_BASE, 1)
 
@@ -278,6 +284,30 @@ async def test_two_payments_of_an_order_at_once_are_one(make: Any) -> None:
     assert sorted(type(answer).__name__ for answer in answers) == ["Refused"] * 9 + ["TopUp"]
     assert {answer.code for answer in answers if isinstance(answer, Refused)} == {"topup_taken"}
     assert (bed.received, len(bed.wire.sent)) == (PRICE_BASE, 1)
+
+
+async def test_an_order_under_another_name_is_what_is_kept(make: Any) -> None:
+    """A challenge may pay the order that an Idempotency-Key stands for: its next version, of the same amount."""
+    bed = await make()
+    bed.wire.lose = ["before"] * 9
+    first = bed.pay()
+    kept(await bed.take(first))
+    bed.pass_time(60)
+    await bed.rail.sweep(CHAIN)
+    failed = await bed.store.topup("top_1")
+    assert failed is not None
+    assert failed.state is TopUpState.FAILED
+    following = replace(failed, expires_at_ms=failed.expires_at_ms + 60_000, version=failed.version + 1)
+    dearer = bed.pay(replace(OTHER, amount_base=PRICE_BASE + 1), valid_before=NOW_S + 300)
+    refused = await bed.rail.take(following, dearer)
+    assert isinstance(refused, Refused)
+    assert refused.code == "idempotency_conflict"
+    bed.wire.lose = []
+    second = bed.pay(OTHER, valid_before=NOW_S + 300)
+    taken = kept(await bed.rail.take(following, second))
+    assert (taken.id, taken.state, taken.expires_at_ms) == ("top_1", TopUpState.SEEN, following.expires_at_ms)
+    assert await bed.rail.known(second.presented) == taken
+    assert await bed.store.topup("top_2") is None
 
 
 async def test_p13_one_transaction_pays_for_one_order(make: Any) -> None:
@@ -381,6 +411,22 @@ async def test_a_chain_that_does_not_answer_proves_nothing(make: Any) -> None:
     topup = await bed.store.topup("top_1")
     assert topup is not None
     assert topup.state is TopUpState.FAILED
+
+
+async def test_trouble_with_one_payment_does_not_hold_up_the_others(make: Any) -> None:
+    """The sweep looks at all of them, and says then that it could not see one."""
+    bed = await make()
+    bed.wire.lose = ["before", "before"]
+    first, second = bed.pay(), bed.pay(OTHER)
+    kept(await bed.take(first))
+    kept(await bed.take(second))
+    for _ in range(2):
+        bed.chain.fail("disagreement", methods=["receipt"], calls=1)
+        with pytest.raises(ChainDisagreement):
+            await bed.rail.sweep(CHAIN)
+    topup = await bed.store.topup("top_2")
+    assert topup is not None
+    assert topup.state is TopUpState.SEEN
 
 
 async def test_success_is_not_receipt(make: Any) -> None:

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from till_rig import FUNDS, OTHER, PAYER, STRANGER, TILL, USD, TillRig, crash, name
+from till_rig import FUNDS, OTHER, OWN, PAYER, STRANGER, TILL, USD, TillRig, crash, name
 
 from contracts.codec import Address
 from contracts.keccak import keccak256
+from contracts.tempo import TempoCharge
 from contracts.tempo_decode import decode_tempo, read_transfer
 from contracts.tokens import MODERATO_PATHUSD
 from gateway.core import commands as c
@@ -198,7 +199,7 @@ async def test_a_refund_of_an_order_goes_by_its_id(till: TillRig) -> None:
 async def test_a_till_that_is_gone_refunds_nothing(till: TillRig) -> None:
     """Its key is needed, and it is said."""
     receipt = await till.paid()
-    till.refunds._parts = replace(till.refunds._parts, signers={})  # noqa: SLF001 - a configuration without the till
+    till.refunds._parts = replace(till.refunds._parts, signers={})
     assert await refused(till.refund(receipt)) == "not_refundable"
 
 
@@ -250,7 +251,7 @@ async def test_p12_a_crash_at_any_commit_sends_it_back_once(step: int) -> None:
     waiting.cancel()
     await crash(task)
     if killed:
-        await crash(till.store._committer)  # noqa: SLF001 - the process is gone
+        await crash(till.store._committer)
     else:
         await till.store.close()
     till.before_commit = till.after_commit = _go_on
@@ -271,6 +272,9 @@ async def _go_on(_what: str) -> None:
     """Go on."""
 
 
+FEE = 1_250
+
+
 class TempoPool:
     """A broadcaster that hands what the till signed to the scripted chain."""
 
@@ -284,11 +288,18 @@ class TempoPool:
         if self.drops or self.till is None or self.sent.count(raw) > 1:
             return
         transaction = decode_tempo(raw)
-        transfer = read_transfer(transaction.calls[0])
         assert transaction.sender == TILL
-        self.till.chain.move(
-            self.till.token, TILL, transfer.to, transfer.value_base, transfer.memo, tx_hash=keccak256(raw)
+        charge = TempoCharge(
+            token=self.till.token,
+            wallet=TILL,
+            transfers=(read_transfer(transaction.calls[0]),),
+            valid_before=transaction.valid_before or 0,
+            gas=transaction.gas,
+            max_fee_per_gas=transaction.max_fee_per_gas,
+            max_priority_fee_per_gas=transaction.max_priority_fee_per_gas,
+            sponsored=False,
         )
+        self.till.chain.charge(charge, fee_base=FEE, tx_hash=keccak256(raw))
 
     async def seen(self, tx_hash: bytes) -> int | None:
         """Nothing is asked here."""
@@ -305,6 +316,7 @@ async def _tempo(pool: TempoPool) -> tuple[TillRig, Incoming]:
     )
     pool.till = till
     await till.open()
+    till.chain.move(till.token, OWN, TILL, 1 * USD)
     tx_hash = till.chain.move(till.token, PAYER, TILL, 5 * USD, name("charge"))
     order = await till.order_of_transaction(tx_hash, 5 * USD)
     await till.poll(blocks=1)
@@ -317,13 +329,16 @@ async def test_on_tempo_one_expiring_transaction_goes_back() -> None:
     till, receipt = await _tempo(pool)
     refund = await till.refund(receipt)
     assert refund.tx_hash == keccak256(refund.signature)
-    assert refund.valid_before_s - till.clock.ms // 1000 <= 30
+    assert refund.valid_before_s - till.chain.newest.time_s <= 30
     await till.refunds.sweep()
     await till.refunds.sweep()
     assert pool.sent == [refund.signature] * 2
     await till.poll(blocks=1)
     assert (await ended(till, refund)).state is RefundState.SETTLED
-    assert (till.booked(), till.tasks()) == (0, [])
+    assert (till.booked(), till.tasks()) == (1 * USD - FEE, [])
+    till.view.till_cursors[till.chain.chain_id] = (0, bytes(32))
+    await till.poll(blocks=1)
+    assert till.tasks() == []
     await till.sound()
     await till.close()
 
@@ -341,4 +356,38 @@ async def test_on_tempo_what_was_never_mined_is_dead_after_its_window() -> None:
     await till.poll(blocks=1)
     assert ((await ended(till, refund)).state, till.available()) == (RefundState.DEAD, 5 * USD)
     await till.sound()
+    await till.close()
+
+
+async def test_on_tempo_a_refund_that_failed_costs_its_fee_and_nothing_else() -> None:
+    """P7: somebody empties the till first; the refund fails on chain, its fee is booked once, its hold goes back."""
+    pool = TempoPool()
+    till, receipt = await _tempo(pool)
+    refund = await till.refund(receipt)
+    till.chain.move(till.token, TILL, STRANGER, 2 * USD)
+    await till.refunds.sweep()
+    await till.poll(blocks=1)
+    dead = await ended(till, refund)
+    assert (dead.state, dead.reason, till.available()) == (RefundState.DEAD, "its transaction failed", 5 * USD)
+    assert till.booked() == 4 * USD - FEE
+    assert set(till.tasks()) == {"unknown_outflow", "float_missing"}
+    till.view.till_cursors[till.chain.chain_id] = (0, bytes(32))
+    await till.poll(blocks=1)
+    assert till.booked() == 4 * USD - FEE
+    assert await refused(till.refund(receipt, None, "again")) == "frozen"
+    await till.sound()
+    await till.close()
+
+
+async def test_on_tempo_a_till_without_a_fee_refunds_nothing() -> None:
+    """P7: the fee is part of what the till must be able to lose."""
+    pool = TempoPool()
+    till, receipt = await _tempo(pool)
+    other = await till.refund(receipt, 4 * USD, "a")
+    assert other.fee_base > 0
+    till.chain.move(till.token, TILL, STRANGER, 1 * USD)
+    await till.poll(blocks=1)
+    lift = c.SetFreeze(f"wallet:0x{TILL.hex()}", frozen=False, reason="drill", by="operator", at_ms=till.clock.ms)
+    await till.store.post(lift)
+    assert await refused(till.refund(receipt, 1 * USD, "b")) == "till_short"
     await till.close()

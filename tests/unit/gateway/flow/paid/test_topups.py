@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import pytest
 from till_rig import OTHER_KEY, PAYER, TILL, USD
-from topup_rig import TopUpRig, encoded, receipt_of, required_of
+from topup_rig import Collector, TopUpRig, encoded, hangs, receipt_of, required_of, settled
 
 from contracts.codec import checksum
+from contracts.eip3009 import Authorization
 from gateway.core.paid import TopUpState
 from gateway.core.problems import Problem
-from gateway.flow.paid.offers import Offered, TopUpRules
+from gateway.flow.paid.offers import Offered, TopUpRules, Wanted
 from gateway.flow.paid.topups import Answered
-from gateway.paid_ports import Rejected
+from gateway.paid_ports import Rejected, Settled
 from gateway.rails.x402.reasons import Reason
 
 IDENTIFIER = "payment-identifier"
@@ -38,10 +39,10 @@ def named(rig: TopUpRig, offered: Offered, identifier: str, n: int) -> str:
     return rig.pay_v2(offered, n, extensions=extensions)
 
 
-async def code_of(rig: TopUpRig, wanted: object, header: str) -> str:
+async def code_of(rig: TopUpRig, wanted: Wanted, header: str) -> str:
     """Return the problem with which a payment is refused."""
     with pytest.raises(Problem) as raised:
-        await rig.topups.serve(wanted, header, ())  # type: ignore[arg-type]
+        await rig.topups.serve(wanted, header, ())
     return raised.value.code
 
 
@@ -211,15 +212,11 @@ async def test_no_402_where_our_own_chain_is_silent(rig: TopUpRig) -> None:
 async def test_fifty_equal_payments_at_once_are_one(rig: TopUpRig) -> None:
     """One transfer, fifty equal answers, one credit."""
 
-    async def slowly(collector: object, auth: object, _asked: int) -> object:
+    async def slowly(collector: Collector, auth: Authorization, _asked: int) -> Settled:
         await asyncio.sleep(0.02)
-        return original(collector, auth)
+        return settled(auth, collector.collect(auth))
 
-    def original(collector: object, auth: object) -> object:
-        from_here = rig.collector
-        return settled_by(from_here, auth)
-
-    rig.collector.behaviour = slowly  # type: ignore[assignment]
+    rig.collector.behaviour = slowly
     header = rig.pay_v2(await rig.offer())
     outcomes = await asyncio.gather(*(rig.topups.serve(rig.wanted(), header, ()) for _ in range(50)))
     answers = {(o.topup.id, o.topup.state, o.topup.tx_hash, o.headers) for o in outcomes if isinstance(o, Answered)}
@@ -228,13 +225,6 @@ async def test_fifty_equal_payments_at_once_are_one(rig: TopUpRig) -> None:
     assert (rig.collector.asked, len(rig.collector.collected)) == (1, 1)
     await rig.poll()
     assert rig.available() == 5 * USD
-
-
-def settled_by(collector: object, auth: object) -> object:
-    """Collect as a good facilitator does."""
-    from topup_rig import settled
-
-    return settled(auth, collector.collect(auth))  # type: ignore[attr-defined,arg-type]
 
 
 async def test_the_same_payment_again_gets_the_same_answer_for_ever(rig: TopUpRig) -> None:
@@ -359,11 +349,7 @@ async def test_an_account_has_so_many_payments_under_way(rig: TopUpRig) -> None:
     rig.patience_s = 0.01
     rig.restart()
 
-    async def never(_collector: object, _auth: object, _asked: int) -> object:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    rig.collector.behaviour = never  # type: ignore[assignment]
+    rig.collector.behaviour = hangs
     for n in (1, 2):
         assert (await rig.buy(n)).pending
     assert await code_of(rig, rig.wanted(), rig.pay_v2(await rig.offer(), 3)) == "too_many_open_payments"

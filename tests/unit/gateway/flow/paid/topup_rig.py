@@ -33,6 +33,12 @@ def settled(auth: Authorization, tx_hash: bytes | None, reason: str = "", *, suc
     return Settled(good, reason, "", auth.authorizer, tx_hash, auth.token.network.caip2, auth.value_base)
 
 
+async def hangs(_collector: "Collector", _auth: Authorization, _asked: int) -> Settled:
+    """Never answer."""
+    await asyncio.Event().wait()
+    raise AssertionError("nobody ends this wait")
+
+
 @dataclass
 class Collector:
     """A facilitator: it puts what it is shown on the scripted chain, once, and mines it, unless a test says otherwise.
