@@ -103,6 +103,12 @@ class Simulated:
     text: str = ""
 
 
+class Reverted(Exception):  # noqa: N818 - named for what is known
+    """A call was executed, and the contract reverted it with `data`, as far as the node says."""
+
+    data: bytes
+
+
 class RelayChain(Protocol):
     """One chain as relayers see it: the newest state, from whichever endpoint answers. Never evidence.
 
@@ -124,7 +130,7 @@ class RelayChain(Protocol):
         ...
 
     async def call(self, sender: Address, to: Address, data: bytes, gas: int | None = None) -> bytes:
-        """Return what a call answers in the newest state. Raises CallReverted of gateway.chains.rpc with the revert's data."""
+        """Return what a call answers in the newest state. Raises Reverted."""
         ...
 
     async def estimate(self, sender: Address, to: Address, data: bytes) -> int:

@@ -16,7 +16,7 @@ RINGS: dict[str, tuple[str, ...]] = {
     "gateway.core": ("contracts", "wallets.secret", "gateway.core"),
     "gateway.ports": ("contracts", "wallets.secret", "gateway.core", "gateway.http.port"),
     "gateway.http": ("contracts", "gateway.core", "gateway.http"),
-    "gateway.rails": ("contracts", "gateway.core", "gateway.paid_ports", "gateway.rails"),
+    "gateway.rails": ("contracts", "wallets.secret", "gateway.core", "gateway.paid_ports", "gateway.rails"),
     "gateway.account_ports": ("contracts", "wallets.secret", "gateway.core", "gateway.http.port"),
     "gateway.server_ports": ("contracts", "wallets.secret", "gateway.core"),
     "gateway.paid_ports": ("contracts", "wallets.secret", "gateway.core", "gateway.ports"),

@@ -21,6 +21,8 @@ from web3 import AsyncHTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 from yarl import URL
 
+from gateway.paid_ports import Reverted
+
 __all__ = ["CallRefused", "CallReverted", "EndpointUnavailable", "Limits", "RpcEndpoint"]
 
 _OK = 200
@@ -53,7 +55,7 @@ class CallRefused(EndpointUnavailable):
         self.code = code
 
 
-class CallReverted(CallRefused):
+class CallReverted(CallRefused, Reverted):
     """The call was executed and the contract reverted it. ``data`` is what it reverted with, as far as the node says."""
 
     def __init__(self, name: str, method: str, code: int, data: bytes = b"") -> None:

@@ -27,6 +27,10 @@ BALANCE_COLUMNS = (
 )  # fmt: skip
 
 
+INCOMING_COLUMNS = ("id", "state", "account", "amount", "asset", "value", "sender", "tx_hash", "at", "note")
+SELLER_COLUMNS = ("account", "gas_budget", "window_s", "latency_s", "payees", "set_at")
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """One verb. `words` is "group verb" or a verb alone; `arguments` adds what the call takes, named as it takes it."""
@@ -145,6 +149,38 @@ def _vendor_balance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vendor", metavar="NAME", nargs="?", help="one vendor only")
 
 
+def _incoming_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", metavar="ID", help="what came in for this account, instead of what is nobody's")
+    _page(parser, "after")
+
+
+def _incoming_resolve(parser: argparse.ArgumentParser) -> None:
+    _add(parser, "receipt", "the receipt's id")
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--account", metavar="ID", help="it is this account's: it is credited, and never refundable")
+    whose.add_argument("--capital", action="store_true", default=None, help="it is the operator's own")
+    parser.add_argument("--note", required=True, help="how you know; goes into the journal")
+
+
+def _sellers_set(parser: argparse.ArgumentParser) -> None:
+    _add(parser, "account", "the account's id")
+    parser.add_argument(
+        "--gas-budget",
+        required=True,
+        metavar="COIN",
+        help='what its failed settlements may burn in a window, such as "0.01"',
+    )
+    parser.add_argument("--window", type=int, metavar="SECONDS", help="the window's length; a day if not given")
+    parser.add_argument("--latency", metavar="SECONDS", help="how long its payments may wait for company in a batch")
+    parser.add_argument(
+        "--payee",
+        action="append",
+        dest="payees",
+        metavar="ADDRESS",
+        help="whom its payments may go to; may be repeated; anybody if not given",
+    )
+
+
 def _account_list(parser: argparse.ArgumentParser) -> None:
     _page(parser, "after")
 
@@ -234,6 +270,35 @@ VERBS: tuple[Verb, ...] = (
         "vendor_balance",
         listed("vendors", *BALANCE_COLUMNS),
         _vendor_balance,
+    ),
+    Verb(
+        "incoming list",
+        "list received money that is nobody's",
+        "incoming_list",
+        listed("incoming", *INCOMING_COLUMNS),
+        _incoming_list,
+    ),
+    Verb(
+        "incoming resolve",
+        "say whose received money is",
+        "incoming_resolve",
+        changed("incoming", "Resolved, and its task is closed.", "It was resolved so before."),
+        _incoming_resolve,
+    ),
+    Verb(
+        "sellers list",
+        "list who may settle at the facilitator",
+        "sellers_list",
+        listed("sellers", *SELLER_COLUMNS),
+        _none,
+    ),
+    Verb("sellers set", "let an account settle at the facilitator", "sellers_set", one("seller"), _sellers_set),
+    Verb(
+        "sellers end",
+        "end a seller's terms",
+        "sellers_end",
+        changed("seller", "Ended.", "They had ended before."),
+        _positional("account", "the account's id"),
     ),
     Verb(
         "trace",

@@ -14,13 +14,12 @@ import structlog
 from contracts.batch import BatchError, decode_outcomes, encode_batch, fits, gas_limit
 from contracts.calls import CallError, decode_uint, encode_balance_of, encode_transfer_bytes, encode_transfer_vrs
 from contracts.reverts import reason_of, revert_text
-from gateway.chains.rpc import CallReverted
 from gateway.core.paid import Relay, Settlement, SettlementState
 from gateway.facilitator.batching import Item, Waiting
 from gateway.facilitator.desk import Desk, authorization_of
 from gateway.facilitator.follow import Fate, elsewhere, failed, mined_by
 from gateway.facilitator.lanes import Call, Fees, Lane, Lanes, fees_now, sign
-from gateway.paid_ports import Simulated
+from gateway.paid_ports import Reverted, Simulated
 from gateway.ports import ChainUnavailable
 from gateway.rails.x402.reasons import Reason
 from wallets.guard import SigningRefused
@@ -201,7 +200,7 @@ class Submitter:
         try:
             answer = await self._desk.relay.call(terms.authorizer, terms.token.address, question)
             return decode_uint(answer)
-        except (CallError, CallReverted) as problem:
+        except (CallError, Reverted) as problem:
             raise ChainUnavailable(f"balanceOf: {problem}") from problem
 
     async def _simulate(self, lane: Lane, items: list[Item]) -> tuple[list[Item], list[tuple[Item, str]]]:
@@ -221,7 +220,7 @@ class Submitter:
         call = call_of(self._desk, [item])
         try:  # a wallet's own code decides, so it is asked with the very call and the very gas
             await self._desk.relay.call(lane.address, call.to, call.data, call.gas)
-        except CallReverted as problem:
+        except Reverted as problem:
             return Simulated(reverted=True, text=revert_text(problem.data))
         return Simulated(reverted=False)
 
@@ -230,7 +229,7 @@ class Submitter:
         try:
             answer = await self._desk.relay.call(lane.address, call.to, call.data, call.gas)
             outcomes = decode_outcomes(answer, len(items))
-        except (BatchError, CallReverted) as problem:
+        except (BatchError, Reverted) as problem:
             # What stands there is not our contract, or not for this token: one by one, for a while.
             log.warning("settlement.batch_unusable", chain_id=self._desk.chain_id, why=str(problem))
             self._unbatched_until_s = self._desk.now_s() + UNBATCHED_S

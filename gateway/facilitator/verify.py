@@ -28,9 +28,8 @@ from contracts.eip3009 import Authorization
 from contracts.reverts import reason_of
 from contracts.signature import SIGNATURE_BYTES, SignatureError, recover_address
 from contracts.tokens import Token, TokenKey
-from gateway.chains.rpc import CallReverted
 from gateway.core.paid import Identity, Settlement, SettlementState
-from gateway.paid_ports import Exact, Rejected, RelayChain
+from gateway.paid_ports import Exact, Rejected, RelayChain, Reverted
 from gateway.ports import Clock
 from gateway.rails.x402.payment import check_window, read_payment
 from gateway.rails.x402.reasons import Reason
@@ -174,7 +173,7 @@ class Verifier:
         """Return what a view of the token answers, None where it has no such view."""
         try:
             return decode_uint(await reach.chain.call(reach.relayers[0], terms.token.address, data, self._gas))
-        except (CallReverted, CallError):
+        except (Reverted, CallError):
             return None
 
     def _tell_skew(self, chain_id: int, skew_s: int) -> None:

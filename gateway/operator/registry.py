@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.core.problems import Problem
-from gateway.operator import accounts, audit, freezes, metered, payments, servers, tasks
+from gateway.operator import accounts, audit, freezes, incoming, metered, payments, sellers, servers, tasks
 from gateway.operator.params import Params
 from gateway.operator.services import Operation, Services
 
@@ -35,6 +35,11 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "servers": Operation(servers.servers, ("account", "vendor", "all", "before", "limit")),
         "server_resolve": Operation(servers.server_resolve, ("server", "made", "nothing", "resolution")),
         "vendor_balance": Operation(metered.vendor_balance, ("vendor",)),
+        "incoming_list": Operation(incoming.incoming_list, ("account", "after", "limit")),
+        "incoming_resolve": Operation(incoming.incoming_resolve, ("receipt", "account", "capital", "note")),
+        "sellers_list": Operation(sellers.sellers_list),
+        "sellers_set": Operation(sellers.sellers_set, ("account", "gas_budget", "window", "latency", "payees")),
+        "sellers_end": Operation(sellers.sellers_end, ("account",)),
         "trace": Operation(audit.trace, ("what",)),
         "balances": Operation(audit.balances),
         "journal_verify": Operation(audit.journal_verify),

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from engine_bed import CHAIN, ETHER, GWEI, PAYEE, RULES, Bed, bed, collect, many, random_payee
+from engine_bed import CHAIN, ETHER, GWEI, PAYEE, RULES, bed, collect, many, random_payee
 
 from contracts import batch
 from contracts.codec import checksum, to_hex

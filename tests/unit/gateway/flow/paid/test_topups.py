@@ -78,7 +78,7 @@ async def test_a_version_1_payment_makes_its_order_on_the_spot(rig: TopUpRig) ->
     wanted = rig.wanted()
     answered = await rig.topups.serve(wanted, rig.pay_v1(await rig.offer(wanted)), ())
     assert isinstance(answered, Answered)
-    assert ("acc_1", 5 * USD) == (answered.topup.account_id, answered.topup.amount_base)
+    assert (answered.topup.account_id, answered.topup.amount_base) == ("acc_1", 5 * USD)
     name = next(name for name, _ in answered.headers if "RESPONSE" in name)
     assert name == "X-PAYMENT-RESPONSE"
     assert receipt_of(answered)["network"] == "base"

@@ -61,6 +61,7 @@ async def forgets(collector: Collector, auth: Authorization, _asked: int) -> Set
 
 
 async def does_nothing(_collector: Collector, _auth: Authorization, _asked: int) -> Settled:
+    """Answer 500, and have done nothing."""
     raise FacilitatorUnknown("500 before settling")
 
 
@@ -70,6 +71,7 @@ async def lies_success(_collector: Collector, auth: Authorization, _asked: int) 
 
 
 async def lies_without_hash(_collector: Collector, auth: Authorization, _asked: int) -> Settled:
+    """Say that it is collected, and name no transaction."""
     return settled(auth, None)
 
 
@@ -346,4 +348,7 @@ async def _until_killed(rig: TopUpRig, header: str) -> None:
     except (StoreBroken, Killed):
         pass
     await rig.taking.close(1)
-    await asyncio.gather(rig.store._committer, return_exceptions=True)  # noqa: SLF001 - it was killed, and nobody else waits for it
+    if rig.store.broken:
+        await asyncio.gather(rig.store._committer, return_exceptions=True)
+    else:
+        await rig.store.close()
