@@ -17,6 +17,7 @@ from dataclasses import replace
 import structlog
 from aiohttp import web
 
+from contracts.batch import batch_address
 from gateway.api.deps import Accounts, ApiDeps, ApiSettings, Webhooks
 from gateway.api.exchange import log_request
 from gateway.api.lines import JsonLines, RequestLog
@@ -26,7 +27,7 @@ from gateway.config import Config, LogConfig, LogFormat, LogLevel
 from gateway.graph import Gateway
 from gateway.jobs.loops import Loops
 from gateway.logs import configure_logging
-from gateway.operator.services import Services, routes_of
+from gateway.operator.services import Relaying, Services, routes_of
 from gateway.operator.socket import operator_socket
 from gateway.vendor_hooks import hooks_of
 from wallets.sealing import Sealer
@@ -147,7 +148,16 @@ def _services(gateway: Gateway) -> Services:
         payees_changed=gateway.refresh_guard,
         accept_database=gateway.accept_database,
         account_vendors=frozenset(by_account),
+        relaying=_relaying(gateway),
     )
+
+
+def _relaying(gateway: Gateway) -> Relaying | None:
+    engine, config, relays = gateway.paid.engine, gateway.config, gateway.parts.relays
+    if engine is None or config.facilitator is None:
+        return None
+    named = [(each.name, chain_id, each.address) for chain_id in relays for each in config.relayers_on(chain_id)]
+    return Relaying(named, relays, engine, config.facilitator.batch_contract or batch_address())
 
 
 def _deps(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> ApiDeps:

@@ -410,7 +410,17 @@ def book_state(book: Book) -> dict[str, Any]:
     ):
         state[name] = type(getattr(book, name))(getattr(book, name))
     paid = book.paid
-    for name in ("settlements", "relays", "topups", "refunds", "sellers", "wallet_accounts", "till_cursors", "lent"):
+    for name in (
+        "settlements",
+        "relays",
+        "topups",
+        "refunds",
+        "sellers",
+        "wallet_accounts",
+        "till_cursors",
+        "lent",
+        "returning",
+    ):
         state[f"paid {name}"] = dict(getattr(paid, name))
     state["paid funders"] = set(paid.funders)
     state["paid grants"] = {account_id: left for account_id, left in paid.grants.items() if left}

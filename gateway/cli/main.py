@@ -19,11 +19,15 @@ Run = Callable[[argparse.Namespace], int]
 
 GROUPS = {
     "account": "accounts and their credit",
+    "batches": "the contract that collects many authorizations at once",
     "config": "the configuration",
     "freeze": "stopping and releasing",
+    "incoming": "money that came in",
     "journal": "the journal and its proof",
     "key": "API keys",
     "payments": "payments",
+    "relayers": "the keys that pay gas",
+    "sellers": "accounts that may settle at the facilitator",
     "servers": "the servers of the vendor-neutral API",
     "tasks": "what waits for a human",
     "vendor": "vendors, and the operator's accounts there",

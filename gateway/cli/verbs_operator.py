@@ -59,6 +59,10 @@ def _add(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     parser.add_argument(name, metavar=name.upper(), help=text)
 
 
+def _batches_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("chain_id", metavar="CHAIN_ID", type=int, help="such as 8453")
+
+
 def _account_open(parser: argparse.ArgumentParser) -> None:
     _add(parser, "name", "what the account is called")
     parser.add_argument("--id", dest="account", metavar="ID", help="the account's id; made if not given")
@@ -81,7 +85,7 @@ def _key_new(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="scopes",
         metavar="SCOPE",
-        help="proxy, proxy:<vendor>, read, keys; may be repeated",
+        help="proxy, proxy:<vendor>, read, keys, settle; may be repeated",
     )
     parser.add_argument(
         "--budget",
@@ -243,6 +247,20 @@ VERBS: tuple[Verb, ...] = (
         "freeze lift", "release a scope", "freeze_lift", changed("scope", "Lifted.", "It was not frozen."), _freeze_lift
     ),
     Verb("freeze list", "list what is frozen", "freeze_list", listed("freezes", "scope", "reason", "by", "at"), _none),
+    Verb(
+        "relayers list",
+        "list the keys that pay gas, and their ether",
+        "relayers_list",
+        listed("relayers", "name", "chain_id", "address", "ether_wei", "account_nonce", "open_transactions"),
+        _none,
+    ),
+    Verb(
+        "batches deploy",
+        "put the batch contract up on a chain",
+        "batches_deploy",
+        changed("contract", "Deployed.", "It stands there already."),
+        _batches_deploy,
+    ),
     Verb(
         "servers list",
         "list the servers of the vendor-neutral API",

@@ -162,15 +162,16 @@ def _bound_refusal(receipt: Incoming, refund: Refund) -> Refused | None:
 def _fund_refusal(book: Book, refund: Refund) -> Refused | None:
     agent = book.ledger.find(chart.agent(refund.account_id), USD)
     available = 0 if agent is None else agent.available_base
-    if available < refund.amount_base:
+    if agent is None or available < refund.amount_base:
         detail = f"available {format_amount(available)}, needed {format_amount(refund.amount_base)}"
         return Refused("insufficient_balance", detail)
-    not_paid_in = book.paid.grants.get(refund.account_id, 0) + book.paid.lent.get(refund.account_id, 0)
-    if available - not_paid_in < refund.amount_base:
-        paid_in = format_amount(max(0, available - not_paid_in))
-        return Refused(
-            "not_refundable", f"{paid_in} of the balance was paid in and is final; the rest is the operator's"
-        )
+    # What is on hold for purchases is spent of the operator's credit first: whether it is captured or voided, this is enough.
+    paid = book.paid
+    elses_base = sum(of.get(refund.account_id, 0) for of in (paid.grants, paid.lent, paid.returning))
+    paid_in = agent.posted_base - elses_base
+    if paid_in < refund.amount_base:
+        rest = format_amount(max(0, paid_in))
+        return Refused("not_refundable", f"{rest} of the balance was paid in and is final; the rest is the operator's")
     till = book.ledger.find(_till(refund), refund.asset)
     if till is None or till.available_base < refund.value_base + refund.fee_base:
         return Refused("till_short", "the operator's till cannot cover this refund now; ask again later")

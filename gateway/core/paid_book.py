@@ -121,6 +121,7 @@ class PaidBook:
         self.till_cursors: dict[int, tuple[int, bytes]] = {}
         self.grants: dict[str, int] = {}  # operator's credit that is not spent yet, by account
         self.lent: defaultdict[str, int] = defaultdict(int)  # by account, of open top-ups
+        self.returning: defaultdict[str, int] = defaultdict(int)  # by account, of open refunds
 
     # reading
 
@@ -204,6 +205,10 @@ class PaidBook:
         """Add or replace a refund; one that is over leaves the memory."""
         if refund.version == 1:
             self.rows.orders[refund.account_id, refund.client_token] = Order(REFUND, refund.id, refund.fingerprint)
+        if refund.id in self.refunds:
+            _count(self.returning, refund.account_id, -refund.amount_base)
+        if is_open(refund):
+            _count(self.returning, refund.account_id, refund.amount_base)
         self._note(self.rows.refunds, refund)
         _keep(self.refunds, refund.id, refund, still=is_open(refund))
 
@@ -237,16 +242,25 @@ class PaidBook:
         self.topups[topup.id] = topup
         self._lent(topup, +1)
 
+    def load_refund(self, refund: Refund) -> None:
+        """Take an open refund from the store."""
+        self.refunds[refund.id] = refund
+        _count(self.returning, refund.account_id, refund.amount_base)
+
     def _lent(self, topup: TopUp | None, sign: int) -> None:
         if topup is not None and topup.account_id is not None and topup.lent_base:
-            self.lent[topup.account_id] += sign * topup.lent_base
-            if not self.lent[topup.account_id]:
-                del self.lent[topup.account_id]
+            _count(self.lent, topup.account_id, sign * topup.lent_base)
 
     def _note(self, rows: dict[str, _V], record: _V) -> None:
         if record.version == 1:
             self.rows.new.add(record.id)
         rows[record.id] = record
+
+
+def _count(sums: dict[str, int], account_id: str, change_base: int) -> None:
+    sums[account_id] += change_base
+    if not sums[account_id]:
+        del sums[account_id]
 
 
 def _keep(open_ones: dict[str, _R], place: str, record: _R, *, still: bool) -> None:

@@ -26,6 +26,7 @@ class Told:
         self._recent_max = recent_max
         self._newest: dict[Identity, Settlement] = {}
         self._waiters: dict[str, list[asyncio.Future[Settlement]]] = {}
+        self._released = False
 
     def of(self, identity: Identity) -> Settlement | None:
         """Return the newest version that was told."""
@@ -47,7 +48,7 @@ class Told:
     async def wait(self, settlement: Settlement, wait_s: float) -> Settlement:
         """Return its outcome, or how it stands when `wait_s` are over."""
         newest = self._newest.get(settlement.identity, settlement)
-        if newest.state in _DECIDED or wait_s <= 0:
+        if newest.state in _DECIDED or wait_s <= 0 or self._released:
             return newest
         waiter: asyncio.Future[Settlement] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(settlement.id, []).append(waiter)
@@ -60,7 +61,8 @@ class Told:
             self._leave(settlement.id, waiter)
 
     def release(self) -> None:
-        """Let everybody go with what is known: the process ends."""
+        """Let everybody go with what is known, from now on: the process ends."""
+        self._released = True
         known = {settlement.id: settlement for settlement in self._newest.values()}
         for settlement_id, waiters in list(self._waiters.items()):
             for waiter in waiters:

@@ -52,6 +52,7 @@ class _Works:
         self.submitter = Submitter(desk, self.lanes, self.follower.wake)
         self.upkeep = Upkeep(desk, self.lanes, self.submitter, self.follower)
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._resumed = False
 
     def start(self) -> None:
         """Start what is not running. Raises what ended a task that was: it is a bug, and somebody must hear of it."""
@@ -62,7 +63,26 @@ class _Works:
         for task in ended:
             task.result()
 
+    async def resume(self) -> None:
+        """Open the lanes, and send again what may never have left before the last end; once. Raises ChainUnavailable."""
+        if self._resumed:
+            return
+        for lane in self.lanes.lanes:
+            await self.lanes.look_at_balance(lane)
+            await self.lanes.count(lane)
+        for relay in self.desk.relays():
+            if relay.state is RelayState.SENT:
+                await self.submitter.hand_over(self.lanes.of(relay), relay)
+        self._resumed = True
+        self.submitter.wake()
+
+    async def sweep(self) -> None:
+        """Do one background turn. Raises ChainUnavailable, ChainDisagreement."""
+        await self.resume()
+        await self.upkeep.sweep()
+
     async def stop(self, timeout_s: float) -> None:
+        """End the tasks."""
         await self.submitter.close(timeout_s)
         self.follower.close()
         for task in self.tasks.values():
@@ -89,23 +109,12 @@ class SettlementEngine:
     # life
 
     def start(self) -> None:
-        """Take up everything that is open, as the store knows it, and go on with it."""
+        """Take up everything that is open, as the store knows it; the first `sweep` goes on with it."""
         for works in self._works.values():
             works.desk.load()
             works.start()
             for settlement in works.desk.settlements(SettlementState.CLAIMED):
                 works.submitter.put(settlement)
-
-    async def resume(self) -> None:
-        """Send again what may never have left before the last end, once, and open the lanes. Raises ChainUnavailable."""
-        for works in self._works.values():
-            for lane in works.lanes.lanes:
-                await works.lanes.look_at_balance(lane)
-                await works.lanes.count(lane)
-            for relay in works.desk.relays():
-                if relay.state is RelayState.SENT:
-                    await works.submitter.hand_over(works.lanes.of(relay), relay)
-            works.submitter.wake()
 
     async def sweep(self) -> None:
         """Do one background turn on every chain. Raises the first failure, after all had their turn."""
@@ -113,7 +122,7 @@ class SettlementEngine:
         for works in self._works.values():
             if not self._closing:
                 works.start()
-            (outcome,) = await asyncio.gather(works.upkeep.sweep(), return_exceptions=True)
+            (outcome,) = await asyncio.gather(works.sweep(), return_exceptions=True)
             problems += [outcome] if outcome is not None else []
         if problems:
             raise problems[0]
@@ -218,7 +227,7 @@ class SettlementEngine:
         works = self._works[chain_id]
         if await works.desk.relay.has_code(works.desk.parts.batch):
             return None
-        await self.resume()
+        await works.resume()
         lane, fees = works.lanes.pick(), await fees_now(works.desk)
         if lane is None or fees is None:
             raise NotDeployed("no relayer can send now, or gas costs more than the cap")

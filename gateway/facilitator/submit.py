@@ -43,6 +43,7 @@ class Submitter:
         self._wake = asyncio.Event()
         self._carrying: set[asyncio.Task[None]] = set()
         self._carried: set[str] = set()
+        self._unknown: set[str] = set()
         self._closing = False
         self._unbatched_until_s = 0.0
 
@@ -55,7 +56,9 @@ class Submitter:
         closes_s = settlement.valid_before_s - self._desk.rules.flush_margin_s
         item = item_of(self._desk, settlement, min(settlement.created_at_ms / 1000 + latency_s, float(closes_s)))
         if item is None:
-            log.error("settlement.token_unknown", settlement_id=settlement.id)
+            if settlement.id not in self._unknown:
+                self._unknown.add(settlement.id)
+                log.error("settlement.token_unknown", settlement_id=settlement.id)
             return
         self._waiting.put(item)
         self._wake.set()
@@ -157,7 +160,8 @@ class Submitter:
 
     async def _unexpired(self, load: list[Item]) -> list[Item]:
         head = await self._desk.relay.head()
-        latest_s = max(float(head.time_s), self._desk.now_s()) + 1
+        # A block may be some seconds away, and a transaction that lands too late only burns gas.
+        latest_s = max(float(head.time_s), self._desk.now_s()) + self._desk.rules.expiry_margin_s
         expired = [item for item in load if item.settlement.valid_before_s <= latest_s]
         for_good = [i for i in expired if i.settlement.valid_before_s <= head.time_s]
         now_ms = self._desk.clock.now_ms()

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.core.problems import Problem
-from gateway.operator import accounts, audit, freezes, incoming, metered, payments, sellers, servers, tasks
+from gateway.operator import accounts, audit, freezes, incoming, metered, payments, relaying, sellers, servers, tasks
 from gateway.operator.params import Params
 from gateway.operator.services import Operation, Services
 
@@ -40,6 +40,8 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "sellers_list": Operation(sellers.sellers_list),
         "sellers_set": Operation(sellers.sellers_set, ("account", "gas_budget", "window", "latency", "payees")),
         "sellers_end": Operation(sellers.sellers_end, ("account",)),
+        "relayers_list": Operation(relaying.relayers_list),
+        "batches_deploy": Operation(relaying.batches_deploy, ("chain_id",)),
         "trace": Operation(audit.trace, ("what",)),
         "balances": Operation(audit.balances),
         "journal_verify": Operation(audit.journal_verify),

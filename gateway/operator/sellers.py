@@ -64,7 +64,8 @@ def _wei(text: str) -> int:
     match = _ETHER.fullmatch(text)
     if match is None:
         raise Problem("bad_request", 'gas_budget is a decimal of the chain\'s coin, such as "0.01"', "gas_budget")
-    return int(match[1]) * 10**ETHER_DIGITS + int((match[2] or "").ljust(ETHER_DIGITS, "0"))
+    fraction = (match[2] or "").ljust(ETHER_DIGITS, "0")
+    return int(match[1] + fraction)
 
 
 def _ether(wei: int) -> str:

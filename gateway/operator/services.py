@@ -4,17 +4,36 @@ Must not know sockets or argument parsers.  Theory: the database has one owner, 
 or, when there is none, in the process that asks; neither way can do what the other cannot.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.flow.call import Served
 from gateway.operator.params import Params
+from gateway.paid_ports import RelayChain
 from gateway.ports import Clock, Entropy, Store
 
 
 def _nothing() -> None:
     """Do nothing: no signer runs here whose list of payees could be out of date."""
+
+
+class Deployer(Protocol):
+    """Puts the batch contract up."""
+
+    async def deploy(self, chain_id: int, wait_s: float = 60.0) -> bytes | None:
+        """Return the transaction's hash, None where the contract stands already."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Relaying:
+    """The relayers of the configuration as (name, chain id, address), their chains, and who deploys."""
+
+    relayers: Sequence[tuple[str, int, bytes]]
+    chains: Mapping[int, RelayChain]
+    deployer: Deployer
+    batch: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +42,7 @@ class Services:
 
     `account_vendors` are the names of those that know us by an account.
     `payees_changed` is called after an approval is durable: the server puts the list before its signers.
+    `relaying` is None where nobody pays gas, or no server runs.
     `accept_database` tells the signers' mark that a quarantine was lifted by force; None where no server runs.
     """
 
@@ -34,6 +54,7 @@ class Services:
     payees_changed: Callable[[], None] = _nothing
     accept_database: Callable[[], None] | None = None
     account_vendors: frozenset[str] = frozenset()
+    relaying: Relaying | None = None
 
 
 def routes_of(vendors: Iterable[Served]) -> Mapping[str, frozenset[str]]:

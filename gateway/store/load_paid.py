@@ -28,8 +28,7 @@ def load_paid(db: sqlite3.Connection, paid: PaidBook) -> None:
     for row in db.execute(OPEN_TOPUPS):
         paid.load_topup(TOPUPS.from_row(row))
     for row in db.execute(OPEN_REFUNDS):
-        refund = REFUNDS.from_row(row)
-        paid.refunds[refund.id] = refund
+        paid.load_refund(REFUNDS.from_row(row))
     for row in db.execute(OPEN_SELLERS):
         terms = SELLERS.from_row(row)
         paid.sellers[terms.account_id] = terms

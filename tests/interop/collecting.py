@@ -1,4 +1,4 @@
-"""One gateway process that collects for stock sellers, and what the chain says of it. Its configuration has a relayer and no vendor."""
+"""One gateway process that collects for stock sellers, and what the chain says of it. It has two relayers and no vendor."""
 
 from __future__ import annotations
 

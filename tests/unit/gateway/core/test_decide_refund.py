@@ -76,7 +76,11 @@ def held(desk: Desk, n: int = 1, **changes: Any) -> Refund:
 def spend(desk: Desk, n: int, amount_base: int) -> None:
     """Buy something that the vendor collects."""
     purchase = make_purchase(n, hold_base=amount_base, terms=make_terms(n, value_base=amount_base))
-    desk.post(purchase, make_outcome(n), make_settled(n, value_base=amount_base))
+    desk.post(purchase, make_outcome(n))
+    done = desk.post(make_settled(n, value_base=amount_base))
+    assert isinstance(done, Done)
+    assert done.payment is not None
+    assert done.payment.captured_base == amount_base
 
 
 # life
@@ -173,7 +177,7 @@ def test_at_most_what_was_paid_in_goes_back(desk: Desk) -> None:
 
 def test_operators_credit_never_goes_back(desk: Desk) -> None:
     """It is spent first; what was paid in and spent is gone, whatever the operator gives later."""
-    spend(desk, 1, GRANTED + AMOUNT - 1_000_000)
+    spend(desk, 70, GRANTED + AMOUNT - 1_000_000)
     assert desk.core.book.paid.grants["acc_1"] == 0
     assert desk.refused(refund(1)) == "insufficient_balance"
     desk.post(CreditAccount("acc_1", 50_000_000, "more", "", "operator", NOW_MS))
@@ -181,9 +185,19 @@ def test_operators_credit_never_goes_back(desk: Desk) -> None:
     held(desk, 1, amount_base=1_000_000, value_base=1_000_000)
 
 
+def test_what_is_on_hold_is_the_operators_credit_first(desk: Desk) -> None:
+    """An open purchase does not stop what was paid in from going back, unless that is what it holds."""
+    desk.post(make_purchase(1, hold_base=GRANTED, terms=make_terms(1, value_base=GRANTED)))
+    held(desk, 1)
+    assert desk.refused(refund(2, amount_base=3_000_001)) == "refund_exceeds_funding"
+    desk.post(make_purchase(2, hold_base=1_500_000, terms=make_terms(2, value_base=1_500_000)))
+    assert desk.refused(refund(2)) == "insufficient_balance"
+    held(desk, 2, amount_base=1_500_000, value_base=1_500_000)
+
+
 def test_what_was_paid_in_after_the_credit_was_spent_goes_back_whole(desk: Desk) -> None:
     """The operator's credit was the first to go."""
-    spend(desk, 1, GRANTED)
+    spend(desk, 70, GRANTED)
     held(desk, 1, amount_base=AMOUNT, value_base=AMOUNT)
 
 
@@ -193,14 +207,14 @@ def test_a_refund_is_no_spending_of_credit(desk: Desk) -> None:
     desk.post(moved(settled, proof(value_base=AMOUNT)))
     assert desk.core.book.paid.grants["acc_1"] == desk.available() == GRANTED
     desk.post(book(2, account_id="acc_1", refundable=True))
-    spend(desk, 1, GRANTED)
+    spend(desk, 70, GRANTED)
     held(desk, 2, receipt=2, amount_base=AMOUNT, value_base=AMOUNT)
     assert desk.available() == 0
 
 
 def test_what_the_house_lent_does_not_go_back(desk: Desk) -> None:
     """A payment that is not final funds nothing on chain."""
-    spend(desk, 1, GRANTED + AMOUNT)
+    spend(desk, 70, GRANTED + AMOUNT)
     desk.post(put(paying(7)), put(newer(paying(7), state=TopUpState.SEEN), "seen"))
     desk.post(LendTopUp("top_0007", 10**12, 10**12, NOW_MS))
     assert desk.refused(refund(1)) == "not_refundable"

@@ -120,7 +120,8 @@ class Bed:
             store=store, desks=(parts,), rules=self.rules, clock=self.clock, entropy=Randomness()
         )
         self.engine.start()
-        await self.engine.resume()
+        for works in self.engine._works.values():
+            await works.resume()  # what the first sweep begins with
 
     def relayer(self, key: bytes) -> Relayer:
         """Return a relayer whose guard has the policy of one."""
