@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from contracts.codec import checksum, to_hex
 from gateway.api.asked import query_of
+from gateway.api.auth import own_key
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Told
@@ -106,7 +107,7 @@ async def verify(deps: ApiDeps, exchange: Exchange) -> Told:
     exact = door.facilitator.read(*parts)
     if isinstance(exact, Rejected):
         return Told(_verdict(exact))
-    door.count(exact)
+    door.count(exact, _caller(deps, exchange))
     try:
         return Told(_verdict(await door.facilitator.verify_exact(exact)))
     except FacilitatorUnknown:
@@ -121,7 +122,7 @@ async def settle(deps: ApiDeps, exchange: Exchange) -> Told:
     exact = door.facilitator.read(*parts)
     if isinstance(exact, Rejected):
         return Told(_settlement(refused(exact, parts[2])))
-    door.count(exact)
+    door.count(exact, exchange.account_id)
     try:
         return Told(_settlement(await door.facilitator.settle_exact(exact, exchange.account_id)))
     except FacilitatorUnknown as error:
@@ -202,6 +203,12 @@ def _number(least: int, most: int) -> Schema:
 def _door(deps: ApiDeps) -> FacilitatorDoor:
     assert deps.facilitator is not None, "its routes are served only where there is a facilitator"
     return deps.facilitator
+
+
+def _caller(deps: ApiDeps, exchange: Exchange) -> str:
+    """Return whose call it is, "" where that takes no key and none came."""
+    key = exchange.key or own_key(exchange.request, deps.store.view.keys_by_digest)
+    return "" if key is None else key.account_id
 
 
 async def _asked(deps: ApiDeps, exchange: Exchange) -> tuple[FacilitatorDoor, tuple[object, object, object]]:

@@ -20,7 +20,7 @@ SUMMARY = (
 )
 
 
-def llms_text(vendors: Mapping[str, Served], servers: Mapping[str, ServerVendor]) -> str:
+def llms_text(endpoints: Iterable[Endpoint], vendors: Mapping[str, Served], servers: Mapping[str, ServerVendor]) -> str:
     """Return what a language model needs to use this gateway, on one page."""
     return "\n".join(
         part.strip("\n") + "\n"
@@ -31,6 +31,7 @@ def llms_text(vendors: Mapping[str, Served], servers: Mapping[str, ServerVendor]
             _what_each_can(servers),
             _proxy_part(vendors),
             _MONEY,
+            _TOP_UP if any(each.path == TOP_UP_ROUTE for each in endpoints) else "",
             _TROUBLE,
         )
         if part
@@ -95,6 +96,20 @@ def _proxy_part(vendors: Mapping[str, Served]) -> str:
         lines.append(f"- {PREFIX}{name}: {len(vendor.routes)} routes{timed}")
     return "\n".join(lines)
 
+
+TOP_UP_ROUTE = "/v1/topups"
+
+_TOP_UP = """
+## More balance
+
+- `POST /v1/topups` {"amount": "5.00"} answers 402 with everything a wallet needs: x402 version 2 (header PAYMENT-REQUIRED) and 1 \
+(the body), and MPP (WWW-Authenticate). Pay it with any stock client, which repeats the request by itself with the payment. `GET \
+/v1/topups` shows what you bought.
+- 200: paid and in a block; `credit` is `pending` until that block is final, then `available`. 202: nobody knows yet; do not \
+pay again, ask the address in `Location`. 402 again: nothing was taken. 409: this order has another payment, yours was not touched.
+- No key? Pay without one: the paying wallet's account is opened. `POST /v1/wallet-keys` gives it a key for a signature.
+- `POST /v1/refunds` {"topup": "top_..."} with an Idempotency-Key sends what you have not used back to the wallet that paid.
+"""
 
 _BASICS = """
 ## Basics

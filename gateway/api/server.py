@@ -85,7 +85,7 @@ class Api:
         self.table = Table(self._endpoints())
         self._openapi = encode(openapi(self.table.endpoints, deps.served))
         translated = {} if deps.neutral is None else deps.neutral.servers
-        self._llms = llms_text(deps.served, translated).encode()
+        self._llms = llms_text(self.table.endpoints, deps.served, translated).encode()
         self._agent = encode(agent_document(self.table.endpoints, deps.served, translated))
         self._periods = deps.periods
         self._chain_ids = frozenset(token.chain_id for v in deps.vendors.values() for token in v.terms.tokens)

@@ -26,14 +26,18 @@ class FacilitatorDoor:
     public: bool = False
     sellable: Callable[[], Sequence[Sellable]] = field(default=tuple)
 
-    def count(self, exact: Exact) -> None:
-        """Count one request about a payment. Raises Problem("too_many_calls") with the seconds to wait."""
+    def count(self, exact: Exact, caller: str) -> None:
+        """Count one request about a payment. Raises Problem("too_many_calls") with the seconds to wait.
+
+        Each caller (an account, "" for those without a key) has limits of its own: anybody can name another's address as
+        payer or payee, and must not use up what others may ask about it.
+        """
         terms = exact.authorization
-        for limit, key, whose in (
+        for limit, address, whose in (
             (self.per_payer, terms.authorizer, "of this payer"),
             (self.per_payee, terms.pay_to, "for this payee"),
         ):
-            wait_s = limit.take(key)
+            wait_s = limit.take(address + caller.encode())
             if wait_s is not None:
                 detail = f"too many requests {whose}: wait as long as Retry-After says"
                 raise Problem("too_many_calls", detail, extra={"retry_after_s": wait_s})

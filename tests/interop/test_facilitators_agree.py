@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from contracts.codec import checksum, parse_address
 from sandbox.process import SandboxProcess
 from tests.unit.gateway.facilitator.facilitator_bed import Bed, bed_on, relay_chain
 from tests.unit.gateway.facilitator.payments_bed import Draft, Sent
@@ -98,7 +99,6 @@ def theirs(stock: SandboxProcess, sent: Sent) -> str:
 
 
 def _lower(sent: Sent) -> None:
-    sent.authorization["from"] = sent.authorization["from"].lower()
     sent.both("payTo", sent.requirements["payTo"].lower())
 
 
@@ -128,7 +128,7 @@ async def test_contract_wallets_are_judged_alike(
     ours: Bed, stock: SandboxProcess, shared_automine_base: LocalBase, version: int
 ) -> None:
     """Its owner's word is taken by both, another's by neither."""
-    at = f"0x{0xD0 + version:040x}"
+    at = checksum(parse_address(f"0x{0xD0 + version:040x}"))
     shared_automine_base.place_contract_wallet(at, Draft(OWNER).sign(2).authorization["from"])
     shared_automine_base.mint(at, 1_000_000)
     good, bad = Draft(OWNER, sender=at).sign(version), Draft("0x" + "d3" * 32, sender=at).sign(version)

@@ -13,6 +13,8 @@ import pytest
 from gateway.core import commands as c
 from gateway.core.book import Rows
 from gateway.core.commands import Attached, Command, Done, Refused, Result
+from gateway.core.paid import ReceiptState, RelayState, SettlementState, TopUpState
+from gateway.core.paid_commands import MoveTillCursor, PutSeller
 from gateway.core.payment import Charge, Delivery, Transfer
 from gateway.core.server import ServerState
 from gateway.core.view import Balance, Step, View
@@ -45,6 +47,23 @@ from tests.factories import (
     make_ssh_key,
 )
 from tests.fakes.store import InlineStore, copy_of, memory_database
+from tests.paid_factories import (
+    RELAYER,
+    book,
+    claim,
+    credited,
+    digest,
+    make_relay,
+    make_seller,
+    make_settlement,
+    make_topup,
+    make_wallet,
+    move,
+    newer,
+    paying,
+    put,
+    refund,
+)
 
 SEEDS: list[Command] = [
     c.OpenAccount(make_account()),
@@ -568,3 +587,148 @@ async def test_concurrent_posts_share_commits(tmp_path: Path) -> None:
     assert all(isinstance(r, Done) for r in results)
     assert Counting.commits <= 5
     await store.close()
+
+
+# being paid
+
+
+async def test_one_authorization_claimed_two_hundred_times_is_one(bed: Bed) -> None:
+    """P13 under concurrency: one claim, and everybody else attaches to it."""
+    results = await asyncio.gather(*(bed.store.post(claim(1, id=f"stl_{n:04}")) for n in range(1, 201)))
+    assert [r for r in results if isinstance(r, Done)] == [Done()]
+    assert [r for r in results if isinstance(r, Attached)] == [Attached("stl_0001")] * 199
+    assert await bed.store.settlement_of(make_settlement(1).identity) == make_settlement(1)
+    assert count(bed.disk(), "settlements") == 1
+
+
+async def test_one_payment_for_many_orders_and_one_order_with_many_payments(bed: Bed) -> None:
+    """P13 under concurrency: a payment is one order's, and an order has one payment."""
+    results = await asyncio.gather(*(bed.store.post(put(paying(n, payment=1))) for n in range(1, 31)))
+    assert [r.code for r in results if isinstance(r, Refused)] == ["payment_reused"] * 29
+    results = await asyncio.gather(*(bed.store.post(put(paying(99, payment=n))) for n in range(50, 80)))
+    assert [r.code for r in results if isinstance(r, Refused)] == ["topup_taken"] * 29
+    assert set(bed.store.view.topups) == {"top_0001", "top_0099"}
+
+
+async def test_a_log_that_is_booked_by_everybody_is_credited_once(bed: Bed) -> None:
+    """P13 under concurrency, and over a restart."""
+    await bed.store.post(put(paying(1)))
+    commands = [book(1, id=f"rcv_{n:04}", topup=credited(paying(1))) for n in range(1, 21)]
+    results = await asyncio.gather(*map(bed.store.post, commands))
+    assert [r.changed for r in results if isinstance(r, Done)] == [True, *[False] * 19]
+    store = await bed.reopen()
+    assert await store.post(commands[5]) == Done(changed=False)
+    assert store.view.balances["acc_1"].available_base == 455_000_000
+    disk = bed.disk()
+    verify_book(disk)
+    disk.close()
+
+
+async def test_concurrent_refunds_and_purchases_never_overdraw(bed: Bed) -> None:
+    """P2: the balance, the receipt and the till bound them all together."""
+    await bed.store.post(book(1, account_id="acc_1", refundable=True))
+    commands: list[Command] = [command for n in range(1, 61) for command in (refund(n), make_purchase(n))]
+    results = await asyncio.gather(*map(bed.store.post, commands))
+    assert sum(isinstance(r, Done) for r in results[::2]) == 2
+    assert sum(isinstance(r, Done) for r in results[1::2]) == 50
+    assert bed.store.view.balances["acc_1"] == Balance(1_000_000, 454_000_000)
+    disk = bed.disk()
+    verify_book(disk)
+    disk.close()
+
+
+async def test_a_restart_finds_the_same_view_of_being_paid(bed: Bed) -> None:
+    """What the view showed before is what it shows after, of every kind of record."""
+    sent = newer(make_settlement(1), state=SettlementState.SENT, relay_id="rly_0001")
+    for command in (
+        claim(1),
+        claim(2),
+        move("sent", make_relay(1), sent),
+        put(paying(3)),
+        put(make_topup(4), "ordered"),
+        book(5, account_id="acc_1", refundable=True),
+        book(6, wallet=make_wallet(1)),
+        refund(1, receipt=5),
+        PutSeller(make_seller(), "operator", NOW_MS),
+        MoveTillCursor(8453, 77, digest("77"), NOW_MS),
+    ):
+        assert isinstance(await bed.store.post(command), Done)
+    before = bed.store.view
+    after = (await bed.reopen()).view
+    assert before == after
+    assert set(after.settlements) == {"stl_0001", "stl_0002"}
+    assert (set(after.relays), set(after.topups), set(after.refunds)) == (
+        {"rly_0001"},
+        {"top_0003", "top_0004"},
+        {"ref_0001"},
+    )
+    assert after.till_cursors == {8453: (77, digest("77"))}
+
+
+async def test_records_of_being_paid_are_read_open_or_over(bed: Bed) -> None:
+    """By id, by what is unique about them, and by their account, page by page."""
+    store = bed.store
+    await store.post(claim(1))
+    relay = make_relay(1)
+    await store.post(move("sent", relay, newer(make_settlement(1), state=SettlementState.SENT, relay_id=relay.id)))
+    assert await store.relay(relay.id) == relay
+    failed = newer(store.view.settlements["stl_0001"], state=SettlementState.FAILED, ended_at_ms=NOW_MS)
+    await store.post(move("failed", newer(relay, state=RelayState.FINAL, fee_wei=900), failed))
+    assert await store.settlement("stl_0001") == await store.settlement_of(failed.identity) == failed
+    kept = await store.relay(relay.id)
+    assert kept is not None
+    assert (kept.state, kept.relayer, kept.fee_wei) == (RelayState.FINAL, RELAYER, 900)
+
+    order = paying(2, tx_hash=digest("tempo"))
+    await store.post(put(order))
+    assert await store.topup_of_hash(digest("tempo")) == await store.topup("top_0002") == order
+    await store.post(book(2, topup=credited(order), refundable=True))
+    paid = await store.topup_of(order.identity or (0, b"", b"", b""))
+    assert paid is not None
+    assert (paid.state, paid.receipt_id) == (TopUpState.CREDITED, "rcv_0002")
+    assert await store.topup_by_token("acc_1", "topup 2") == paid
+    assert await store.topup_by_token(None, "topup 2") is None
+    assert await store.topups_of("acc_1", "~", 10) == (paid,)
+
+    for n in (3, 4):
+        await store.post(book(n, account_id="acc_1"))
+        await store.post(book(n + 10))
+    receipt = await store.incoming("rcv_0003")
+    assert receipt is not None
+    assert receipt.state is ReceiptState.CREDITED
+    assert await store.incoming_of_log(8453, receipt.tx_hash, receipt.log_index) == receipt
+    assert [r.id for r in await store.receipts_of("acc_1", "rcv_0002", 1)] == ["rcv_0003"]
+    assert [r.id for r in await store.unclaimed("", 10)] == ["rcv_0013", "rcv_0014"]
+    assert [r.id for r in await store.unclaimed("rcv_0013", 10)] == ["rcv_0014"]
+
+    await store.post(refund(1, receipt=2))
+    assert await store.refund("ref_0001") == store.view.refunds["ref_0001"]
+    assert [r.id for r in await store.refunds_of("acc_1")] == ["ref_0001"]
+    ended = newer(make_seller(), ended_at_ms=NOW_MS)
+    await store.post(PutSeller(make_seller(), "operator", NOW_MS))
+    await store.post(PutSeller(ended, "operator", NOW_MS))
+    assert await store.seller("acc_1") == ended
+    found = await store.claimed("acc_1", "refund 1")
+    assert found is not None
+    assert (found.fingerprint, found.payment_id, found.answer) == (digest("refund 1"), None, None)
+    for missing in (store.settlement("x"), store.relay("x"), store.topup("x"), store.incoming("x"), store.refund("x")):
+        assert await missing is None
+
+
+async def test_a_seller_bears_his_share_of_what_failed(bed: Bed) -> None:
+    """Gas of transactions that carried a failed settlement of his, divided by what they carried, since a time."""
+    for n in (1, 2, 3):
+        await bed.store.post(claim(n))
+    both = make_relay(1, "stl_0001", "stl_0002", purpose="batch")
+    sent = [newer(make_settlement(n), state=SettlementState.SENT, relay_id=f"rly_000{1 + n // 3}") for n in (1, 2, 3)]
+    await bed.store.post(move("sent", both, *sent[:2]))
+    await bed.store.post(move("sent", make_relay(2, "stl_0003"), sent[2]))
+    assert await bed.store.gas_burnt_wei("acc_1", 0) == 0
+    failed = newer(sent[1], state=SettlementState.FAILED, ended_at_ms=NOW_MS)
+    good = newer(sent[0], state=SettlementState.FINAL)
+    await bed.store.post(move("final", newer(both, state=RelayState.FINAL, fee_wei=10**20 + 1), good, failed))
+    alone = newer(sent[2], state=SettlementState.FAILED, ended_at_ms=NOW_MS + 5)
+    await bed.store.post(move("failed", newer(make_relay(2, "stl_0003"), state=RelayState.FINAL, fee_wei=7), alone))
+    assert await bed.store.gas_burnt_wei("acc_1", 0) == 10**20 // 2 + 1 + 7
+    assert await bed.store.gas_burnt_wei("acc_1", NOW_MS + 1) == 7
+    assert await bed.store.gas_burnt_wei("acc_2", 0) == 0

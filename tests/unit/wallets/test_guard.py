@@ -147,3 +147,48 @@ def test_a_new_policy_is_in_force_at_once() -> None:
     )
     changing.check_authorization(WALLET, to_stranger, NOW_S)
     assert refused(lambda: changing.check_authorization(WALLET, AUTH, NOW_S)) == Refusal.PAYEE_NOT_ALLOWED
+
+
+TILL_POLICY = WalletPolicy(frozenset({8453}), {BASE_USDC.key: 10_000_000}, frozenset(), 3600, refunds=True)
+REFUND = dataclasses.replace(AUTH, authorizer=SISTER)
+
+
+def till_guard(*funders: Address, is_frozen: Callable[[Address], bool] = never_frozen) -> Guard:
+    """Return a guard in which SISTER is a till that these addresses have paid."""
+    policy = Policy({WALLET: WALLET_POLICY, SISTER: TILL_POLICY}, frozenset({WALLET, SISTER}))
+    return Guard(policy, is_frozen, lambda till, to: till == SISTER and to in funders)
+
+
+def test_p8_a_till_sends_back_to_funders_and_to_nobody_else() -> None:
+    """P8: the ceiling and the window's end are allowed, to an address that has signed a payment to this very till."""
+    till_guard(PAYEE).check_refund(SISTER, REFUND, NOW_S)
+    assert refused(lambda: till_guard().check_refund(SISTER, REFUND, NOW_S)) == Refusal.PAYEE_NOT_ALLOWED
+    assert refused(lambda: Guard(POLICY, never_frozen).check_refund(WALLET, AUTH, NOW_S)) == Refusal.NO_REFUNDS
+    assert refused(lambda: till_guard(PAYEE).check_refund(WALLET, AUTH, NOW_S)) == Refusal.NO_REFUNDS
+    assert refused(lambda: till_guard(PAYEE).check_authorization(SISTER, REFUND, NOW_S)) == Refusal.PAYEE_NOT_ALLOWED
+    frozen = till_guard(PAYEE, is_frozen=lambda wallet: wallet == SISTER)
+    assert refused(lambda: frozen.check_refund(SISTER, REFUND, NOW_S)) == Refusal.FROZEN
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        (Refusal.NOT_OURS, {"authorizer": WALLET}),
+        (Refusal.CHAIN_MISMATCH, {"token": BASE_SEPOLIA_USDC}),
+        (Refusal.TOKEN_NOT_ALLOWED, {"token": dataclasses.replace(BASE_USDC, address=STRANGER)}),
+        (Refusal.PAYEE_NOT_ALLOWED, {"pay_to": STRANGER}),
+        (Refusal.PAYEE_FORBIDDEN, {"pay_to": WALLET}),
+        (Refusal.PAYEE_FORBIDDEN, {"pay_to": SISTER}),
+        (Refusal.PAYEE_FORBIDDEN, {"pay_to": BASE_USDC.address}),
+        (Refusal.PAYEE_FORBIDDEN, {"pay_to": ZERO_ADDRESS}),
+        (Refusal.VALUE_ZERO, {"value_base": 0}),
+        (Refusal.VALUE_ABOVE_MAX, {"value_base": 10_000_001}),
+        (Refusal.EXPIRED, {"valid_before": NOW_S}),
+        (Refusal.WINDOW_TOO_LONG, {"valid_before": NOW_S + 3601}),
+    ],
+)
+def test_p8_refuses_every_other_refund(code: Refusal, change: dict[str, Any]) -> None:
+    """P8: our own addresses are refused although the book says that they have paid."""
+    guarded = till_guard(PAYEE, WALLET, SISTER, BASE_USDC.address, ZERO_ADDRESS)
+    refund = dataclasses.replace(REFUND, **change)
+    assert refused(lambda: guarded.check_refund(SISTER, refund, NOW_S)) == code

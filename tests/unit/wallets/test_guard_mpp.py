@@ -135,3 +135,46 @@ def test_default_deny() -> None:
     assert refused(lambda: bare.check_charge(WALLET, CHARGE, NOW_S)) == Refusal.FEE_ABOVE_MAX
     assert refused(lambda: bare.check_proof(WALLET, PROOF)) == Refusal.REALM_NOT_ALLOWED
     bare.check_charge(WALLET, dataclasses.replace(CHARGE, sponsored=True), NOW_S)
+
+
+TILL_POLICY = WalletPolicy(
+    frozenset({4217}), {TEMPO_PATHUSD.key: 100}, frozenset(), 25, max_fee_base=40_000, refunds=True
+)
+REFUND = dataclasses.replace(CHARGE, wallet=SISTER, transfers=(PRIMARY,))
+
+
+def till_guard() -> Guard:
+    """Return a guard in which SISTER is a till that PAYEE, SPLIT and two wallets of our own have paid."""
+    funders = {PAYEE, SPLIT, WALLET, SISTER}
+    policy = Policy({WALLET: WALLET_POLICY, SISTER: TILL_POLICY}, frozenset({WALLET, SISTER}))
+    return Guard(policy, never_frozen, lambda till, to: till == SISTER and to in funders)
+
+
+def test_p8_a_tills_charge_goes_back_to_one_funder() -> None:
+    """P8: one transfer, its ceiling, its fee; as a payment it is refused."""
+    till_guard().check_refund_charge(SISTER, REFUND, NOW_S)
+    assert refused(lambda: till_guard().check_charge(SISTER, REFUND, NOW_S)) == Refusal.PAYEE_NOT_ALLOWED
+    assert refused(lambda: till_guard().check_refund_charge(WALLET, CHARGE, NOW_S)) == Refusal.NO_REFUNDS
+    assert refused(lambda: guard().check_refund_charge(WALLET, CHARGE, NOW_S)) == Refusal.NO_REFUNDS
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        (Refusal.NOT_OURS, {"wallet": WALLET}),
+        (Refusal.CHAIN_MISMATCH, {"token": MODERATO_PATHUSD}),
+        (Refusal.TOKEN_NOT_ALLOWED, {"token": TEMPO_USDCE}),
+        (Refusal.CALL_NOT_ALLOWED, {"transfers": (PRIMARY, TempoTransfer(SPLIT, 1))}),
+        (Refusal.PAYEE_NOT_ALLOWED, {"transfers": (TempoTransfer(STRANGER, 90, MEMO),)}),
+        (Refusal.PAYEE_FORBIDDEN, {"transfers": (TempoTransfer(WALLET, 90, MEMO),)}),
+        (Refusal.PAYEE_FORBIDDEN, {"transfers": (TempoTransfer(SISTER, 90, MEMO),)}),
+        (Refusal.VALUE_ABOVE_MAX, {"transfers": (TempoTransfer(PAYEE, 101, MEMO),)}),
+        (Refusal.FEE_ABOVE_MAX, {"gas": 10**6 + 1}),
+        (Refusal.EXPIRED, {"valid_before": NOW_S}),
+        (Refusal.WINDOW_TOO_LONG, {"valid_before": NOW_S + 26}),
+    ],
+)
+def test_p8_refuses_every_other_refund_charge(code: Refusal, change: dict[str, Any]) -> None:
+    """P8: one changed field, one named refusal."""
+    refund = dataclasses.replace(REFUND, **change)
+    assert refused(lambda: till_guard().check_refund_charge(SISTER, refund, NOW_S)) == code

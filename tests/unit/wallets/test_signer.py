@@ -124,6 +124,30 @@ def test_p12_the_windows_end_is_on_record_before_the_signature(signer: Signer, w
         later.sign_charge(dataclasses.replace(CHARGE, valid_before=NOW_S + 601))
 
 
+def test_a_till_signs_refunds_and_nothing_else(watermark: Watermark) -> None:
+    """P8, P12: both forms recover to the till, raise the mark's horizon, and a purchase is refused."""
+    policy = dataclasses.replace(POLICY.wallets[WALLET], payees=frozenset(), refunds=True)
+    guard = Guard(Policy({WALLET: policy}, frozenset({WALLET})), never_frozen, lambda till, _: till == WALLET)
+    till = LocalSigner(WALLET, KEY, guard, watermark, lambda: NOW_S)
+    assert recover_address(CHARGE.signing_hash, till.sign_refund_charge(CHARGE)) == WALLET
+    assert watermark.read().max_valid_before == NOW_S + 25
+    assert recover_address(AUTH.digest, till.sign_refund(AUTH)) == WALLET
+    assert watermark.read().max_valid_before == NOW_S + 600
+    with pytest.raises(SigningRefused):
+        till.sign_authorization(AUTH)
+    with pytest.raises(SigningRefused):
+        till.sign_charge(CHARGE)
+
+
+def test_p8_a_wallet_that_spends_signs_no_refund(signer: LocalSigner, watermark: Watermark) -> None:
+    """P8: whoever has not been made a till sends nothing back, and the mark stays."""
+    with pytest.raises(SigningRefused):
+        signer.sign_refund(AUTH)
+    with pytest.raises(SigningRefused):
+        signer.sign_refund_charge(CHARGE)
+    assert watermark.read().max_valid_before == 0
+
+
 def test_p10_the_key_is_nowhere_to_be_seen(signer: LocalSigner) -> None:
     """P10: not in repr, attributes, pickles or copies."""
     shown = repr(signer) + repr([getattr(signer, name) for name in LocalSigner.__slots__])

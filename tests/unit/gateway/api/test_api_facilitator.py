@@ -251,6 +251,19 @@ async def test_too_many_are_told_when_to_come_again(
         assert status == (200 if limit == "per_payer" else 429)
 
 
+async def test_whoever_names_another_s_address_uses_up_only_its_own_share(
+    tmp_path: Path, shared_automine_base: LocalBase
+) -> None:
+    """A stranger without a key cannot keep a payer's payments from a seller, nor one seller another's."""
+    async with desk_on(tmp_path, shared_automine_base, public=True, per_payer=1) as desk:
+        body = desk.payer.sign(2).body
+        bare = [await desk.bed.bare("POST", "/facilitator/verify", url=desk.url, json=body) for _ in range(2)]
+        assert [got.status for got in bare] == [200, 429]
+        other = await desk.bed.new_key("settle", account_id="acc_2")
+        assert [(await desk.post("verify", body, other)).status for _ in range(2)] == [200, 429]
+        assert settled(await desk.post("settle", body))["success"] is True
+
+
 # what is told of itself
 
 

@@ -24,7 +24,7 @@ from tests.unit.gateway.test_vendor_servers import MODULES
 SERVERS: dict[str, ServerVendor] = {
     name: made for name, module in MODULES.items() if (made := make_servers(module)) is not None
 }
-TEXT = llms_text(MODULES, SERVERS)
+TEXT = llms_text((), MODULES, SERVERS)
 _ROUTE = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE)`?\s+(?:and `PUT\s+)?(/(?:v1|openapi)[^\s`)]*)")
 _BODY = re.compile(r"(POST|PATCH)\s+(/v1[^\s`]*)`?(?: with `Idempotency-Key:\s+[^`]*`)?\s*")
 _PLACEHOLDER = re.compile(r"\{[a-z]+\}|<[a-z]+>|[a-z]+_\.\.\.")
@@ -131,7 +131,7 @@ def test_what_each_vendor_can_do_is_its_features() -> None:
 
 def test_a_gateway_without_the_server_api_does_not_tell_of_it() -> None:
     """Whoever has only sellers of other things reads of the proxy alone."""
-    text = llms_text({"vrtx": MODULES["vrtx"]}, {})
+    text = llms_text((), {"vrtx": MODULES["vrtx"]}, {})
     assert "/v1/servers?" not in text
     assert "/proxy/vrtx" in text
 

@@ -250,3 +250,33 @@ def test_ids_name_rows_in_one_spelling() -> None:
     """An id is read back, and nothing else is."""
     assert seq_of(event_id(42)) == 42
     assert [seq_of(text) for text in ("evt_042", "evt_", "42", "evt_-1", "evt_1 ", "evt_" + "9" * 19)] == [None] * 6
+
+
+def test_being_paid_is_told_with_amounts_as_text() -> None:
+    """A credit, a deposit and a refund name their record, their amount and their transaction, and no more."""
+    order = {
+        "account_id": "acc_1",
+        "topup_id": "top_1",
+        "state": "credited",
+        "rail": "x402",
+        "chain_id": 8453,
+        "tx_hash": "0x1",
+        "receipt_id": "rcv_1",
+        "reason": "",
+        "amount_base": 5_000_000,
+        "credited_base": 4_000_000,
+        "till": "0x2",
+        "records": {},
+    }
+    told = _told("topup.credited", order, None)
+    shown = {"topup_id", "state", "rail", "chain_id", "tx_hash", "receipt_id", "reason", "amount", "id"}
+    assert told.document()["data"].keys() == shown
+    assert told.data["amount"] == "4.000000"
+    assert _told("topup.seen", order, None).data["amount"] == "5.000000"
+    deposit = _told("incoming.credited", order, None)
+    assert (deposit.type, deposit.data.keys()) == ("balance.credited", {"amount", "receipt_id", "chain_id", "tx_hash"})
+    claimed = {"account_id": "acc_1", "receipt_id": "rcv_1", "amount_base": 1}
+    assert _told("incoming.claimed", claimed, None).data == {"amount": "0.000001", "receipt_id": "rcv_1"}
+    back = {**order, "refund_id": "ref_1", "to": "0x3"}
+    assert _told("refund.settled", back, None).data["amount"] == "5.000000"
+    assert project(_row("topup.seen", {**order, "account_id": None}, None)) is None

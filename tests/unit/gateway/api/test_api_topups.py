@@ -1,0 +1,307 @@
+"""`/v1/topups` over real HTTP: what a 402 holds, what a payment is answered with, and who sees a top-up."""
+
+import base64
+import contextlib
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.codec import Address, checksum
+from contracts.eip3009 import Authorization
+from contracts.signature import address_of, load_key, sign_digest
+from contracts.tokens import BASE_USDC
+from gateway.api import topups as routes
+from gateway.api.server import build_api
+from gateway.flow.paid.offers import Offers, TillPrice, TopUpRules, mac_of
+from gateway.flow.paid.taking import Taking
+from gateway.flow.paid.topups import TopUps
+from gateway.paid_ports import FacilitatorUnknown, Json, Rejected, Settled
+from gateway.rails.x402.order_ref import OrderMarks
+from gateway.system import SystemClock, SystemEntropy
+from tests.unit.gateway.api.bed import Bed, Got, _Watched, opened
+from tests.unit.gateway.api.shape import check
+from wallets.secret import Secret
+
+TILL = Address(b"\x5e" * 20)
+PAYER = load_key(b"\x31" * 32)
+URL = "https://pay.example"
+TX = b"\xab" * 32
+RULES = TopUpRules(10_000, 1_000_000_000, {"one": 1_000_000})
+
+
+@dataclass
+class Says:
+    """A facilitator that says what it is told to."""
+
+    unknown: bool = False
+    settled: list[Json] = field(default_factory=list)
+
+    async def verify(self, version: int, payload: Json, requirements: Json) -> Rejected | Address:
+        return address_of(PAYER)
+
+    async def settle(self, version: int, payload: Json, requirements: Json, account_id: str) -> Settled:
+        self.settled.append(payload)
+        if self.unknown:
+            raise FacilitatorUnknown("it hangs")
+        return Settled(True, "", "", address_of(PAYER), TX, str(requirements["network"]))
+
+    async def supported(self) -> Json:
+        return {}
+
+
+@dataclass
+class Shop:
+    """The routes, running. `url` is theirs."""
+
+    bed: Bed
+    url: str
+    says: Says
+
+    async def post(self, key: str | None = "", body: bytes = b'{"amount":"5"}', **headers: str) -> Got:
+        """POST /v1/topups; `key` "" is acc_1's, None is none."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key is not None:
+            sent = {"X-Api-Key": key or self.bed.key, **sent}
+        return await self.bed.bare("POST", "/v1/topups", url=self.url, data=body, headers=sent)
+
+    async def get(self, path: str, **headers: str) -> Got:
+        """GET below /v1/topups."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.bed.bare("GET", "/v1/topups" + path, url=self.url, headers=sent)
+
+
+@contextlib.asynccontextmanager
+async def shop_in(directory: Path, rules: TopUpRules = RULES) -> AsyncIterator[Shop]:
+    """Start it."""
+    clock, says = SystemClock(), Says()
+    marks = OrderMarks(mac_of(Secret(b"\x07" * 32)))
+    offers = Offers([TillPrice(BASE_USDC, TILL)], rules, marks, URL, "pay.example", clock, SystemEntropy())
+    async with opened(directory) as bed:
+        parts: dict[str, Any] = {"store": bed.store, "facilitator": says, "own": True, "clock": clock}
+        taking = Taking(**parts, chains={}, tokens=offers.tokens, patience_s=5)
+        topups = TopUps(**parts, offers=offers, taking=taking)
+        async with _Watched.of(build_api(dataclasses.replace(bed.server.api.deps, topups=topups))) as url:
+            yield Shop(bed, url, says)
+        await taking.close(1)
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    """The usual one."""
+    async with shop_in(tmp_path) as made:
+        yield made
+
+
+def required(got: Got) -> Any:
+    """Decode PAYMENT-REQUIRED of a 402."""
+    assert got.status == 402, got.body
+    return json.loads(base64.b64decode(got.headers["PAYMENT-REQUIRED"]))
+
+
+def pay(got: Got, n: int = 1) -> dict[str, str]:
+    """Return the header of a version 2 payment of a 402."""
+    document = required(got)
+    accepted = document["accepts"][0]
+    payload = signed(accepted["amount"], n)
+    paid = {"x402Version": 2, "accepted": accepted, "payload": payload, "resource": document["resource"]}
+    return {"PAYMENT_SIGNATURE": base64.b64encode(json.dumps(paid).encode()).decode()}
+
+
+def signed(value: str, n: int) -> dict[str, Any]:
+    """Return a signed authorization to the till."""
+    payer, nonce = address_of(PAYER), sha256(b"%d" % n).digest()
+    ends_s = SystemClock().now_ms() // 1000 + 300
+    auth = Authorization(BASE_USDC, payer, TILL, int(value), 0, ends_s, nonce)
+    terms = {
+        "from": checksum(payer),
+        "to": checksum(TILL),
+        "value": value,
+        "validAfter": "0",
+        "validBefore": str(ends_s),
+        "nonce": "0x" + nonce.hex(),
+    }
+    return {"signature": "0x" + sign_digest(PAYER, auth.digest).hex(), "authorization": terms}
+
+
+async def test_one_402_says_both_versions_and_the_problem(shop: Shop) -> None:
+    """Version 1 in the body among the problem's members, version 2 in the header; never stored, readable by a browser."""
+    got = await shop.post()
+    document = got.json
+    assert got.code == "payment_required"
+    assert document["type"] == "https://paymentauth.org/problems/payment-required"
+    assert (document["status"], document["amount"], document["x402Version"]) == (402, "5.000000", 1)
+    (entry,) = document["accepts"]
+    assert entry == {
+        "scheme": "exact",
+        "network": "base",
+        "maxAmountRequired": "5000000",
+        "resource": f"{URL}/v1/topups",
+        "description": "5.000000 USD of credit",
+        "mimeType": "application/json",
+        "payTo": checksum(TILL),
+        "maxTimeoutSeconds": 300,
+        "asset": checksum(BASE_USDC.address),
+        "extra": {"name": "USD Coin", "version": "2"},
+    }
+    v2 = required(got)
+    assert v2["accepts"][0]["network"] == "eip155:8453"
+    assert v2["accepts"][0]["extra"]["order"].startswith(document["order"])
+    assert got.headers["Cache-Control"] == "no-store"
+    assert "PAYMENT-REQUIRED" in got.headers["Access-Control-Expose-Headers"]
+    assert len(got.headers["PAYMENT-REQUIRED"]) < 2_500
+
+
+async def test_a_payment_is_answered_with_the_top_up_and_its_receipt(shop: Shop) -> None:
+    """200, the documented shape, `credit: pending`, and the receipt header of the version that was paid with."""
+    got = await shop.post(**pay(await shop.post()))
+    assert got.status == 200, got.body
+    check(got.json, routes.TOPUP)
+    assert (got.json["state"], got.json["credit"], got.json["transaction"]) == ("seen", "pending", "0x" + TX.hex())
+    receipt = json.loads(base64.b64decode(got.headers["PAYMENT-RESPONSE"]))
+    assert (receipt["success"], receipt["transaction"]) == (True, "0x" + TX.hex())
+    assert "X-Balance-Available" in got.headers
+
+
+async def test_a_version_1_client_pays_with_its_own_header(shop: Shop) -> None:
+    """X-PAYMENT is answered with X-PAYMENT-RESPONSE and the network's legacy name."""
+    paid = {"x402Version": 1, "scheme": "exact", "network": "base", "payload": signed("5000000", 1)}
+    got = await shop.post(X_PAYMENT=base64.b64encode(json.dumps(paid).encode()).decode())
+    assert got.status == 200, got.body
+    assert json.loads(base64.b64decode(got.headers["X-PAYMENT-RESPONSE"]))["network"] == "base"
+    assert "PAYMENT-RESPONSE" not in got.headers
+
+
+async def test_what_is_not_known_is_202_with_a_place_to_ask(shop: Shop) -> None:
+    """Location and Retry-After; the status says the same until something is known."""
+    shop.says.unknown = True
+    got = await shop.post(**pay(await shop.post()))
+    assert got.status == 202
+    assert int(got.headers["Retry-After"]) > 0
+    assert got.headers["Location"] == got.json["status_url"]
+    status = await shop.bed.bare("GET", got.headers["Location"], url=shop.url, headers={"X-Api-Key": shop.bed.key})
+    assert (status.status, status.json["state"], status.json["credit"]) == (200, "paying", "pending")
+    assert "Retry-After" in status.headers
+
+
+async def test_an_accounts_top_up_is_its_own(shop: Shop) -> None:
+    """Its keys see it; another account's key, and nobody's, do not (P9)."""
+    got = await shop.post(**pay(await shop.post()))
+    other = await shop.bed.new_key("read", account_id="acc_2")
+    path = f"/{got.json['id']}"
+    assert (await shop.get(path, X_Api_Key=shop.bed.key)).json == got.json
+    assert (await shop.get(path, X_Api_Key=other)).code == "not_found"
+    assert (await shop.get(path)).code == "not_found"
+    listed = await shop.get("", X_Api_Key=shop.bed.key)
+    assert [each["id"] for each in listed.json["entries"]] == [got.json["id"]]
+    check(listed.json["entries"][0], routes.TOPUP)
+    assert (await shop.get("", X_Api_Key=other)).json == {"entries": [], "next": None}
+    assert (await shop.get("")).code == "key_missing"
+
+
+async def test_a_wallets_top_up_is_seen_by_whoever_knows_its_id(shop: Shop) -> None:
+    """Without a key the id is all that its payer has."""
+    got = await shop.post(None, **pay(await shop.post(None)))
+    assert got.status == 200, got.body
+    assert (await shop.get(f"/{got.json['id']}")).json == got.json
+
+
+async def test_lists_page_from_the_newest(shop: Shop) -> None:
+    """Each page goes on where the one before ended."""
+    made = []
+    for n in range(3):
+        made.append((await shop.post(**pay(await shop.post(), n))).json["id"])
+    first = (await shop.get("?limit=2", X_Api_Key=shop.bed.key)).json
+    rest = (await shop.get(f"?limit=2&after={first['next']}", X_Api_Key=shop.bed.key)).json
+    assert [each["id"] for each in [*first["entries"], *rest["entries"]]] == made[::-1]
+    assert rest["next"] is None
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_pack_answers_a_plain_request(shop: Shop, method: str) -> None:
+    """GET and POST without a body; an unknown one does not exist."""
+    path = "/v1/topups/packs/one"
+    offered = await shop.bed.bare(method, path, url=shop.url)
+    assert required(offered)["resource"]["url"] == URL + path
+    headers = {name.replace("_", "-"): value for name, value in pay(offered).items()}
+    got = await shop.bed.bare(method, path, url=shop.url, headers=headers)
+    assert (got.status, got.json["pack"], got.json["amount"]) == (200, "one", "1.000000")
+    assert (await shop.bed.bare(method, "/v1/topups/packs/ten", url=shop.url)).code == "not_found"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"amount":5}',
+        b'{"amount":"5","amount":"6"}',
+        b'{"amount":"5","pack":"one"}',
+        b'{"amount":"-5"}',
+        b'{"amount":"5.0000001"}',
+        b'{"amount":"0"}',
+        b'{"amount":"0.001"}',
+        b'{"amount":"1000.000001"}',
+    ],
+)
+async def test_bodies_are_strict(shop: Shop, body: bytes) -> None:
+    """One member, one decimal text, within the limits; nothing else is an order."""
+    got = await shop.post(body=body)
+    assert (got.status, got.code) == (400, "bad_request")
+
+
+async def test_limits_are_told(shop: Shop) -> None:
+    """An amount outside says which are inside."""
+    got = await shop.post(body=b'{"amount":"5000"}')
+    assert (got.json["field"], got.json["min"], got.json["max"]) == ("amount", "0.010000", "1000.000000")
+
+
+async def test_two_payments_in_one_request_are_none(shop: Shop) -> None:
+    """Both x402 headers, or one of them twice: refused before anything settles."""
+    header = pay(await shop.post())["PAYMENT_SIGNATURE"]
+    both = await shop.post(PAYMENT_SIGNATURE=header, X_PAYMENT=header)
+    assert (both.status, both.code) == (400, "bad_request")
+    twice = [("X-Api-Key", shop.bed.key), ("X-PAYMENT", header), ("X-PAYMENT", header)]
+    again = await shop.bed.bare("POST", "/v1/topups", url=shop.url, data=b'{"amount":"5"}', headers=twice)
+    assert (again.status, again.code) == (400, "bad_request")
+    assert shop.says.settled == []
+
+
+async def test_a_bad_key_is_refused_before_anything_is_paid(shop: Shop) -> None:
+    """Whoever shows a key believes that its account is credited: a wrong one must not become a wallet's top-up."""
+    header = pay(await shop.post())
+    assert (await shop.post("gk_key_x_" + "a" * 43, **header)).status == 401
+    assert (await shop.post(None, Authorization="Token abc", **header)).status == 401
+    assert shop.says.settled == []
+
+
+async def test_a_page_may_pay_from_another_origin(shop: Shop) -> None:
+    """The preflight allows what stock clients send, the header that they send by mistake included."""
+    for path in ("/v1/topups", "/v1/topups/packs/one"):
+        got = await shop.bed.bare("OPTIONS", path, url=shop.url)
+        allowed = got.headers["Access-Control-Allow-Headers"]
+        assert got.status == 204
+        assert {"PAYMENT-SIGNATURE", "X-PAYMENT", "Access-Control-Expose-Headers"} <= set(allowed.split(", "))
+    assert (await shop.post()).headers["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_a_repeated_key_is_answered_by_the_first_payment(shop: Shop) -> None:
+    """An unpaid repeat under a paid Idempotency-Key is 200; another amount under it is 409."""
+    offered = await shop.post(Idempotency_Key="k-1")
+    paid = await shop.post(Idempotency_Key="k-1", **pay(offered))
+    again = await shop.post(Idempotency_Key="k-1")
+    assert (again.status, again.json) == (200, paid.json)
+    other = await shop.post(body=b'{"amount":"6"}', Idempotency_Key="k-1")
+    assert (other.status, other.code) == (409, "idempotency_conflict")
+
+
+async def test_without_top_ups_there_is_no_route(bed: Bed) -> None:
+    """Where nobody can buy credit, the routes do not exist."""
+    assert (await bed.bare("POST", "/v1/topups")).code == "not_found"
+    assert (await bed.bare("GET", "/v1/topups/top_1")).code == "not_found"
