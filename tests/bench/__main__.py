@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable
 
-from tests.bench import committing, ledger, memory, paying, proxying, signing
+from tests.bench import committing, facilitating, gas, ledger, memory, paying, proxying, signing
 from tests.bench.figures import Section
 from tests.bench.processes import LOAD_CORE, ROOT, TEST_CORE
 
@@ -15,6 +15,9 @@ SECTIONS: dict[str, Callable[[int, float], Section]] = {
     "T1": proxying.measure,
     "T2": paying.measure,
     "T3": signing.measure,
+    "T4": facilitating.measure_verify,
+    "T5": facilitating.measure_settle,
+    "T6": gas.measure,
     "T7": ledger.measure,
     "T10": committing.measure,
     "RSS": memory.measure,

@@ -51,9 +51,9 @@ class _Job:
 
 async def _drive(host: str, port: int, job: _Job, concurrency: int, patience_s: float | None = None) -> Run:
     loop = asyncio.get_running_loop()
-    lanes = []
-    for _ in range(min(concurrency, job.left)):
-        lanes.append((await loop.create_connection(lambda: _Lane(job), host, port))[1])
+    lanes = [
+        (await loop.create_connection(lambda: _Lane(job), host, port))[1] for _ in range(min(concurrency, job.left))
+    ]
     began = time.perf_counter()
     for lane in lanes:
         lane.send()

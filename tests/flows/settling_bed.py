@@ -114,7 +114,6 @@ async def settling_on(base: LocalBase, directory: Path) -> AsyncIterator[Settlin
         parts = DeskParts(chain, proof, [BASE_USDC], [Relayer(signer, 0, 0)])
         engine = SettlementEngine(store=store, desks=[parts], rules=RULES, clock=clock, entropy=entropy)
         engine.start()
-        await engine.resume()
         stack.push_async_callback(engine.drain, 2.0)
         sweeping = asyncio.create_task(_sweep(engine))
         stack.callback(sweeping.cancel)

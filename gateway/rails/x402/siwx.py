@@ -18,6 +18,7 @@ from contracts.codec import Address, ContractError, checksum, parse_address, par
 from contracts.keccak import keccak256
 from contracts.networks import Network
 from contracts.signature import normalise_v
+from contracts.tokens import Token
 from gateway.core.times import utc_text
 from gateway.rails.x402.wire import WireError, decode_base64, load_object
 from wallets.secret import Secret
@@ -68,12 +69,21 @@ class SignInDesk:
     """Makes challenges and reads what comes back. Keeps nothing but its configuration.
 
     `domain` is our host, with its port where it has one; `uri` the route's whole address; `chain_ids` those on which a
-    wallet may say that it lives.
+    wallet may say that it lives. `till` is a token and where it is paid: stock clients look for a chain in `accepts`
+    before they sign in, so a payment of nothing is named there; whoever makes it has paid nothing, and gets nothing.
     """
 
-    def __init__(self, *, secret: Secret[bytes], domain: str, uri: str, chain_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        *,
+        secret: Secret[bytes],
+        domain: str,
+        uri: str,
+        chain_ids: Sequence[int],
+        till: tuple[Token, Address] | None = None,
+    ) -> None:
         self._secret, self._domain, self._uri = secret, domain, uri
-        self._chain_ids = tuple(chain_ids)
+        self._chain_ids, self._till = tuple(chain_ids), till
 
     def extension(self, now_ms: int, randomness: bytes) -> dict[str, Any]:
         """Return a challenge as `extensions` of a 402 hold it; it may be answered once, within five minutes."""
@@ -93,7 +103,13 @@ class SignInDesk:
     def header(self, extension: Mapping[str, Any]) -> str:
         """Return PAYMENT-REQUIRED's value for a 402 that asks for a signature and for no money."""
         resource = {"url": self._uri, "description": "An API key for a wallet", "mimeType": "application/json"}
-        document = {"x402Version": 2, "error": "sign in", "resource": resource, "accepts": [], "extensions": extension}
+        document = {
+            "x402Version": 2,
+            "error": "sign in",
+            "resource": resource,
+            "accepts": self._accepts(),
+            "extensions": extension,
+        }
         return b64encode(json.dumps(document, separators=(",", ":")).encode()).decode("ascii")
 
     def read(self, header: str, now_ms: int) -> SignIn:
@@ -119,6 +135,22 @@ class SignInDesk:
             raise SignInRefused(str(error)) from None
         text = self._text(address, chain_id, nonce, issued_at, expires_at)
         return SignIn(address, chain_id, nonce, signature, text)
+
+    def _accepts(self) -> list[dict[str, Any]]:
+        if self._till is None:
+            return []
+        token, address = self._till
+        return [
+            {
+                "scheme": "exact",
+                "network": token.network.caip2,
+                "amount": "0",
+                "asset": checksum(token.address),
+                "payTo": checksum(address),
+                "maxTimeoutSeconds": 60,
+                "extra": {"name": token.name, "version": token.version},
+            }
+        ]
 
     def _nonce(self, random_hex: str, issued_at: str, expires_at: str) -> str:
         parts = (self._domain, self._uri, random_hex, issued_at, expires_at)

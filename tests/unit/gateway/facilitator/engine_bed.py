@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts import batch
+from contracts.calls import TRANSFER_BYTES, TRANSFER_VRS
 from contracts.codec import Address, checksum, parse_address, parse_bytes32, to_hex
 from contracts.eip3009 import Authorization
 from contracts.keccak import keccak256
@@ -22,13 +23,12 @@ from gateway.chains.rpc import RpcEndpoint
 from gateway.core.paid_book import HOUSE
 from gateway.facilitator.desk import DeskParts, Relayer, Rules
 from gateway.facilitator.engine import SettlementEngine
-from gateway.facilitator.policy import relayer_policy
 from gateway.paid_ports import Exact, Settled
 from gateway.ports import ChainUnavailable, Store
 from gateway.store.sqlite import SqliteStore
 from sandbox.chain import Authorization as SandboxAuthorization
 from sandbox.chain import LocalBase
-from wallets.guard import Guard, Policy, never_frozen
+from wallets.guard import CallKey, Guard, Policy, WalletPolicy, never_frozen
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
 
@@ -126,7 +126,7 @@ class Bed:
     def relayer(self, key: bytes) -> Relayer:
         """Return a relayer whose guard has the policy of one."""
         address = address_of(load_key(key))
-        policy = relayer_policy(address, (BASE_USDC,), batch.batch_address(), self.rules)
+        policy = relayer_policy(address, self.rules)
         guard = Guard(Policy({address: policy}, frozenset({address})), never_frozen)
         signer = LocalSigner(address, Secret(key), guard, Horizon(), lambda: int(time.time()))
         return Relayer(signer, self.low_wei, self.floor_wei)
@@ -228,6 +228,25 @@ async def bed(
     finally:
         await made.close()
         await made.endpoint.close()
+
+
+def relayer_policy(address: Address, rules: Rules) -> WalletPolicy:
+    """Return all that a relayer's key must be allowed, and nothing more."""
+    deployer, creation = batch.deployment()
+    allowed = (
+        *((BASE_USDC.address, selector) for selector in (TRANSFER_VRS, TRANSFER_BYTES)),
+        (batch.batch_address(), batch.SETTLE),
+        (deployer, creation[:4]),
+        (address, b""),
+    )
+    return WalletPolicy(
+        chain_ids=frozenset({CHAIN}),
+        max_value_base={},
+        payees=frozenset(),
+        max_window_s=0,
+        calls={CallKey(CHAIN, to, selector): 0 for to, selector in allowed},
+        max_fee_wei=batch.gas_limit(rules.batch_size, rules.item_gas) * rules.fee_cap_wei,
+    )
 
 
 def random_payee() -> Address:
