@@ -14,7 +14,9 @@ from contracts.codec import Address
 from contracts.tokens import Token
 from gateway.chains.contract_wallets import RelayContractWallets
 from gateway.config import Config, TopUpsConfig
+from gateway.core.money import format_amount
 from gateway.facilitator.desk import DeskParts, Relayer, Rules
+from gateway.facilitator.discovery import Sellable, priced
 from gateway.facilitator.door import FacilitatorDoor
 from gateway.facilitator.engine import SettlementEngine
 from gateway.facilitator.limits import PerMinute
@@ -41,12 +43,14 @@ from gateway.paid_ports import Facilitator, RelayChain
 from gateway.ports import Broadcaster, Chain, Clock, Entropy, Store
 from gateway.rails.mpp.issuing import Seal
 from gateway.rails.x402.order_ref import OrderMarks
+from gateway.rails.x402.selling import Price
 from gateway.rails.x402.siwx import SignInDesk
 from wallets.sealing import derive_key
 from wallets.secret import Secret
 from wallets.signer import Signer
 from wallets.watermark import Watermark
 
+PACKS_ROUTE: Final = "/v1/topups/packs"
 SIGN_IN_ROUTE: Final = "/v1/wallet-keys"
 SWEEP_S: Final = 1.0
 ITEM_GAS_MAX: Final = 120_000
@@ -241,7 +245,25 @@ def _door(config: Config, base: PaidBase, local: LocalFacilitator) -> Facilitato
         PerMinute(facilitator.per_payer_per_minute, now_s),
         PerMinute(facilitator.per_payee_per_minute, now_s),
         public=facilitator.public,
+        sellable=partial(_sellable, config, base.clock.now_ms() // 1000),
     )
+
+
+def _sellable(config: Config, updated_s: int) -> list[Sellable]:
+    """The packs of credit, as far as they are paid by authorizations."""
+    if config.topups is None:
+        return []
+    tills = [price for price in _prices(config) if price.token.standard == "eip3009"]
+    return [
+        priced(
+            f"{config.public_url}{PACKS_ROUTE}/{name}",
+            f"Credit of {format_amount(amount_base)} USD",
+            [Price(till.token, till.address, till.value_base(amount_base)) for till in tills],
+            config.topups.order_ttl_s,
+            updated_s,
+        )
+        for name, amount_base in sorted(config.topups.packs.items())
+    ]
 
 
 def _remote(topups: TopUpsConfig, base: PaidBase) -> RemoteFacilitator | None:

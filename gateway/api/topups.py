@@ -22,12 +22,11 @@ from gateway.core.money import AmountError, format_amount, parse_amount
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.problems import Problem
 from gateway.core.times import utc_text
-from gateway.flow.paid.offers import EXPOSED, Offered, Wanted
+from gateway.flow.paid.offers import EXPOSED, ROUTE, Offered, Wanted
 from gateway.flow.paid.topups import RETRY_AFTER_S, Answered, TopUps
 from gateway.rails.x402.selling import PAYMENT_HEADERS
 
 MAX_BODY_BYTES: Final = 16 * 1024
-ROUTE: Final = "/v1/topups"
 PACK_ROUTE: Final = "/v1/topups/packs/{name}"
 NO_CONTENT: Final = 204
 CREDIT: Final = ("none", "pending", "available")

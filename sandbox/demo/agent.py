@@ -93,6 +93,10 @@ class Agent(Client):
         """Return every entry of the statement, oldest first."""
         return self._pages("/v1/statement")
 
+    def topups(self) -> list[dict[str, Any]]:
+        """Return every top-up."""
+        return self._pages("/v1/topups")
+
     def _pages(self, path: str) -> list[dict[str, Any]]:
         page = self.must("GET", path).json()
         entries = list(page["entries"])

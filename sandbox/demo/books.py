@@ -22,6 +22,9 @@ class Figures:
     """All that is counted, in base units; the chain's at one final block."""
 
     granted: int
+    topped_up: int
+    till_on_chain: int
+    gateway_till: int
     credited: int
     available: int
     held: int
@@ -67,8 +70,10 @@ class Sum:
 def sums(f: Figures) -> list[Sum]:
     """Return every equation that must hold."""
     return [
-        Sum("credit granted", f.granted, "available + held + spent", f.available + f.held + f.spent),
-        Sum("credited, as the account has it", f.credited, "credit granted", f.granted),
+        Sum("granted + topped up", f.granted + f.topped_up, "available + held + spent", f.available + f.held + f.spent),
+        Sum("credited, as the account has it", f.credited, "granted + topped up", f.granted + f.topped_up),
+        Sum("top-ups", f.topped_up, "till's balance on chain", f.till_on_chain),
+        Sum("till, as the gateway's books have it", f.gateway_till, "till's balance on chain", f.till_on_chain),
         Sum("available, as the statement adds up", f.statement_available, "available", f.available),
         Sum("held, as the statement adds up", f.statement_held, "held", f.held),
         Sum("all charges", f.captured, "spent", f.spent),
@@ -97,6 +102,9 @@ def close(world: World, screen: Screen) -> None:
     balance = world.agent.balance()
     figures = Figures(
         granted=CREDIT_BASE,
+        topped_up=sum(units(each["amount"]) for each in world.agent.topups() if each["credit"] == "available"),
+        till_on_chain=world.chain.balance_of(world.till, block=block),
+        gateway_till=_ledger(world, f"wallet:{world.till.lower()}", world.chain.chain_id, none=0),
         credited=units(balance["credited"]),
         available=units(balance["available"]),
         held=units(balance["held"]),
@@ -197,10 +205,12 @@ def _accounts(world: World, payments: list[dict[str, Any]]) -> list[Sum]:
     ]
 
 
-def _ledger(world: World, code: str, chain_id: int) -> int:
-    """Return what a ledger account has in the one token of a chain."""
+def _ledger(world: World, code: str, chain_id: int, none: int | None = None) -> int:
+    """Return what a ledger account has in the one token of a chain; `none` where there may be no such account yet."""
     rows = world.gateway.run("balances")["accounts"]
     found = [row for row in rows if row["code"] == code and f"eip155:{chain_id}/" in row["asset"]]
+    if not found and none is not None:
+        return none
     expect(f"ledger accounts {code} on chain {chain_id}", 1, len(found))
     return units(found[0]["posted"])
 

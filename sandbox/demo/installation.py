@@ -44,6 +44,21 @@ allow_plain_http = true
 address = "{wallet}"
 tokens = [{tokens}]
 max_value = "50"
+
+# How agents pay in: an address that only receives, a key that only pays gas, and what may be bought.
+[tills.main]
+address = "{till}"
+tokens = ["base-usdc"]
+
+[relayers.one]
+address = "{relayer}"
+chains = ["base"]
+
+[facilitator]
+tokens = ["base-usdc"]
+
+[topups]
+packs = {{ one = "1" }}
 """
 
 VPSAGENT = """

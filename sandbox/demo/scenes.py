@@ -14,12 +14,14 @@ from sandbox.demo.crash import crash
 from sandbox.demo.servers_scene import servers
 from sandbox.demo.stage import Stage, await_active, axes, captured, closed, moved, rental_of, short
 from sandbox.demo.tempo_scene import dropmpp
+from sandbox.demo.topup_scene import top_up
 from sandbox.demo.units import usd
 from sandbox.demo.world import PRICES_BASE, VENDORS
 
 SHORT_WINDOW_S = 14  # the reference SDK wants six seconds of it, and a slow machine some more
 MS_PER_MONTH = 30 * 86_400_000
 ANY = "any"  # a scene that takes whichever vendor wins
+NONE = ""  # a scene that needs no vendor
 
 
 def catalogue(stage: Stage) -> None:
@@ -138,10 +140,11 @@ class Scene:
     @property
     def needs(self) -> frozenset[str]:
         """The vendors that must run for it."""
-        return frozenset({self.vendor, *self.besides} - {ANY})
+        return frozenset({self.vendor, *self.besides} - {ANY, NONE})
 
 
 SCENES: Sequence[Scene] = (
+    Scene("topup", NONE, "Paying in: a stock x402 client and a wallet of its own", top_up),
     Scene("catalogue", "vpsagent", "VpsAgent: the catalogue, paid inline with x402", catalogue),
     Scene("rental", "vpsagent", "VpsAgent: a rental that comes up", rental),
     Scene("never", "vpsagent", "VpsAgent: a rental whose box never comes up", never),

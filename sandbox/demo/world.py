@@ -37,7 +37,10 @@ PRICES_BASE = {"catalog": 10_000, "server_small_1mo": 9_990_000, "sandbox_1h": 5
 FUNDED_BASE = 100_000_000
 TEMPO_FUNDED_BASE = 10_000_000
 CREDIT_BASE = 50_000_000
+TOPPED_UP_BASE = 1_000_000  # what stock clients pay at most unless they are told to pay more
+ETHER_WEI = 10**18
 WINDOW_S = 40  # of the vendor's challenges: ample for a slow machine, as it is only ever waited out where it is cut
+_PURSE = 5  # the agent's own wallet
 _RELAYER = 10  # whose gas the vendor uses; the chain's accounts are free to take
 
 T = TypeVar("T")
@@ -45,7 +48,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """What runs, and who is who. `payee` is VpsAgent's, "" where it takes no part."""
+    """What runs, and who is who. `payee` is VpsAgent's, "" where it takes no part; `purse_key` is of the agent's own wallet."""
 
     chain: LocalBase
     tempo: LocalTempo | None
@@ -57,6 +60,8 @@ class World:
     account: str
     wallet: str
     payee: str
+    till: str
+    purse_key: str
 
     def vendor(self, name: str) -> FurtherVendor:
         """Return one of the further vendors."""
@@ -85,8 +90,9 @@ def open_world(screen: Screen, wanted: frozenset[str], *, keep: bool) -> Iterato
         vpsagent = starting.soon(_start_vpsagent, chain, directory) if VENDOR in wanted else None
         soon = {name: starting.soon(_start_further, name, tempo, directory) for name in VENDORS[1:] if name in wanted}
         gateway = Installation(directory, screen.progress)
-        wallet = _install(gateway)
+        wallet, till, relayer = _install(gateway)
         _fund(screen, chain, tempo, wallet)
+        purse_key = _fund_topups(chain, relayer)
         screen.progress("the vendors start")
         further = {name: future.result() for name, future in soon.items()}
         for name, vendor in further.items():
@@ -95,7 +101,7 @@ def open_world(screen: Screen, wanted: frozenset[str], *, keep: bool) -> Iterato
         if vpsagent is not None:
             screen.step(f"vendor   vpsagent at {vpsagent.result().base_url}, is paid at {payee}")
         process = None if vpsagent is None else vpsagent.result()
-        _configure(gateway, chain, tempo, process, further, wallet)
+        _configure(gateway, chain, tempo, process, further, (wallet, till, relayer))
         account, key = _open_account(gateway)
         stack.callback(gateway.stop)
         gateway.start()
@@ -105,13 +111,15 @@ def open_world(screen: Screen, wanted: frozenset[str], *, keep: bool) -> Iterato
             chain=chain,
             tempo=tempo,
             further=further,
-            staff=Staff(next(iter(further.values())).process.admin_url if process is None else process.admin_url),
+            staff=Staff(_admin_url(process, further) or gateway.base_url),
             gateway=gateway,
             agent=Agent(gateway.base_url, key),
             key=key,
             account=account,
             wallet=wallet,
             payee=payee,
+            till=till,
+            purse_key=purse_key,
         )
 
 
@@ -137,9 +145,26 @@ class _Starting:
         return future
 
 
-def _install(gateway: Installation) -> str:
+def _admin_url(vpsagent: SandboxProcess | None, further: Mapping[str, FurtherVendor]) -> str | None:
+    """Return where some vendor's staff is, None where no vendor takes part."""
+    if vpsagent is not None:
+        return vpsagent.admin_url
+    return next((vendor.process.admin_url for vendor in further.values()), None)
+
+
+def _install(gateway: Installation) -> tuple[str, str, str]:
+    """Make the gateway's files and keys: the wallet that spends, the till that receives, the relayer that pays gas."""
     gateway.run("init")
-    return str(gateway.run("wallet", "new")["address"])
+    wallet, till, relayer = (str(gateway.run("wallet", "new")["address"]) for _ in range(3))
+    return wallet, till, relayer
+
+
+def _fund_topups(chain: LocalBase, relayer: str) -> str:
+    """Give the relayer ether and the agent's own wallet what it will pay in; return that wallet's key."""
+    chain.rpc("anvil_setBalance", relayer, hex(ETHER_WEI))
+    purse, key = chain.dev_account(_PURSE)
+    chain.mint(purse, TOPPED_UP_BASE)
+    return key
 
 
 def _fund(screen: Screen, chain: LocalBase, tempo: LocalTempo | None, wallet: str) -> None:
@@ -157,11 +182,20 @@ def _configure(
     tempo: LocalTempo | None,
     vpsagent: SandboxProcess | None,
     further: Mapping[str, FurtherVendor],
-    wallet: str,
+    keys: tuple[str, str, str],
 ) -> None:
+    wallet, till, relayer = keys
     tokens = '"base-usdc"' + (', "moderato-pathusd"' if tempo is not None else "")
     parts = [
-        CONFIG.format(port=gateway.port, chain_id=chain.chain_id, rpc_url=chain.rpc_url, wallet=wallet, tokens=tokens)
+        CONFIG.format(
+            port=gateway.port,
+            chain_id=chain.chain_id,
+            rpc_url=chain.rpc_url,
+            wallet=wallet,
+            tokens=tokens,
+            till=till,
+            relayer=relayer,
+        )
     ]
     if vpsagent is not None:
         prices = "\n".join(f'{item} = "{usd(price_base)}"' for item, price_base in PRICES_BASE.items())

@@ -1,9 +1,9 @@
-// What the payers in Node share: the configuration in, one call, one JSON line out.
+// What the payers in Node share: the configuration in, a call, one JSON line out.
 //
-// Config: private_key, url, method (GET), json (none), headers (none), and what the payer's own file says. The line is
-// {status, headers, body, sent, receipt}: `sent` the payment headers of each request that carried any, `receipt` what the
-// client's own library reads in the answer (null without one). What throws ends the process with the error on stderr. It
-// knows nothing of any protocol but the names of its headers.
+// Config: private_key, url, method (GET), json (none), headers (none), what the payer's own file says, and calls (one: {}):
+// what is different in each of several. A call's line is {status, headers, body, sent, receipt}: `sent` the payment headers
+// of each request that carried any, `receipt` what the client's own library reads in the answer (null without one). What
+// throws ends the process with the error on stderr. It knows nothing of any protocol but the names of its headers.
 
 const PAYMENT_HEADERS = ['payment-signature', 'x-payment', 'authorization', 'payment-authorization']
 const IS_PAYMENT = { authorization: /^Payment /i, 'payment-authorization': /^Payment /i }
@@ -11,6 +11,10 @@ const IS_PAYMENT = { authorization: /^Payment /i, 'payment-authorization': /^Pay
 /** Run a payer: a function from (config, fetch) to a fetch that pays, and one from an answer to its receipt. */
 export async function payOnce(payer, receiptOf) {
   const config = JSON.parse(configText())
+  for (const call of config.calls ?? [{}]) await payFor({ ...config, ...call }, payer, receiptOf)
+}
+
+async function payFor(config, payer, receiptOf) {
   const sent = []
   const pay = await payer(config, recording(sent))
   const body = config.json == null ? undefined : JSON.stringify(config.json)

@@ -1,8 +1,9 @@
 """A stock payer of MPP: PyPI `pympp`'s own client. `python -m sandbox.payers.pympp --config FILE|JSON`.
 
 It needs the environment of dropmpp/requirements-pympp.txt. Config: private_key, rpc_url of Tempo, url, method (GET), json
-(none), headers (none). Prints one JSON line `{status, headers, body, sent, receipt}`: `sent` the headers that it paid with,
-one entry for each time that it signed, `receipt` what the SDK reads in the answer (null without one).
+(none), headers (none), calls (one: `{}`): what is different in each of several. Prints one JSON line for each call,
+`{status, headers, body, sent, receipt}`: `sent` the headers that it paid with, one entry for each time that it signed,
+`receipt` what the SDK reads in the answer (null without one).
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ def _plain(receipt: Receipt) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Pay and print."""
-    print(json.dumps(asyncio.run(pay(child_config()))))
+    """Pay and print, a line for each call."""
+    config = child_config()
+    for call in config.get("calls", [{}]):
+        print(json.dumps(asyncio.run(pay(config | call))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """A stock payer of version 1: PyPI `x402` 0.3's own httpx client. `python -m sandbox.payers.x402v1 --config FILE|JSON`.
 
 It needs an environment of its own (requirements-x402v1.txt). Config: private_key, url, method (GET), json (none),
-headers (none), max_base (none: that client pays whatever is asked). Prints one JSON line
-`{status, headers, body, sent, receipt}`: `sent` the headers that it paid with, `receipt` what the SDK reads in the answer
-(null without one).
+headers (none), max_base (none: that client pays whatever is asked), calls (one: `{}`): what is different in each of several.
+Prints one JSON line for each, `{status, headers, body, sent, receipt}`: `sent` the headers that it paid with, `receipt` what
+the SDK reads in the answer (null without one).
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ async def pay(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Pay and print."""
-    print(json.dumps(asyncio.run(pay(child_config()))))
+    """Pay and print, a line for each call."""
+    config = child_config()
+    for call in config.get("calls", [{}]):
+        print(json.dumps(asyncio.run(pay(config | call))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A stock payer of version 2: PyPI `x402`'s own httpx client. `python -m sandbox.payers.x402v2 --config FILE|JSON`.
 
-Config: private_key, url, method (GET), json (none), headers (none). Its spend controls are as they come: a dollar for each
-payment, in assets that it knows by itself. Prints one JSON line `{status, headers, body, sent, receipt}`: `sent` the headers
-that it paid with, one entry for each time that it signed, `receipt` what the SDK reads in the answer (null without one).
+Config: private_key, url, method (GET), json (none), headers (none), calls (one: `{}`): what is different in each of several.
+Its spend controls are as they come: a dollar for each payment, in assets that it knows by itself. Prints one JSON line for
+each call, `{status, headers, body, sent, receipt}`: `sent` the headers that it paid with, one entry for each time that it
+signed, `receipt` what the SDK reads in the answer (null without one).
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ async def pay(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Pay and print."""
-    print(json.dumps(asyncio.run(pay(child_config()))))
+    """Pay and print, a line for each call."""
+    config = child_config()
+    for call in config.get("calls", [{}]):
+        print(json.dumps(asyncio.run(pay(config | call))), flush=True)
 
 
 if __name__ == "__main__":

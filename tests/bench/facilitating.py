@@ -137,7 +137,7 @@ def _settle(
     after_s: float = 0,
 ) -> Mapping[str, float]:
     requests = [whom.request("settle", it.payments.body(whom.payee)) for _ in range(count)]
-    payee, first = checksum(whom.payee), it.base.head().number
+    payee, first = checksum(whom.payee), it.base.head()["number"]
     before_base, before_s = it.base.balance_of(payee), whom.child.cpu_s()
     found, failures = drive_judged(HOST, whom.port, requests, concurrency, SETTLED, patience_s)
     collected = (it.base.balance_of(payee) - before_base) // PRICE_BASE

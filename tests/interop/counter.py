@@ -31,6 +31,7 @@ FLOAT_BASE = 1_000_000_000
 POCKET_BASE = 5_000_000  # what a payer's wallet has
 ETHER = 10**18
 PACK_BASE = 500_000
+CUSTOMER = "customer"  # accounts with keys are called that, and a number
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
 CONFIG = """
@@ -100,7 +101,7 @@ class Counter:
 
     def customer(self) -> Agent:
         """Return a new account without credit, and its key."""
-        name = f"customer{next(self._numbers)}"
+        name = f"{CUSTOMER}{next(self._numbers)}"
         self.gateway.operate("account_open", account=name, name="A customer")
         return Agent(self.gateway, name, self.gateway.operate("key_new", account=name)["secret"])
 

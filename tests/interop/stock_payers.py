@@ -51,18 +51,16 @@ class Payer:
     python: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def pay(self, key: str, method: str, url: str, **config: Any) -> Paid:
-        """Run it once. Config: json, headers, rpc_url, max_base."""
-        told = {"private_key": key, "method": method, "url": url, **self.options, **config}
-        command = [*self._command(), "--config", json.dumps(told)]
+    def pay(self, calls: Sequence[Mapping[str, Any]]) -> list[Paid]:
+        """Run it once, for one call after the other: private_key, method, url, json, headers, rpc_url, max_base."""
+        command = [*self._command(), "--config", json.dumps({**self.options, "calls": calls})]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
         assert done.returncode == 0, f"{self.name} threw:\n{done.stderr[-3000:]}"
-        answer = json.loads(done.stdout)
-        answer["headers"] = {name.lower(): value for name, value in answer["headers"].items()}
-        return Paid(**answer)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        return [Paid(**answer) for answer in answers]
 
     def _command(self) -> list[str]:
         if not self.python:

@@ -2,7 +2,7 @@
 
 Must not know rows or routes.  Theory: a payer that is told less than it bought needs more than our word, so what we ask and
 what we took is signed with a key that does nothing else; it signs digests of one kind only and owns no money, so nothing that
-it signs can move any. Whoever keeps one recovers the address from it and compares it with those of earlier ones, or with what the operator publishes.
+it signs can move any. The address that its signatures recover to goes along with the offers (`signer`).
 """
 
 from collections.abc import Mapping

@@ -148,7 +148,7 @@ class TempoTopUps:
         if order.amount_base != taken.order.amount_base:
             return Refused("idempotency_conflict", "the challenge was given for another amount than the order's")
         paying = replace(
-            order,
+            _renewed(kept, order),
             state=TopUpState.PAYING,
             rail=RAIL,
             chain_id=transaction.chain_id,
@@ -225,6 +225,13 @@ class TempoTopUps:
         if isinstance(result, Refused):
             log.info("mpp.moved_meanwhile", topup_id=topup.id, wanted=event, why=result.detail)
         return await self._store.topup(topup.id) or following
+
+
+def _renewed(kept: TopUp | None, order: TopUp) -> TopUp:
+    """Return what is kept of an order with what a new attempt may change; all else of it stays as it was first written."""
+    if kept is None:
+        return order
+    return replace(kept, account_id=kept.account_id or order.account_id, expires_at_ms=order.expires_at_ms)
 
 
 def _received(topup: TopUp, receipt: Receipt) -> bool:

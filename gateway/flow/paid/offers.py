@@ -14,14 +14,16 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
-from contracts.codec import Address
+from contracts.codec import Address, checksum
 from contracts.tokens import Token, TokenKey
 from gateway.core.money import RATE_ONE_PPM, format_amount
+from gateway.core.paid import TopUp, TopUpState
 from gateway.core.problems import Problem
+from gateway.flow.paid.attesting import Attestor
 from gateway.flow.paid.orders import OrderTerms
 from gateway.ports import Clock, Entropy
 from gateway.rails.x402.order_ref import ID_BYTES, Order, OrderMarks, order_id
-from gateway.rails.x402.selling import Asking, Price, body_members, payment_required
+from gateway.rails.x402.selling import V2, Asking, Price, accepts, body_members, payment_required
 from wallets.secret import Secret
 
 PAYMENT_REQUIRED: Final = "https://paymentauth.org/problems/payment-required"
@@ -30,6 +32,10 @@ EXPOSED: Final = (
     "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, WWW-Authenticate, Payment-Receipt, Location, Retry-After"
 )
 """What a browser's script may read of an answer (x402.md 1.1)."""
+
+ROUTE: Final = "/v1/topups"
+
+_MINED = frozenset({TopUpState.SEEN, TopUpState.CREDITED})
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -116,7 +122,10 @@ def mac_of(secret: Secret[bytes]) -> Callable[[bytes], bytes]:
 
 
 class Offers:
-    """Makes offers. `public_url` is our own origin as clients see it; `mpp` is None where MPP is not served."""
+    """Makes offers. `public_url` is our own origin as clients see it; `mpp` is None where MPP is not served.
+
+    `attestor` signs offers and receipts; None where nothing is signed.
+    """
 
     def __init__(
         self,
@@ -128,8 +137,9 @@ class Offers:
         clock: Clock,
         entropy: Entropy,
         mpp: MppRail | None = None,
+        attestor: Attestor | None = None,
     ) -> None:
-        self._clock, self._entropy, self._mpp = clock, entropy, mpp
+        self._clock, self._entropy, self._mpp, self._attestor = clock, entropy, mpp, attestor
         self.rules, self.marks = rules, marks
         self._public_url, self._realm = public_url.rstrip("/"), realm
         self._tills: dict[TokenKey, TillPrice] = {}
@@ -199,7 +209,7 @@ class Offers:
         `problem` stands for the members that say what is wrong, where a rail has its own. Raises Problem("not_ready") where
         there is no way to pay at all.
         """
-        asking = self.asking(wanted, order, reason or error or "payment required")
+        asking = self._attested(self.asking(wanted, order, reason or error or "payment required"), order)
         challenges = self._challenges(wanted, order)
         if not asking.prices and not challenges:
             raise Problem("not_ready", "there is no way to pay now")
@@ -219,6 +229,22 @@ class Offers:
             document |= body_members(asking)
         headers += [("Cache-Control", "no-store"), ("Access-Control-Expose-Headers", EXPOSED)]
         return Offered(tuple(headers), document)
+
+    def receipt(self, topup: TopUp, token: Token) -> Mapping[str, Any] | None:
+        """Return the signed receipt of a payment that is in a block, None where nothing is signed or none is."""
+        if self._attestor is None or topup.tx_hash is None or topup.payer is None or topup.state not in _MINED:
+            return None
+        url = f"{self._public_url}{ROUTE}" + (f"/packs/{topup.pack}" if topup.pack else "")
+        payer, at_s = Address(topup.payer), topup.created_at_ms // 1000
+        return self._attestor.receipt(url, token.network.caip2, payer, topup.tx_hash, at_s)
+
+    def _attested(self, asking: Asking, order: Order) -> Asking:
+        if self._attestor is None:
+            return asking
+        until_s = order.expires_at_ms // 1000
+        entries = enumerate(accepts(asking, V2))
+        signed = tuple(self._attestor.offer(index, asking.url, entry, until_s) for index, entry in entries)
+        return replace(asking, offers=signed, signer=checksum(self._attestor.address))
 
     def terms(self, wanted: Wanted, order: Order) -> OrderTerms:
         """Return an order as MPP offers it."""

@@ -179,10 +179,9 @@ class TopUps:
         order = self._order_of(wanted, paid)
         if self._clock.now_ms() >= order.expires_at_ms:
             return self._ask(wanted, "the order has expired; nothing was taken", reason="order_expired")
-        asking = self.offers.asking(wanted, order)
-        if echo_mismatch(asking, paid):
+        if echo_mismatch(paid):
             return self._ask(wanted, "an extension came back changed; nothing was taken", reason=MISMATCH)
-        judged = self._judge.document(paid, matching(asking, paid))
+        judged = self._judge.document(paid, matching(self.offers.asking(wanted, order), paid))
         if isinstance(judged, Rejected):
             return self._refuse(wanted, judged)
         exact, entry = judged
@@ -391,6 +390,7 @@ class TopUps:
         token = self.offers.tokens.get((topup.chain_id or 0, Address(topup.token or b"")))
         if token is None:  # no longer configured; the document says everything as well
             return ("X-Topup-Id", topup.id)
+        evidence = self.offers.receipt(topup, token) if version == V2 else None
         return receipt_header(
             version,
             token,
@@ -398,6 +398,7 @@ class TopUps:
             payer=None if topup.payer is None else Address(topup.payer),
             amount_base=topup.value_base,
             reason=PENDING if topup.state is TopUpState.PAYING else "",
+            receipt=evidence,
         )
 
 

@@ -84,7 +84,7 @@ class Price:
 class Asking:
     """What one 402 asks for. `url` is absolute. `order_token` comes back with a version 2 payment.
 
-    `offers` are signed offers (extension offer-receipt), as they stand in its `info`.
+    `offers` are signed offers (extension offer-receipt), by the address `signer`.
     """
 
     url: str
@@ -94,6 +94,7 @@ class Asking:
     order_token: str
     error: str = "payment required"
     offers: tuple[Mapping[str, Any], ...] = ()
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def payment_required(asking: Asking) -> str:
     """Return the value of PAYMENT-REQUIRED: standard base64 of compact JSON, well below 8 KB."""
     extensions: dict[str, Any] = {IDENTIFIER: {"info": _IDENTIFIER_INFO, "schema": _IDENTIFIER_SCHEMA}}
     if asking.offers:
-        extensions[OFFER_RECEIPT] = {"info": {"offers": list(asking.offers)}}
+        extensions[OFFER_RECEIPT] = {"info": {"offers": list(asking.offers), "signer": asking.signer}}
     document = {
         "x402Version": V2,
         "error": _error(asking),
@@ -169,19 +170,18 @@ def matching(asking: Asking, paid: Paid) -> tuple[tuple[Price, dict[str, Any]], 
     return tuple(found)
 
 
-def echo_mismatch(asking: Asking, paid: Paid) -> bool:
-    """Say whether a payment changed what we advertised of an extension; leaving extensions out is fine."""
+def echo_mismatch(paid: Paid) -> bool:
+    """Say whether a payment changed what we advertised of an extension that we act upon; leaving extensions out is fine.
+
+    Signed offers are not compared: whoever changes one spoils only what it kept as evidence.
+    """
     extensions = paid.document.get("extensions")
     if extensions is None or paid.version != V2:
         return False
     if not isinstance(extensions, dict):
         return True
-    advertised: dict[str, Mapping[str, Any]] = {IDENTIFIER: _IDENTIFIER_INFO}
-    if asking.offers:
-        advertised[OFFER_RECEIPT] = {}  # signed: whoever changed one has only harmed what it kept as evidence
-    return any(
-        not _holds(_info(extensions[key]), info) for key, info in advertised.items() if extensions.get(key) is not None
-    )
+    echoed = extensions.get(IDENTIFIER)
+    return echoed is not None and not _holds(_info(echoed), _IDENTIFIER_INFO)
 
 
 def identifier_of(paid: Paid) -> str | None:

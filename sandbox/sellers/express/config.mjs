@@ -3,7 +3,7 @@
 const DEFAULTS = {
   till: null, // 'x402': npm @x402/express on Base; 'tempo' or 'evm': npm mppx's express middleware, on Tempo or on Base
   facilitator_url: null, // who settles on Base, over HTTP; for 'x402' and 'evm'
-  facilitator_key: null, // what it wants to see as Bearer; for 'x402'
+  facilitator_key: null, // what it wants to see as Bearer; for 'x402' and 'evm'
   rpc_url: null, // JSON-RPC of the Tempo that 'tempo' verifies and broadcasts on
   host: '127.0.0.1',
   port: 0, // 0: any free port

@@ -36,8 +36,15 @@ function onBase(config) {
     decimals: 6,
     authorization: { name: 'USD Coin', version: '2' },
     recipient: config.pay_to,
-    x402: { facilitator: config.facilitator_url },
+    x402: { facilitator: config.facilitator_url, ...keyed(config) },
   })
+}
+
+/** mppx knows no keys of facilitators, but takes a fetch of one's own. */
+function keyed(config) {
+  if (config.facilitator_key === null) return {}
+  const key = { Authorization: `Bearer ${config.facilitator_key}` }
+  return { fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...key } }) }
 }
 
 let lastEnd = 0

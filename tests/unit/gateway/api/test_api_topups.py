@@ -213,9 +213,7 @@ async def test_a_wallets_top_up_is_seen_by_whoever_knows_its_id(shop: Shop) -> N
 
 async def test_lists_page_from_the_newest(shop: Shop) -> None:
     """Each page goes on where the one before ended."""
-    made = []
-    for n in range(3):
-        made.append((await shop.post(**pay(await shop.post(), n))).json["id"])
+    made = [(await shop.post(**pay(await shop.post(), n))).json["id"] for n in range(3)]
     first = (await shop.get("?limit=2", X_Api_Key=shop.bed.key)).json
     rest = (await shop.get(f"?limit=2&after={first['next']}", X_Api_Key=shop.bed.key)).json
     assert [each["id"] for each in [*first["entries"], *rest["entries"]]] == made[::-1]

@@ -20,6 +20,7 @@ from gateway.chains.finality import Finality
 from gateway.chains.quorum import QuorumChain
 from gateway.chains.relay import RpcRelayChain
 from gateway.chains.rpc import RpcEndpoint
+from gateway.core.paid import Relay
 from gateway.core.paid_book import HOUSE
 from gateway.facilitator.desk import DeskParts, Relayer, Rules
 from gateway.facilitator.engine import SettlementEngine
@@ -205,6 +206,13 @@ class Bed:
             {"from": self.base.admin, "to": to_hex(to), "data": to_hex(data), "gas": hex(3_000_000)},
         )
         self.base.mine()
+
+    async def in_pool(self) -> Relay:
+        """Wait for the only transaction to be written down and with the chain, in no block; return it."""
+        await self.until(lambda: self.store.view.relays)
+        (relay,) = self.store.view.relays.values()
+        await self.until(lambda: self.base.rpc("eth_getTransactionByHash", to_hex(relay.attempts[0].tx_hash)))
+        return relay
 
     async def until(self, true: Callable[[], Any], within_s: float = 15.0) -> None:
         """Wait for something to be so."""

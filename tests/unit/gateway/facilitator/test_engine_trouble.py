@@ -47,8 +47,7 @@ async def test_a_stuck_transaction_is_replaced_under_its_own_nonce(automine_base
         it.fund(payers)
         hold(automine_base)
         waiting = [asyncio.create_task(it.settle(payer.pays())) for payer in payers]
-        await it.until(lambda: it.store.view.relays)
-        (relay,) = it.store.view.relays.values()
+        relay = await it.in_pool()
         dear = 4 * relay.attempts[0].max_fee_wei
         automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(dear))
         automine_base.mine()
@@ -112,8 +111,7 @@ async def test_whoever_is_first_with_our_payment_has_settled_it(automine_base: L
         hold(automine_base)
         payments = [payer.pays() for payer in payers]
         waiting = [asyncio.create_task(it.settle(exact)) for exact in payments]
-        await it.until(lambda: it.store.view.relays)
-        (relay,) = it.store.view.relays.values()
+        relay = await it.in_pool()
         automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
         automine_base.rpc("evm_setAutomine", True)
         theirs = await asyncio.to_thread(collect, automine_base, payments[1])
@@ -140,8 +138,7 @@ async def test_what_the_token_refused_in_a_block_has_failed_and_may_be_tried_aga
         hold(automine_base)
         payments = [payer.pays() for payer in payers]
         waiting = [asyncio.create_task(it.settle(exact)) for exact in payments]
-        await it.until(lambda: it.store.view.relays)
-        (relay,) = it.store.view.relays.values()
+        relay = await it.in_pool()
         automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
         automine_base.rpc("evm_setAutomine", True)
         everything = replace(payers[1].pays(1_000_000, random_payee()))
@@ -183,8 +180,7 @@ async def test_a_nonce_that_somebody_else_used_loses_the_transaction_and_not_the
         it.fund([payer])
         hold(automine_base)
         waiting = asyncio.create_task(it.settle(payer.pays()))
-        await it.until(lambda: it.store.view.relays)
-        (relay,) = it.store.view.relays.values()
+        relay = await it.in_pool()
         automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
         automine_base.rpc("evm_setAutomine", True)
         own = checksum(it.addresses()[0])
@@ -248,8 +244,7 @@ async def test_a_seller_settles_for_its_payees_and_within_its_gas_budget(
         assert not it.store.view.settlements
         hold(automine_base)
         waiting = asyncio.create_task(it.settle(exact, account_id="acc_seller"))
-        await it.until(lambda: it.store.view.relays)
-        (relay,) = it.store.view.relays.values()
+        relay = await it.in_pool()
         automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
         automine_base.rpc("evm_setAutomine", True)
         await asyncio.to_thread(collect, automine_base, payers[0].pays(1_000_000, random_payee()))

@@ -4,15 +4,14 @@ import asyncio
 from hashlib import sha256
 
 import pytest
-from till_rig import PAYER, PAYER_KEY, USD, Counting, Hands, TillRig
+from till_rig import PAYER, PAYER_KEY, USD, TillRig
 
 from contracts.codec import Address, checksum
 from contracts.signature import address_of, load_key, sign_digest
 from gateway.core.apikeys import NewKey
 from gateway.core.problems import Problem
 from gateway.flow.paid.wallets import KEY_NAME, WalletRules, Wallets
-from gateway.rails.x402.siwx import EXTENSION, SignIn, SignInDesk
-from wallets.secret import Secret
+from gateway.rails.x402.siwx import SignIn
 
 CONTRACT = Address(b"\xcc" * 20)
 
@@ -143,14 +142,3 @@ async def test_what_a_bare_wallet_paid_is_its_keys_to_spend(till: TillRig) -> No
     assert early.key.account_id == late.key.account_id
     assert till.available(late.key.account_id) == 5 * USD
     assert await refused(wallets_of(till).proven(PAYER, "challenge")) == "challenge_used"
-
-
-async def test_the_desk_and_the_use_case_fit(till: TillRig) -> None:
-    """A challenge that is signed as text is a key."""
-    hands, chance = Hands(), Counting()
-    desk = SignInDesk(
-        secret=Secret(b"s" * 32), domain="gw.example", uri="https://gw.example/v1/wallet-keys", chain_ids=(8453,)
-    )
-    info = desk.extension(hands.ms, chance.bytes(8))[EXTENSION]["info"]
-    assert info["nonce"] == desk.extension(hands.ms, (1).to_bytes(8, "big"))[EXTENSION]["info"]["nonce"]
-    assert (await wallets_of(till).sign_in(signed_in(till))).key.name == KEY_NAME
