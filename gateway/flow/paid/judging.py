@@ -8,9 +8,10 @@ claimed.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from contracts.codec import ContractError, checksum, parse_address, parse_bytes32, to_hex
+from contracts.calls import SIGNATURE_MAX_BYTES
+from contracts.codec import ContractError, checksum, parse_address, parse_bytes32, parse_hex, parse_uint, to_hex
 from contracts.networks import parse_network
-from contracts.signature import SignatureError, recover_address
+from contracts.signature import SignatureError, normalise_v, recover_address
 from contracts.tokens import Token, TokenKey
 from gateway.core.paid import Identity
 from gateway.core.problems import Problem
@@ -55,7 +56,7 @@ class Judge:
             return refused
         return next((each for each in found if signs(each[0])), found[0])
 
-    async def payment(self, exact: Exact, payload: Json, entry: Json) -> Rejected | None:
+    async def payment(self, exact: Exact, entry: Json) -> Rejected | None:
         """Say why a payment could not be collected now, None where it could.
 
         Raises Problem("facilitator_unavailable") where nobody knows: nothing was sent.
@@ -68,7 +69,7 @@ class Judge:
             message = "it is not signed by the payer's own key, and contract wallets are not served here"
             return Rejected(Reason.SIGNATURE, message, exact.authorization.authorizer)
         try:
-            judged = await self._facilitator.verify(exact.version, payload, entry)
+            judged = await self._facilitator.verify(exact.version, payload_of(exact, entry), entry)
         except FacilitatorUnknown:
             detail = "the chain does not answer; nothing was taken, and the same payment may be sent again"
             raise Problem("facilitator_unavailable", detail) from None
@@ -100,10 +101,10 @@ def identities(paid: Paid, tokens: Mapping[TokenKey, Token]) -> list[Identity]:
     return [(chain_id, address, payer, nonce) for address in (ours if named is None else named)]
 
 
-def as_x402(exact: Exact, timeout_s: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return an authorization that came by MPP as payload and requirements of x402, in which any facilitator is asked."""
+def entry_of(exact: Exact, timeout_s: int) -> dict[str, Any]:
+    """Return what an authorization that came by MPP pays, as version 2 requirements: any facilitator can be asked with them."""
     terms = exact.authorization
-    entry = {
+    return {
         "scheme": "exact",
         "network": terms.token.network.caip2,
         "amount": str(terms.value_base),
@@ -112,6 +113,11 @@ def as_x402(exact: Exact, timeout_s: int) -> tuple[dict[str, Any], dict[str, Any
         "maxTimeoutSeconds": timeout_s,
         "extra": {"name": terms.token.name, "version": terms.token.version},
     }
+
+
+def payload_of(exact: Exact, entry: Json) -> dict[str, Any]:
+    """Return a payment in our own words: what a facilitator is shown, and what is kept, holds no text of a stranger's."""
+    terms = exact.authorization
     signed = {
         "signature": to_hex(exact.signature),
         "authorization": {
@@ -123,4 +129,24 @@ def as_x402(exact: Exact, timeout_s: int) -> tuple[dict[str, Any], dict[str, Any
             "nonce": to_hex(terms.nonce),
         },
     }
-    return {"x402Version": V2, "accepted": entry, "payload": signed}, entry
+    if exact.version == V1:
+        return {"x402Version": V1, "scheme": entry["scheme"], "network": entry["network"], "payload": signed}
+    return {"x402Version": V2, "accepted": dict(entry), "payload": signed}
+
+
+def signed_in(document: Json) -> tuple[object, ...] | None:
+    """Return what was signed in a payment's document, and the signature, however they are spelled; None for none."""
+    payload = document.get("payload")
+    terms = payload.get("authorization") if isinstance(payload, Mapping) else None
+    if not isinstance(payload, Mapping) or not isinstance(terms, Mapping):
+        return None
+    try:
+        return (
+            parse_address(terms.get("from")),
+            parse_address(terms.get("to")),
+            *(parse_uint(terms.get(name)) for name in ("value", "validAfter", "validBefore")),
+            parse_bytes32(terms.get("nonce")),
+            normalise_v(parse_hex(payload.get("signature"), SIGNATURE_MAX_BYTES)),
+        )
+    except ContractError:
+        return None

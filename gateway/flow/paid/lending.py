@@ -24,9 +24,10 @@ class Lending:
 
     async def sweep(self) -> None:
         """Lend to every order that waits for finality, the oldest first, as far as the caps go."""
-        if self._cap_base and self._account_cap_base:
-            for order in sorted(self._waiting(), key=lambda order: order.id):
-                await self.lend(order.id)
+        left_base = self._cap_base - sum(order.lent_base for order in self._store.view.topups.values())
+        for order in sorted(self._waiting(), key=lambda order: order.id):
+            if order.amount_base <= left_base and await self.lend(order.id):
+                left_base -= order.amount_base
 
     async def lend(self, topup_id: str) -> bool:
         """Lend to one order, and say whether it is credited now; the book refuses what is above a cap, or not seen."""
@@ -41,9 +42,15 @@ class Lending:
         return True
 
     def _waiting(self) -> list[TopUp]:
-        """An account that nobody has opened yet borrows nothing: it opens when the payment is final."""
+        """An account that nobody has opened yet borrows nothing: it opens when the payment is final.
+
+        Orders above what one account may borrow are not asked about: the book would refuse each of them each time.
+        """
         return [
             order
             for order in self._store.view.topups.values()
-            if order.state is TopUpState.SEEN and order.account_id is not None and not order.lent_base
+            if order.state is TopUpState.SEEN
+            and order.account_id is not None
+            and not order.lent_base
+            and order.amount_base <= self._account_cap_base
         ]

@@ -187,16 +187,20 @@ class Refunds:
             sent = replace(refund, state=RefundState.SENT, version=refund.version + 1)
             if isinstance(await self._store.post(MoveRefund(sent, None, "sent", self._clock.now_ms())), Refused):
                 return  # it has moved meanwhile: the next sweep sees how
-        self._mark.record(self._store.view.journal_seq, self._store.view.journal_head)
         if token.standard == "tip20":
             await self._broadcast(refund)
         else:
             await self._settle(refund, token)
 
+    def _leaving(self) -> None:
+        """P12: what is about to leave is on record outside the database."""
+        self._mark.record(self._store.view.journal_seq, self._store.view.journal_head)
+
     async def _broadcast(self, refund: Refund) -> None:
         broadcaster = self._parts.broadcasters.get(refund.chain_id)
         if broadcaster is None:
             return
+        self._leaving()
         try:
             await broadcaster.send_raw(refund.signature)
         except ChainUnavailable as problem:  # it may be on its way all the same, and its window is short
@@ -212,8 +216,13 @@ class Refunds:
         if (known is not None and known.state in SETTLING) or now_ms // 1000 + SPARE_S >= refund.valid_before_s:
             return
         self._again_ms[refund.id] = now_ms + int(AGAIN_S * 1000)
+        self._leaving()
         exact = Exact(2, f"eip155:{token.chain_id}", authorization, refund.signature)
-        settled = await engine.settle(exact, HOUSE, 0.0)
+        try:
+            settled = await engine.settle(exact, HOUSE, 0.0)
+        except ChainUnavailable as problem:  # nothing was claimed, or it is followed all the same: one chain stops no other
+            log.warning("refund.not_sent", refund=refund.id, why=str(problem))
+            return
         if not settled.success:
             log.info("refund.not_mined", refund=refund.id, reason=settled.reason, why=settled.message)
 

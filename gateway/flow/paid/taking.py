@@ -27,6 +27,7 @@ from gateway.core.commands import Attached, Refused
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import PutTopUp
+from gateway.flow.paid.judging import payload_of, signed_in
 from gateway.paid_ports import Exact, Facilitator, FacilitatorUnknown, Json, Settled
 from gateway.ports import Chain, ChainDisagreement, ChainUnavailable, Clock, Receipt, Store
 from gateway.rails.x402.reasons import Reason
@@ -100,7 +101,7 @@ def unpack_payment(raw: bytes) -> tuple[int, dict[str, Any], dict[str, Any]]:
     return document["version"], document["payload"], document["requirements"]
 
 
-def of_exact(topup: TopUp, rail: str, exact: Exact, payload: Json, requirements: Json) -> TopUp:
+def of_exact(topup: TopUp, rail: str, exact: Exact, requirements: Json) -> TopUp:
     """Return an order with an authorization as its payment, about to be claimed."""
     terms = exact.authorization
     return replace(
@@ -113,7 +114,7 @@ def of_exact(topup: TopUp, rail: str, exact: Exact, payload: Json, requirements:
         nonce=terms.nonce,
         value_base=terms.value_base,
         valid_before_s=terms.valid_before,
-        raw=pack_payment(exact.version, payload, requirements),
+        raw=pack_payment(exact.version, payload_of(exact, requirements), requirements),
         tx_hash=None,
         settlement_id=None,
         reason="",
@@ -155,13 +156,13 @@ class Taking:
         if isinstance(result, Attached):
             known = await self._store.topup(result.payment_id)
             if known is not None and known.identity == topup.identity:
-                return known if same_payment(known, topup) else _REUSED
+                return known if _same(known, topup) else _REUSED
             return Conflict("topup_taken", "another payment was taken under this name", known)
         if not isinstance(result, Refused):
             return topup
         known = None if topup.identity is None else await self._store.topup_of(topup.identity)
         if known is not None and known.identity == topup.identity and known.state is not TopUpState.FAILED:
-            return known if same_payment(known, topup) else _REUSED
+            return known if _same(known, topup) else _REUSED
         if result.code in {"topup_taken", "changed_meanwhile"}:
             return Conflict("topup_taken", "the order has another payment", await self._store.topup(topup.id))
         return Conflict(result.code, result.detail)
@@ -370,17 +371,16 @@ class Taking:
         await self._store.post(PutTopUp(ended, "expired", now_ms))
 
 
-def same_payment(known: TopUp, given: TopUp) -> bool:
-    """Say whether two payments of one identity are the same bytes where it counts: what was signed, and the signature."""
-    if known.raw is None or given.raw is None or known.rail not in COLLECTED or given.rail not in COLLECTED:
-        return known.raw == given.raw
-    return _signed(known.raw) == _signed(given.raw)
+def same_payment(known: TopUp, given: Json) -> bool:
+    """Say whether a payment's document is what is kept of an order: the same terms and signature, however they are spelled."""
+    if known.raw is None or known.rail not in COLLECTED:
+        return False
+    kept = signed_in(unpack_payment(known.raw)[1])
+    return kept is not None and kept == signed_in(given)
 
 
-def _signed(raw: bytes) -> object:
-    _, payload, _ = unpack_payment(raw)
-    signed = payload.get("payload")
-    return json.loads(json.dumps(signed).lower())
+def _same(known: TopUp, topup: TopUp) -> bool:
+    return topup.raw is not None and same_payment(known, unpack_payment(topup.raw)[1])
 
 
 def _pays(authorization: Authorization, receipt: Receipt) -> bool:

@@ -4,6 +4,7 @@ Must not know orders or the book.  Theory: a till is a place and never a purse: 
 says whose, and nothing leaves but refunds, so every transfer of every token that we know of is looked at, in and out.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from contracts.proof import Mismatch
 from contracts.tokens import Token
 from gateway.core.records import Evidence
 from gateway.ports import Chain, ChainUnavailable, Receipt
+
+PARALLEL_QUESTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,13 @@ async def read_transactions(chain: Chain, token: Token, logs: Sequence[Log]) -> 
     by_hash: dict[bytes, list[Log]] = {}
     for log in logs:
         by_hash.setdefault(log.tx_hash, []).append(log)
-    return [await _read(chain, token, tx_hash, found) for tx_hash, found in by_hash.items()]
+    gate = asyncio.Semaphore(PARALLEL_QUESTIONS)
+
+    async def read(tx_hash: bytes, found: Sequence[Log]) -> Transaction:
+        async with gate:
+            return await _read(chain, token, tx_hash, found)
+
+    return await asyncio.gather(*(read(tx_hash, found) for tx_hash, found in by_hash.items()))
 
 
 async def _read(chain: Chain, token: Token, tx_hash: bytes, found: Sequence[Log]) -> Transaction:

@@ -22,7 +22,7 @@ from contracts.codec import Address, to_hex
 from gateway.core.commands import Refused
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.problems import Problem
-from gateway.flow.paid.judging import Judge, as_x402, identities, signs
+from gateway.flow.paid.judging import Judge, entry_of, identities, signs
 from gateway.flow.paid.mpp import TempoTopUps
 from gateway.flow.paid.mpp_seller import EvmTaken, MppRefused, MppSeller, TempoTaken
 from gateway.flow.paid.offers import Headers, Offered, Offers, Wanted, for_account
@@ -33,7 +33,6 @@ from gateway.flow.paid.taking import (
     Taken,
     Taking,
     of_exact,
-    pack_payment,
     same_payment,
     unpack_payment,
 )
@@ -189,13 +188,13 @@ class TopUps:
         repeated = await self._repeated(wanted, order, name) if order.account_id is not None or signs(exact) else None
         if repeated is not None:
             return self._answer(await self._waited(repeated))
-        rejected = await self._judge.payment(exact, paid.document, entry)
+        rejected = await self._judge.payment(exact, entry)
         if rejected is not None:
             # The same payment may have been claimed while it was judged, and then it is "used", by ourselves.
             known = await self._known(paid)
             return self._refuse(wanted, rejected) if known is None else await self._again(wanted, known, paid)
         topup = await self._row(wanted, order, name)
-        return await self._take(wanted, of_exact(topup, X402, exact, paid.document, entry))
+        return await self._take(wanted, of_exact(topup, X402, exact, entry))
 
     def _order_of(self, wanted: Wanted, paid: Paid) -> Order:
         """The order that a payment echoes, where it is ours; else one that is made of this request."""
@@ -232,7 +231,7 @@ class TopUps:
 
     async def _again(self, wanted: Wanted, known: TopUp, paid: Paid) -> Outcome:
         """The same payment again: the same answer, for ever; one that failed may be tried again while it could land."""
-        if known.raw is None or not same_payment(known, replace(known, raw=_raw_of(known.raw, paid))):
+        if known.raw is None or not same_payment(known, paid.document):
             raise Problem("payment_reused", "another payload with this authorization was taken before")
         if known.state in _PAID:
             return self._answer(await self._waited(known), paid.version)
@@ -240,14 +239,14 @@ class TopUps:
             return self._ask(wanted, "this payment can never land", reason=known.reason or "expired")
         version, payload, entry = unpack_payment(known.raw)
         judged = self._judge.document(Paid(version, payload), [(None, entry)])
-        rejected = judged if isinstance(judged, Rejected) else await self._judge.payment(judged[0], payload, entry)
+        rejected = judged if isinstance(judged, Rejected) else await self._judge.payment(judged[0], entry)
         if rejected is not None or isinstance(judged, Rejected):
             current = await self._taking.current(known)
             if current.state in _PAID:
                 return self._answer(await self._waited(current), paid.version)
             return self._refuse(wanted, rejected or Rejected(Reason.INVALID_PAYLOAD, "it cannot be taken"))
         topup = replace(known, version=known.version + 1)
-        return await self._take(wanted, of_exact(topup, known.rail, judged[0], payload, entry))
+        return await self._take(wanted, of_exact(topup, known.rail, judged[0], entry))
 
     def _refuse(self, wanted: Wanted, rejected: Rejected) -> Offered:
         return self._ask(wanted, f"{rejected.message}; nothing was taken", reason=rejected.reason)
@@ -294,14 +293,14 @@ class TopUps:
         return self._ask(wanted, f"the transaction did not pay ({result.reason}); ask again and pay anew")
 
     async def _take_evm(self, wanted: Wanted, topup: TopUp, taken: EvmTaken) -> Outcome:
-        payload, entry = as_x402(taken.exact, self.offers.rules.order_ttl_s)
-        rejected = await self._judge.payment(taken.exact, payload, entry)
+        entry = entry_of(taken.exact, self.offers.rules.order_ttl_s)
+        rejected = await self._judge.payment(taken.exact, entry)
         if rejected is not None:
             kept = await self._store.topup(topup.id)
             if kept is not None and kept.challenge_id == taken.presented.challenge_id and kept.state in _PAID:
                 return self._answer(await self._waited(kept), presented=taken.presented)
             return self._refuse(wanted, rejected)
-        paying = of_exact(topup, MPP_EVM, taken.exact, payload, entry)
+        paying = of_exact(topup, MPP_EVM, taken.exact, entry)
         paying = replace(paying, challenge_id=taken.presented.challenge_id)
         return await self._take(wanted, paying, taken.presented)
 
@@ -400,12 +399,6 @@ class TopUps:
             reason=PENDING if topup.state is TopUpState.PAYING else "",
             receipt=evidence,
         )
-
-
-def _raw_of(raw: bytes, paid: Paid) -> bytes:
-    """Return a kept payment with another's document in it, to compare the two."""
-    _, _, entry = unpack_payment(raw)
-    return pack_payment(paid.version, paid.document, entry)
 
 
 def _alike(other: TopUp | None, topup: TopUp) -> bool:

@@ -353,3 +353,28 @@ async def test_an_account_has_so_many_payments_under_way(rig: TopUpRig) -> None:
     for n in (1, 2):
         assert (await rig.buy(n)).pending
     assert await code_of(rig, rig.wanted(), rig.pay_v2(await rig.offer(), 3)) == "too_many_open_payments"
+
+
+async def test_a_repeat_in_another_spelling_is_the_same_payment(rig: TopUpRig) -> None:
+    """Wallets write v as 0 or 27, and addresses in any case: the same signature of the same terms is the same payment."""
+    header = rig.pay_v2(await rig.offer())
+    first = await rig.topups.serve(rig.wanted(), header, ())
+    document = json.loads(b64decode(header))
+    signed = document["payload"]
+    signed["signature"] = signed["signature"][:-2] + f"{int(signed['signature'][-2:], 16) - 27:02x}"
+    signed["authorization"]["from"] = signed["authorization"]["from"].lower()
+    again = await rig.topups.serve(rig.wanted(), encoded(document), ())
+    assert isinstance(first, Answered)
+    assert isinstance(again, Answered)
+    assert (again.topup.id, rig.collector.asked) == (first.topup.id, 1)
+
+
+async def test_what_is_kept_and_shown_is_in_our_own_words(rig: TopUpRig) -> None:
+    """A payment's own texts, half characters among them, reach neither the book nor a facilitator."""
+    odd = {"url": "\ud800 odd"}
+    header = rig.pay_v2(await rig.offer(), resource=odd, more="odd", extensions={"odd": {"info": {"\udfff": "odd"}}})
+    answered = await rig.topups.serve(rig.wanted(), header, ())
+    assert isinstance(answered, Answered)
+    assert answered.topup.raw is not None
+    assert b"odd" not in answered.topup.raw
+    assert len(answered.topup.raw) < 2_048
