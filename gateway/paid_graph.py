@@ -24,6 +24,7 @@ from gateway.facilitator.local import LocalFacilitator
 from gateway.facilitator.remote import RemoteFacilitator
 from gateway.facilitator.verify import Reach, Verifier
 from gateway.flow.heads import Heads
+from gateway.flow.paid.attesting import Attestor
 from gateway.flow.paid.crediting import Crediting
 from gateway.flow.paid.deposits import Deposits
 from gateway.flow.paid.lending import Lending
@@ -137,8 +138,17 @@ def assemble_paid(config: Config, base: PaidBase) -> PaidSide:
         marks = OrderMarks(mac_of(derive_key(base.data_key, "top-up orders")))
         # Without anybody who collects them, authorizations are not asked for.
         sold = [p for p in prices if p.token.standard == "tip20" or facilitator is not None]
-        public_url = config.public_url
-        offers = Offers(sold, rules, marks, public_url, config.public_host, base.clock, base.entropy, seller)
+        offers = Offers(
+            sold,
+            rules,
+            marks,
+            config.public_url,
+            config.public_host,
+            base.clock,
+            base.entropy,
+            seller,
+            Attestor(derive_key(base.data_key, "offer receipts")),
+        )
         own = topups.facilitator_url is None
         taking = Taking(
             store=base.store,

@@ -7,7 +7,7 @@ meanwhile is kept. A transaction goes to every endpoint: one of them may be cut 
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
@@ -35,6 +35,7 @@ from contracts.reverts import revert_text
 from contracts.signature import SIGNATURE_BYTES
 from contracts.tokens import Token
 from gateway.chains.logs import LOG_RANGE_MAX, payment_logs_of
+from gateway.chains.relay_kept import KeptReceipts
 from gateway.chains.relay_moment import CODE_SIZES, Moment
 from gateway.chains.relay_pool import RelayPool
 from gateway.chains.relay_reading import Head, Mined, parse_head, parse_mined, refusal_of
@@ -89,6 +90,7 @@ class RpcRelayChain:
         self._code_questions: Moment[Address, bool] = Moment(self._ask_codes, window_s, CODES_PER_CALL)
         self._alone_until_s = 0.0  # till then the endpoints are not asked anything together again
         self._background: set[asyncio.Task[str | None]] = set()
+        self._receipts = KeptReceipts()
 
     # the newest block
 
@@ -266,19 +268,31 @@ class RpcRelayChain:
         return refusal_of(answer)
 
     async def mined(self, tx_hashes: Sequence[bytes], since_block: int) -> Mapping[bytes, tuple[Receipt, int]]:
-        """Return receipts, with the fee in wei, of those of the transactions that are in a block of the newest chain."""
-        if len(tx_hashes) > RECEIPTS_ONE_BY_ONE:
-            found = await self._mined_in_blocks(frozenset(tx_hashes), since_block)
+        """Return receipts, with the fee in wei, of those of the transactions that are in a block of the newest chain.
+
+        One that was read before is not read again while its block is still there under the same hash.
+        """
+        known = await self._on_chain(self._receipts.of(tx_hashes), self._block_if_there)
+        rest = [tx_hash for tx_hash in tx_hashes if tx_hash not in known]
+        if len(rest) > RECEIPTS_ONE_BY_ONE:
+            found = await self._mined_in_blocks(frozenset(rest), since_block)
         else:
-            receipts = await asyncio.gather(*(self._receipt(tx_hash) for tx_hash in tx_hashes))
+            receipts = await asyncio.gather(*(self._receipt(tx_hash) for tx_hash in rest))
             found = [receipt for receipt in receipts if receipt is not None]
-        numbers = sorted({receipt.block_number for receipt in found})
-        blocks = dict(zip(numbers, await asyncio.gather(*map(self._block, numbers)), strict=True))
+        self._receipts.keep(found)
+        # A node may hold a receipt of a block that is on its chain no more.
+        return known | await self._on_chain(found, self._block)
+
+    async def _on_chain(
+        self, receipts: Sequence[Mined], read_block: Callable[[int], Awaitable[Block | None]]
+    ) -> dict[bytes, tuple[Receipt, int]]:
+        """Return those whose block is on the newest chain."""
+        numbers = sorted({receipt.block_number for receipt in receipts})
+        blocks = dict(zip(numbers, await asyncio.gather(*map(read_block, numbers)), strict=True))
         return {
             receipt.tx_hash: (Receipt(receipt.tx_hash, receipt.status, block, receipt.logs), receipt.fee_wei)
-            for receipt in found
-            # A node may hold a receipt of a block that is on its chain no more.
-            if (block := blocks[receipt.block_number]).hash == receipt.block_hash
+            for receipt in receipts
+            if (block := blocks[receipt.block_number]) is not None and block.hash == receipt.block_hash
         }
 
     async def _mined_in_blocks(self, tx_hashes: frozenset[bytes], since_block: int) -> list[Mined]:
@@ -306,6 +320,11 @@ class RpcRelayChain:
     async def _block(self, number: int) -> Block:
         head = await self._pool.ask(parse_head, "eth_getBlockByNumber", hex(number), False)
         return head.block
+
+    async def _block_if_there(self, number: int) -> Block | None:
+        """Return a block, None where the newest chain is not that long any more."""
+        head = await self._pool.ask(_optional(parse_head), "eth_getBlockByNumber", hex(number), False)
+        return None if head is None else head.block
 
     # authorizations
 

@@ -12,6 +12,8 @@ forked from one that has imported everything, for the imports take longer than a
     send.before, send.after        a request to the vendor is about to leave; its answer has arrived
     answer.before/after            the agent's answer is about to be written; all of it was taken by the socket
     chain.<method>.before/after    a question to the chain by the tracker
+    relay.send.before/after        a relayer's transaction goes to the chain
+    broadcast.send.before/after    a transaction of a payer's, or of a wallet's, goes to the chain as it is
 """
 
 from __future__ import annotations
@@ -131,6 +133,10 @@ def refit(fuse: Fuse, parts: Parts) -> Parts:
         "upstream": Counted(parts.upstream, fuse, {"send": "send"}),
         "watermark": Counted(parts.watermark, fuse, {"record": "mark"}),
         "chains": {chain_id: Counted(chain, fuse, questions) for chain_id, chain in parts.chains.items()},
+        "relays": {chain_id: Counted(relay, fuse, {"send": "relay.send"}) for chain_id, relay in parts.relays.items()},
+        "broadcasters": {
+            chain_id: Counted(each, fuse, {"send_raw": "broadcast.send"}) for chain_id, each in parts.broadcasters.items()
+        },
     }
     return replace(parts, **wrapped)
 

@@ -2,7 +2,8 @@
 
 It is `crashing_gateway` with two differences. The time by which vendors bill is the wall clock and what a file says beyond
 it, so it goes on over a `kill -9`. And a point is passed around the commit of every command, under the command's own name,
-or for a record of the neutral API `Put.<Record>.<event>`: `commit.Put.Server.renewal_begun.after`.
+or for a record of the neutral API `Put.<Record>.<event>`: `commit.Put.Server.renewal_begun.after`, or for what is paid to
+us `<Command>.<event>`: `commit.PutTopUp.paying.after`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from e2e_config import PASSPHRASE, PASSPHRASE_VARIABLE
 from gateway.app import Fittings
 from gateway.config import load_config
 from gateway.core.commands import Put
+from gateway.core.paid_commands import MoveRefund, MoveSettlements, PutTopUp
 from gateway.serve import serve
 from gateway.store.core import StoreCore
 from gateway.store.write import write_rows
@@ -95,6 +97,8 @@ def naming_core(fuse: Fuse) -> type[StoreCore]:
 
 def _name(command: Command) -> str:
     kind = type(command).__name__
+    if isinstance(command, PutTopUp | MoveSettlements | MoveRefund):
+        return f"{kind}.{command.event}"
     return f"{kind}.{type(command.record).__name__}.{command.event}" if isinstance(command, Put) else kind
 
 

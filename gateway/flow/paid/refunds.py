@@ -220,7 +220,9 @@ class Refunds:
         exact = Exact(2, f"eip155:{token.chain_id}", authorization, refund.signature)
         try:
             settled = await engine.settle(exact, HOUSE, 0.0)
-        except ChainUnavailable as problem:  # nothing was claimed, or it is followed all the same: one chain stops no other
+        except (
+            ChainUnavailable
+        ) as problem:  # nothing was claimed, or it is followed all the same: one chain stops no other
             log.warning("refund.not_sent", refund=refund.id, why=str(problem))
             return
         if not settled.success:

@@ -253,15 +253,20 @@ class TopUps:
 
     # MPP
 
+    async def _taken_for(self, presented: Presented) -> TopUp | None:
+        """Return the order that a credential was taken for: under a caller's own name it is not the challenge's."""
+        known = None if self._tempo is None else await self._tempo.known(presented)
+        terms = None if self._seller is None or known is not None else self._seller.order_of(presented)
+        kept = known if terms is None else await self._store.topup(terms.id)
+        return kept if kept is not None and kept.challenge_id == presented.challenge_id else None
+
     async def _mpp(self, wanted: Wanted, presented: Presented | MppRefused) -> Outcome:
         assert self._seller is not None, "a credential was read by the seller"
         if isinstance(presented, MppRefused):
             return self._refuse_mpp(wanted, presented)
-        terms = self._seller.order_of(presented)
-        if terms is not None:
-            kept = await self._store.topup(terms.id)
-            if kept is not None and kept.challenge_id == presented.challenge_id and kept.state in _PAID:
-                return self._answer(await self._waited(kept), presented=presented)
+        kept = await self._taken_for(presented)
+        if kept is not None and kept.state in _PAID:
+            return self._answer(await self._waited(kept), presented=presented)
         taken = self._seller.take(presented, wanted.body, wanted.pack)
         if isinstance(taken, MppRefused):
             return self._refuse_mpp(wanted, taken)
