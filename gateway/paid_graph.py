@@ -322,7 +322,8 @@ def _tempo(base: PaidBase, prices: Sequence[TillPrice]) -> TempoTopUps:
 def _sign_in(config: Config, base: PaidBase, prices: Sequence[TillPrice]) -> SignInDesk:
     secret, chain_ids = derive_key(base.data_key, "sign-in"), sorted({price.token.chain_id for price in prices})
     uri = f"{config.public_url}{SIGN_IN_ROUTE}"
-    return SignInDesk(secret=secret, domain=config.public_host, uri=uri, chain_ids=chain_ids)
+    till = next(((p.token, p.address) for p in prices if p.token.standard == "eip3009"), None)
+    return SignInDesk(secret=secret, domain=config.public_host, uri=uri, chain_ids=chain_ids, till=till)
 
 
 def _wallets(topups: TopUpsConfig, base: PaidBase) -> Wallets:

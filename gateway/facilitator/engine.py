@@ -103,7 +103,7 @@ class SettlementEngine:
         self._works: Mapping[int, _Works] = {
             parts.relay.chain_id: _Works(Desk(parts, rules, store, clock, entropy, self._told)) for parts in desks
         }
-        self._burnt: dict[str, tuple[int, int]] = {}  # by seller: when it was asked, and wei
+        self._burnt: dict[str, tuple[int, asyncio.Future[int]]] = {}  # by seller: when it was asked, and wei
         self._closing = False
 
     # life
@@ -209,9 +209,12 @@ class SettlementEngine:
         now_ms = self._clock.now_ms()
         kept = self._burnt.get(terms.account_id)
         if kept is None or now_ms - kept[0] > BURNT_KEPT_MS:
-            burnt_wei = await self._store.gas_burnt_wei(terms.account_id, now_ms - terms.window_s * 1000)
+            # All who come meanwhile wait for the one answer: a burst would else ask the store once for each.
+            burnt_wei = asyncio.ensure_future(
+                self._store.gas_burnt_wei(terms.account_id, now_ms - terms.window_s * 1000)
+            )
             kept = self._burnt[terms.account_id] = (now_ms, burnt_wei)
-        return kept[1]
+        return await asyncio.shield(kept[1])
 
     def _carrier(self, settlement: Settlement) -> bytes | None:
         relay = self._store.view.relays.get(settlement.relay_id or "")

@@ -68,14 +68,14 @@ class LocalFacilitator:
 
         Raises FacilitatorUnknown. A failure without a transaction is final: nothing was sent.
         """
-        known = await self._known(exact.authorization.key)
+        known = self._engine.find(exact.authorization.key)
         if known is None or may_claim_again(known):
             try:
                 wrong = await self._verifier.before_claim(exact)
             except ChainUnavailable:
                 # Nothing was claimed and so nothing was sent: this much is known.
                 wrong = Rejected(Reason.SETTLE_UNKNOWN, "the chain does not answer", exact.authorization.authorizer)
-            if wrong is not None:
+            if wrong is not None and not await self._is_decided(known, exact.authorization.key):
                 return _failed(wrong, exact.network)
         try:
             return await self._engine.settle(exact, account_id, self._max_wait_s)
@@ -94,8 +94,11 @@ class LocalFacilitator:
         signers = sorted({checksum(each) for chain_id in chain_ids for each in reaches[chain_id].relayers})
         return {"kinds": kinds, "extensions": [], "signers": {FAMILY: signers}}
 
-    async def _known(self, identity: Identity) -> Settlement | None:
-        return self._engine.find(identity) or await self._settlement_of(identity)
+    async def _is_decided(self, known: Settlement | None, identity: Identity) -> bool:
+        """Say whether it was claimed before, long ago perhaps: what is good goes to the engine, which finds that itself."""
+        if known is None:
+            known = await self._settlement_of(identity)
+        return known is not None and not may_claim_again(known)
 
 
 def refused(rejected: Rejected, requirements: object) -> Settled:
