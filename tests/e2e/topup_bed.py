@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from e2e_config import PASSPHRASE, PASSPHRASE_VARIABLE
 from e2e_gateway import GatewayHome
+from multidict import CIMultiDict
 from world import TRANSFER
 
 from contracts.attribution import attribution_memo
@@ -167,7 +168,8 @@ class Purse:
     def pay_tempo(self, base_url: str, path: str, headers: Mapping[str, str]) -> Ask:
         """Ask what credit costs, and return the request that pays it by MPP, with a transaction that the gateway sends."""
         asked = requests.get(base_url + path, headers=dict(headers), timeout=TIMEOUT_S)
-        challenge = parse_mpp(asked.status_code, asked.raw.headers, time.time_ns() // 1_000_000)
+        lines = CIMultiDict(("WWW-Authenticate", line) for line in asked.raw.headers.getlist("WWW-Authenticate"))
+        challenge = parse_mpp(asked.status_code, lines, time.time_ns() // 1_000_000)
         assert challenge is not None, asked.text
         offer = next(each for each in challenge.offers if each.method == TEMPO)
         memo = attribution_memo(offer.realm, offer.challenge_id)

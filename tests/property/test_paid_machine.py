@@ -49,7 +49,7 @@ from tests.paid_factories import (
 
 ACCOUNTS = ("acc_1", "acc_2")
 GRANTED = 8
-CAP, OWN = 25, 15
+CAP, OWN = 18, 15
 AMOUNTS = st.integers(1, 12)
 WHO = st.sampled_from(ACCOUNTS)
 FEW = st.integers(1, 6)
@@ -194,6 +194,16 @@ class PaidMachine(RuleBasedStateMachine):
 
         topup = paying(n, payment=payment, account_id=account, amount_base=amount, client_token="")
         self.send(c.PutTopUp(topup, "paying", NOW_MS), check, more=more)
+
+    @rule(n=FEW, account=WHO, amount=AMOUNTS, lent=MORE)
+    def order_seen(self, n: int, account: str, amount: int, *, lent: bool) -> None:
+        """A payment is taken and seen in a block, and perhaps lent on, in one go."""
+        self.order(n, n, account, amount, more=False)
+        known = self.model.orders.get(n)
+        if known is not None and known.state is TopUpState.PAYING:
+            self.move_order(sorted(self.model.orders).index(n), "seen")
+        if lent:
+            self.lend(n, more=False)
 
     @rule(which=ANY, event=st.sampled_from(["seen", "seen", "seen", "seen", "failed", "paying"]))
     def move_order(self, which: int, event: str) -> None:
@@ -470,7 +480,7 @@ def _is(found: object, expected: object) -> None:
 
 
 PaidMachine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,  # the same lives every time; drop this and raise max_examples to look further
