@@ -8,6 +8,7 @@ compared when everything is final: P1 to P14 hold, and one payment is one transf
 from __future__ import annotations
 
 import itertools
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -29,10 +30,12 @@ pytestmark = pytest.mark.timeout(300)
 LINES_AT_ONCE = 8
 DIE_WITHIN_S, END_WITHIN_S = 45, 60
 KILLED = -9
-ARMED = "commit.OpenAccount.after"  # the edge that counts is the first one after an account was opened for it
+ARMED = "commit.RevokeKey.after"  # the edge that counts is the first one after a key was revoked
+CALM_S = 0.3  # longer than it takes whoever was late for the payment before to hear so
 PACK = "/v1/topups/packs/one"
 SALE_BASE, REFUND_BASE = 7_000, 11_000
 CROWD = 20
+TOGETHER_WITHIN_S = 6
 PAYEE = Address(bytes.fromhex("e7a11" + "0" * 35))  # of sellers' sales: nobody's else
 
 X402, MPP, SALE, BACK, BACK_TEMPO = "x402 top-up", "Tempo top-up", "sale", "refund", "Tempo refund"
@@ -152,9 +155,13 @@ class Line:
     def __init__(self, till: TillHome, cases: Sequence[Case]) -> None:
         self.till, self.cases = till, cases
         self.played: dict[Case, Played] = {}
-        self._seller = self._owner = None
-        self._seller: Agent | None
-        self._owner: tuple[Agent, Purse] | None
+        self._seller: Agent | None = None
+        self._owner: tuple[Agent, Purse] | None = None
+
+    @classmethod
+    def played_on(cls, directory: Path, chains: Chains, cases: Sequence[Case]) -> Line:
+        """Return a line that is over."""
+        return cls(make_home(directory, chains, cases[0].chain), cases).play()
 
     def play(self) -> Line:
         """Die once for each case, end in peace, and be whole."""
@@ -163,7 +170,7 @@ class Line:
             with self._gateway(ARMED, case.point) as gateway:
                 last = self._recover(gateway, last)
                 played = self.played[case] = last = self._prepare(gateway, case, number)
-                gateway.operate("account_open", account=f"armed{number}", name="The next edge kills")
+                arm(gateway)
                 played.told.append(played.ask.send(gateway.base_url))
                 played.exit = gateway.wait_end(DIE_WITHIN_S)
         with self._gateway() as gateway:
@@ -210,6 +217,15 @@ class Line:
         assert repeat(gateway, pay(gateway, case, purse, agent)).status == 200
         settle_down(self.till, "the owner's top-up")
         return agent, purse
+
+
+def arm(gateway: DrivenGateway) -> None:
+    """From now on the edge kills."""
+    status, _ = gateway.try_operate("account_open", account="fuse", name="Nobody")
+    assert status in {200, 409}
+    key_id = gateway.operate("key_new", account="fuse")["key"]["id"]
+    time.sleep(CALM_S)
+    gateway.operate("key_revoke", key=key_id)
 
 
 def open_agent(gateway: DrivenGateway, name: str, **key: object) -> Agent:
@@ -264,8 +280,7 @@ def crowd(
     chains: Chains, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
 ) -> Future[tuple[TillHome, list[list[Played]]]]:
     """Many payers at once, twice; begun before the lines, for it takes longest."""
-    till = make_home(tmp_path_factory.mktemp("crowd") / "gw", chains, batch_age_s=3)
-    return pool.submit(play_crowd, till)
+    return pool.submit(play_crowd, tmp_path_factory.mktemp("crowd") / "gw", chains)
 
 
 @pytest.fixture(scope="module")
@@ -279,8 +294,8 @@ def lines(
     assert crowd is not None
     played: dict[Case, Future[Line]] = {}
     for number, cases in enumerate(LINES):
-        till = make_home(tmp_path_factory.mktemp("line") / f"gw{number}", chains)
-        played |= dict.fromkeys(cases, pool.submit(Line(till, cases).play))
+        directory = tmp_path_factory.mktemp("line") / f"gw{number}"
+        played |= dict.fromkeys(cases, pool.submit(Line.played_on, directory, chains, cases))
     return played
 
 
@@ -368,8 +383,9 @@ def test_a_refund_leaves_once(lines: dict[Case, Future[Line]], case: Case) -> No
 CROWD_EDGES = ("commit.MoveSettlements.sent.after", "relay.send.after", "commit.MoveSettlements.mined.written")
 
 
-def play_crowd(till: TillHome) -> tuple[TillHome, list[list[Played]]]:
+def play_crowd(directory: Path, chains: Chains) -> tuple[TillHome, list[list[Played]]]:
     """CROWD payers at once in one transaction, and the process dies with it; every other payer comes again."""
+    till = make_home(directory, chains, BASE, batch_age_s=TOGETHER_WITHIN_S)
     clock, rounds = till.home.directory / "clock", list[list[Played]]()
     with ThreadPoolExecutor(CROWD) as together:
         for number, point in enumerate(CROWD_EDGES):
@@ -380,7 +396,7 @@ def play_crowd(till: TillHome) -> tuple[TillHome, list[list[Played]]]:
                 else:
                     _return(gateway, till, rounds[-1], together)
                 rounds.append([_come(gateway, till, point, number, each) for each in range(CROWD)])
-                gateway.operate("account_open", account=f"armed{number}", name="The next edge kills")
+                arm(gateway)
                 told = together.map(lambda played: played.ask.send(gateway.base_url), rounds[-1])  # noqa: B023 - drained below
                 for played, answer in zip(rounds[-1], told, strict=True):
                     played.told.append(answer)
