@@ -22,10 +22,11 @@ from gateway.chains.startup import verify_tokens
 from gateway.config import ChainConfig, Config, ConfigError, WebhooksConfig
 from gateway.core.records import EVERYTHING
 from gateway.core.view import View
-from gateway.flow.stranded import stranded
+from gateway.flow.stranded import stranded, stranded_at_tills
 from gateway.graph import Gateway, Parts, assemble
 from gateway.http.client import HttpUpstream
 from gateway.http.courier import Courier, timeouts_of
+from gateway.paid_graph import till_places
 from gateway.ports import Block
 from gateway.store import queries
 from gateway.store.core import StoreCore
@@ -142,6 +143,7 @@ def _vendor_secrets(config: Config, unlocked: Unlocked) -> dict[str, VendorSecre
 
 def _require_all_followed(config: Config, view: View) -> None:
     reasons = stranded(view, {chain.chain_id for chain in config.chains.values()}, config.vendors)
+    reasons += stranded_at_tills(view, till_places(config))
     if reasons:
         raise ConfigError(tuple(reasons))
 

@@ -74,6 +74,9 @@ __all__ = [
     "parse_config",
 ]
 
+REFUND_MIN_BASE = 10_000
+"""What goes back at least where no top-ups say what they take: a refund costs gas."""
+
 MAX_FILE_BYTES = 1024 * 1024
 ATTO_PER_GWEI = 10**9
 CLOCK_MARGIN_S = 60  # a block's time may lie ahead of ours
@@ -192,8 +195,9 @@ class Config(Settings):
         return vendors if other is None else (*vendors, other)
 
     def book_rules(self) -> BookRules:
-        """Return the rules that closing a charge needs."""
-        return BookRules({vendor.name: vendor.dispute_loss_cap_base for vendor in self.vendors.values()})
+        """Return the rules that the book decides by."""
+        caps = {vendor.name: vendor.dispute_loss_cap_base for vendor in self.vendors.values()}
+        return BookRules(caps, REFUND_MIN_BASE if self.topups is None else self.topups.min_base)
 
     def guard_policy(self, approved: Iterable[ApprovedPayee] = (), also_own: Iterable[Address] = ()) -> Policy:
         """Return what each wallet may sign: payees of the configuration, and those the operator approved since.

@@ -167,6 +167,7 @@ def assemble(config: Config, parts: Parts) -> Gateway:
         answers=answers,
         clock=clock,
     )
+    paid = _paid(config, parts, heads)
     accounts = assemble_accounts(
         config,
         secrets=parts.vendor_secrets,
@@ -195,7 +196,7 @@ def assemble(config: Config, parts: Parts) -> Gateway:
             finder=finder,
         ),
         trackers=_trackers(config, parts, heads, sightings),
-        quarantine=_quarantine(parts, heads),
+        quarantine=_quarantine(parts, heads, paid),
         heads=heads,
         sightings=sightings,
         accounts=accounts,
@@ -218,7 +219,7 @@ def assemble(config: Config, parts: Parts) -> Gateway:
                 entropy=entropy,
             ),
         ),
-        paid=_paid(config, parts, heads),
+        paid=paid,
     )
 
 
@@ -255,12 +256,13 @@ def _trackers(config: Config, parts: Parts, heads: Heads, sightings: Sightings) 
     ]
 
 
-def _quarantine(parts: Parts, heads: Heads) -> Quarantine:
+def _quarantine(parts: Parts, heads: Heads, paid: PaidSide) -> Quarantine:
     return Quarantine(
         store=parts.store,
         watermark=parts.watermark,
         heads=heads,
         chain_ids=tuple(parts.chains),
+        places=tuple(place for each in paid.receipts for place in each.places),
         clock=parts.clock,
         entropy=parts.entropy,
     )

@@ -4,7 +4,7 @@ Must not open files or sockets.  Theory: everything here stands on the store, th
 with the side that spends but the books, so either side runs without the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,6 +15,7 @@ from contracts.tokens import Token
 from gateway.chains.contract_wallets import RelayContractWallets
 from gateway.config import Config, TopUpsConfig
 from gateway.core.money import format_amount
+from gateway.core.paid import TillPlace
 from gateway.facilitator.desk import DeskParts, Relayer, Rules
 from gateway.facilitator.discovery import Sellable, priced
 from gateway.facilitator.door import FacilitatorDoor
@@ -43,6 +44,7 @@ from gateway.jobs.loops import Loop
 from gateway.paid_ports import Facilitator, RelayChain
 from gateway.ports import Broadcaster, Chain, Clock, Entropy, Store
 from gateway.rails.mpp.issuing import Seal
+from gateway.rails.mpp.verifying import Window
 from gateway.rails.x402.order_ref import OrderMarks
 from gateway.rails.x402.selling import Price
 from gateway.rails.x402.siwx import SignInDesk
@@ -165,6 +167,7 @@ def assemble_paid(config: Config, base: PaidBase) -> PaidSide:
             taking=taking,
             facilitator=facilitator,
             own=own,
+            chains=base.chains,
             clock=base.clock,
             seller=seller,
             tempo=tempo,
@@ -176,7 +179,7 @@ def assemble_paid(config: Config, base: PaidBase) -> PaidSide:
             account_cap_base=topups.lend_per_account_base,
         )
         if topups.wallet_accounts:
-            wallets = WalletDoor(_wallets(topups, base), _sign_in(config, base, prices), seller)
+            wallets = WalletDoor(_wallets(topups, base, prices), _sign_in(config, base, prices), seller)
     return PaidSide(
         engine=engine,
         door=None if local is None else _door(config, base, local),
@@ -206,6 +209,7 @@ def _engine(config: Config, base: PaidBase) -> SettlementEngine | None:
         max_gas_single=facilitator.gas_per_settlement,
         fee_cap_wei=facilitator.fee_cap_wei,
         priority_cap_wei=facilitator.priority_fee_cap_wei,
+        house_gas_budget_wei=facilitator.house_gas_budget_wei,
         replace_after_s=facilitator.replace_after_s,
     )
     desks = []
@@ -309,7 +313,13 @@ def _seller(config: Config, topups: TopUpsConfig, base: PaidBase, prices: Sequen
     ttl_s = {price.token.chain_id: topups.tempo_order_ttl_s for price in prices if price.token.standard == "tip20"}
     seal = Seal([derive_key(base.data_key, "mpp challenges").reveal()])
     return MppSeller(
-        seal=seal, realm=config.public_host, tills=prices, clock=base.clock, entropy=base.entropy, ttl_s=ttl_s
+        seal=seal,
+        realm=config.public_host,
+        tills=prices,
+        clock=base.clock,
+        entropy=base.entropy,
+        ttl_s=ttl_s,
+        window=Window(authorized_most_s=_rules(topups).window_max_s),
     )
 
 
@@ -326,10 +336,19 @@ def _sign_in(config: Config, base: PaidBase, prices: Sequence[TillPrice]) -> Sig
     return SignInDesk(secret=secret, domain=config.public_host, uri=uri, chain_ids=chain_ids, till=till)
 
 
-def _wallets(topups: TopUpsConfig, base: PaidBase) -> Wallets:
-    relays = list(base.relays.values())
-    # A contract lives on one chain: where there are several, nothing says whose word counts.
-    contracts = RelayContractWallets(relays[0]) if len(relays) == 1 else None
+def contracts_chain(relays: Collection[int], tokens: Iterable[Token]) -> int | None:
+    """Return the chain whose contracts may sign in: the only one on which a contract can have signed a payment; or None.
+
+    An account is bound to an address, and a contract's address may be another's on another chain: where payments of several
+    chains are taken, whoever has it on one would be given what the other has paid.
+    """
+    paid_on = {token.chain_id for token in tokens if token.standard == "eip3009"} | set(relays)
+    return paid_on.pop() if len(paid_on) == 1 and relays else None
+
+
+def _wallets(topups: TopUpsConfig, base: PaidBase, prices: Sequence[TillPrice]) -> Wallets:
+    chain_id = contracts_chain(base.relays, [price.token for price in prices])
+    contracts = None if chain_id is None else RelayContractWallets(base.relays[chain_id])
     rules = WalletRules(keys_per_account=topups.keys_per_wallet)
     return Wallets(store=base.store, contracts=contracts, clock=base.clock, entropy=base.entropy, rules=rules)
 
@@ -346,6 +365,11 @@ def _tills(config: Config) -> list[Till]:
         foreign = tuple(t for t in known if t.chain_id in chain_ids and t not in accepted)
         tills.append(Till(each.address, accepted, foreign))
     return tills
+
+
+def till_places(config: Config) -> frozenset[TillPlace]:
+    """Return what is read: each token that is looked for at each till."""
+    return frozenset((t.chain_id, till.address, t.address) for till in _tills(config) for t in till.tokens)
 
 
 def _receipts(config: Config, base: PaidBase, tills: Sequence[Till], deposits: Deposits) -> list[Receipts]:

@@ -129,8 +129,13 @@ class RelayChain(Protocol):
         """Call transferWithAuthorization as it would be sent, in the newest state; questions of a moment go together."""
         ...
 
-    async def call(self, sender: Address, to: Address, data: bytes, gas: int | None = None) -> bytes:
-        """Return what a call answers in the newest state. Raises Reverted."""
+    async def call(
+        self, sender: Address, to: Address, data: bytes, gas: int | None = None, fees: tuple[int, int] | None = None
+    ) -> bytes:
+        """Return what a call answers in the newest state. Raises Reverted.
+
+        With `fees` (the most for a gas, and of it the tip, in wei) the contract sees the price that it will see in a block.
+        """
         ...
 
     async def estimate(self, sender: Address, to: Address, data: bytes) -> int:

@@ -199,6 +199,10 @@ class Store(Protocol):
         """Return what transactions burnt on a seller's settlements that failed since then: its share of each."""
         ...
 
+    async def burners(self, account_id: str, since_ms: int) -> Mapping[bytes, int]:
+        """Return how many of an account's settlements failed for good in transactions since then, by who signed them."""
+        ...
+
     async def journal(self, after: int, limit: int) -> tuple[Record, ...]:
         """Return at most `limit` journal rows after a sequence number, in order."""
         ...

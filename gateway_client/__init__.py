@@ -7,10 +7,26 @@ then repeats.
 
 from gateway_client.client import GatewayClient
 from gateway_client.problem import GatewayProblem
-from gateway_client.shapes import Event, Fleet, Need, Page, Plan, Quote, Server, Snapshot, SshKey
+from gateway_client.shapes import (
+    Deposits,
+    Event,
+    Fleet,
+    Need,
+    Page,
+    Plan,
+    Quote,
+    Receipt,
+    Refund,
+    Server,
+    Snapshot,
+    SshKey,
+    TopUp,
+    TopUpOffer,
+)
 from gateway_client.webhook import WebhookRefused, verify_webhook
 
 __all__ = [
+    "Deposits",
     "Event",
     "Fleet",
     "GatewayClient",
@@ -19,9 +35,13 @@ __all__ = [
     "Page",
     "Plan",
     "Quote",
+    "Receipt",
+    "Refund",
     "Server",
     "Snapshot",
     "SshKey",
+    "TopUp",
+    "TopUpOffer",
     "WebhookRefused",
     "verify_webhook",
 ]

@@ -16,7 +16,22 @@ import aiohttp
 from yarl import URL
 
 from gateway_client.problem import GatewayProblem
-from gateway_client.shapes import Event, Fleet, Need, Page, Plan, Quote, Server, Snapshot, SshKey
+from gateway_client.shapes import (
+    Deposits,
+    Event,
+    Fleet,
+    Need,
+    Page,
+    Plan,
+    Quote,
+    Receipt,
+    Refund,
+    Server,
+    Snapshot,
+    SshKey,
+    TopUp,
+    TopUpOffer,
+)
 
 TIMEOUT_S = 330.0  # a long poll of the longest wait, and some more
 TRIES = 4
@@ -249,6 +264,57 @@ class GatewayClient:
         """End a fleet and destroy its servers."""
         return await self._as(Fleet, "DELETE", f"/v1/fleets/{_part(fleet_id)}")
 
+    # paying in, and getting it back
+
+    async def topup_offer(self, amount: str) -> TopUpOffer:
+        """Return what an amount of credit costs, in the form of x402 version 1; nothing is paid.
+
+        To pay, let a stock x402 or MPP client send the same request: it reads the other forms from the headers.
+        """
+        return await self._offer("/v1/topups", {"amount": amount})
+
+    async def pack_offer(self, name: str) -> TopUpOffer:
+        """Return what a fixed pack of credit costs; nothing is paid."""
+        return await self._offer(f"/v1/topups/packs/{_part(name)}", None)
+
+    async def topups(self, after: str | None = None, limit: int | None = None) -> Page[TopUp]:
+        """Return a page of the account's top-ups, newest first."""
+        return await self._page("/v1/topups", after, limit)
+
+    async def topup(self, topup_id: str) -> TopUp:
+        """Return how a top-up stands. Raises GatewayProblem("not_found") for an order that nobody has paid."""
+        return await self._as(TopUp, "GET", f"/v1/topups/{_part(topup_id)}")
+
+    async def receipts(self, after: str | None = None, limit: int | None = None) -> Page[Receipt]:
+        """Return a page of what came in for the account, oldest first."""
+        return await self._page("/v1/receipts", after, limit)
+
+    async def receipt(self, receipt_id: str) -> Receipt:
+        """Return one receipt."""
+        return await self._as(Receipt, "GET", f"/v1/receipts/{_part(receipt_id)}")
+
+    async def refund(
+        self, *, idempotency_key: str, receipt: str | None = None, topup: str | None = None, amount: str | None = None
+    ) -> Refund:
+        """Send unused balance back to the wallet that paid it in: of one receipt or top-up, all of it without an amount.
+
+        The same `idempotency_key` again is the same refund: keep it until you have the answer.
+        """
+        body = _given(receipt=receipt, topup=topup, amount=amount)
+        return await self._as(Refund, "POST", "/v1/refunds", body, key=idempotency_key)
+
+    async def refunds(self, after: str | None = None, limit: int | None = None) -> Page[Refund]:
+        """Return a page of the account's refunds, newest first."""
+        return await self._page("/v1/refunds", after, limit)
+
+    async def refund_by_id(self, refund_id: str) -> Refund:
+        """Return one refund."""
+        return await self._as(Refund, "GET", f"/v1/refunds/{_part(refund_id)}")
+
+    async def deposits(self) -> Deposits:
+        """Return how to pay in by a plain transfer."""
+        return await self._as(Deposits, "GET", "/v1/deposits")
+
     # events
 
     async def events(self, after: str | None = None, limit: int | None = None, types: str | None = None) -> Page[Event]:
@@ -307,6 +373,20 @@ class GatewayClient:
         _, answer = await self._send(method, path, content, said, repeat=key is not None or method in {"GET", "DELETE"})
         document: JsonObject = json.loads(answer) if answer else {}
         return document
+
+    async def _offer(self, path: str, body: Mapping[str, Any] | None) -> TopUpOffer:
+        """Ask without a payment: the 402 is the answer, and nothing came of it, so it may be asked again."""
+        method = "GET" if body is None else "POST"
+        content = None if body is None else json.dumps(body).encode()
+        said = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            status, _ = await self._send(method, path, content, said, repeat=True)
+        except GatewayProblem as problem:
+            if problem.code != "payment_required":
+                raise
+            told = {"title": problem.title, "detail": problem.detail, **problem.extra}
+            return cast("TopUpOffer", told)
+        raise GatewayProblem(status, {"title": "no 402", "detail": "this answered a request that pays nothing"})
 
     async def _as(
         self, _shape: type[T], method: str, path: str, body: Mapping[str, Any] | None = None, *, key: str | None = None

@@ -139,6 +139,86 @@ class Fleet(TypedDict):
     need: Need
 
 
+class TopUpOffer(TypedDict, total=False):
+    """What credit costs: the body of the 402. A stock x402 or MPP client pays the same URL by itself."""
+
+    title: str
+    detail: str
+    order: str
+    amount: str
+    x402Version: int
+    error: str
+    accepts: list[dict[str, Any]]
+
+
+class TopUp(TypedDict):
+    """A purchase of credit; `credit` says whether it can be spent: none, pending or available."""
+
+    id: str
+    state: str
+    amount: str
+    credit: str
+    pack: str | None
+    rail: str | None
+    network: str | None
+    asset: str | None
+    payer: str | None
+    transaction: str | None
+    reason: str | None
+    created_at: str
+    expires_at: str
+    ended_at: str | None
+    status_url: str
+
+
+Receipt = TypedDict(
+    "Receipt",
+    {
+        "id": str,
+        "at": str,
+        "state": str,
+        "amount": str,
+        "refunded": str,
+        "refundable": bool,
+        "topup": str | None,
+        "asset": str,
+        "value": str,
+        "from": str,  # a word of the language: no class can have it
+        "till": str,
+        "transaction": str,
+        "log_index": int,
+        "block_number": int,
+        "block_time": str,
+    },
+)
+"""Money that came in, with the transfer that proves it."""
+
+
+class Refund(TypedDict):
+    """Balance on its way back to the wallet that paid it in."""
+
+    id: str
+    created_at: str
+    ended_at: str | None
+    state: str
+    receipt: str
+    amount: str
+    asset: str
+    value: str
+    to: str
+    till: str
+    transaction: str | None
+    valid_before: str
+    reason: str | None
+
+
+class Deposits(TypedDict):
+    """How to pay in by a plain transfer; transfers of `wallets` need no memo."""
+
+    ways: list[dict[str, Any]]
+    wallets: list[str]
+
+
 class Event(TypedDict):
     """Something that happened: what a webhook delivers and an event stream tells."""
 

@@ -147,7 +147,7 @@ def _shown(tool: ApiTool) -> Tool:
 
 
 def _repeatable(tool: ApiTool) -> bool:
-    return tool.spends or tool.method in {"GET", "DELETE", "PATCH"}
+    return tool.spends or tool.claims or tool.method in {"GET", "DELETE", "PATCH"}
 
 
 def _refusal(document: Mapping[str, Any]) -> CallToolResult:

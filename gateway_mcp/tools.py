@@ -1,4 +1,4 @@
-"""The tools, as data: which route each one is, what it takes, and whether it may spend.
+"""The tools, as data: which route each one is, what it takes, whether it may spend, and whether it is done once.
 
 Must not know MCP's wire or HTTP.  Theory: a row holds all that is true of a tool, so the list that a model reads, the
 check of what it sends and the request that leaves cannot disagree.
@@ -68,7 +68,10 @@ _LASTING: dict[str, Schema] = {
 
 @dataclass(frozen=True, slots=True)
 class ApiTool:
-    """One tool. Members of the arguments go into the path, the query and the body as named here."""
+    """One tool. Members of the arguments go into the path, the query and the body as named here.
+
+    What `spends` demands a cap and an idempotency key; what `claims` the key alone.
+    """
 
     name: str
     description: str
@@ -78,6 +81,7 @@ class ApiTool:
     body: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     spends: bool = False
+    claims: bool = False
     destroys: bool = False
 
     @property
@@ -90,9 +94,11 @@ class ApiTool:
         """What the arguments must be, as JSON Schema."""
         properties = {**dict.fromkeys(self.parameters, TEXT), **self.query, **self.body}
         required = [*self.parameters, *self.required]
+        demanded = {"idempotency_key": _CLAIM} if self.spends or self.claims else {}
         if self.spends:
-            properties |= {"idempotency_key": _CLAIM, "max_charge": _CAP}
-            required += ["idempotency_key", "max_charge"]
+            demanded["max_charge"] = _CAP
+        properties |= demanded
+        required += demanded
         return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
     def target(self, arguments: Mapping[str, Any]) -> str:
@@ -254,6 +260,31 @@ TOOLS: tuple[ApiTool, ...] = (
         body={"count": COUNT, "until": TIME, "budget": AMOUNT},
     ),
     ApiTool("end_fleet", "End a fleet and destroy its servers.", "DELETE", "/v1/fleets/{fleet_id}", destroys=True),
+    ApiTool("list_topups", "Purchases of credit, newest first.", "GET", "/v1/topups", _PAGE),
+    ApiTool(
+        "get_topup",
+        "How a purchase of credit stands; credit says whether it can be spent: none, pending or available.",
+        "GET",
+        "/v1/topups/{topup_id}",
+    ),
+    ApiTool("list_receipts", "What came in for the account, each with its transfer.", "GET", "/v1/receipts", _PAGE),
+    ApiTool(
+        "refund",
+        "Send unused balance back to the wallet that paid it in: give exactly one of receipt or topup; without an amount "
+        "all that can go back goes.",
+        "POST",
+        "/v1/refunds",
+        body={"receipt": TEXT, "topup": TEXT, "amount": AMOUNT},
+        claims=True,
+    ),
+    ApiTool("list_refunds", "Refunds, newest first.", "GET", "/v1/refunds", _PAGE),
+    ApiTool("get_refund", "One refund.", "GET", "/v1/refunds/{refund_id}"),
+    ApiTool(
+        "get_deposits",
+        "How to pay in by a plain transfer: addresses, memos, and whose transfers are credited here.",
+        "GET",
+        "/v1/deposits",
+    ),
     ApiTool("list_events", "What happened, oldest first.", "GET", "/v1/events", {"types": TEXT, **_PAGE}),
 )
 BY_NAME: Mapping[str, ApiTool] = {tool.name: tool for tool in TOOLS}

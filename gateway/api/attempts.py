@@ -30,7 +30,7 @@ class Attempts:
 
     def failed(self, address: str | None, now_ms: int) -> int:
         """Count a failure. Returns 0, or the seconds to wait where there were too many already (then it does not count)."""
-        site = _site(address)
+        site = site_of(address)
         times = self._failures.setdefault(site, deque())
         self._failures.move_to_end(site)
         while times and not 0 <= now_ms - times[0] < self._window_ms:  # below 0: the clock was set back
@@ -43,7 +43,7 @@ class Attempts:
         return 0
 
 
-def _site(address: str | None) -> bytes:
+def site_of(address: str | None) -> bytes:
     """Whom an address stands for; one and the same for what is none, such as a socket file's peer."""
     try:
         parsed = ipaddress.ip_address(address or "")

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gateway.account_ports import AccountVendor
 from gateway.api.exchange import log_request
+from gateway.api.keyless import Keyless
 from gateway.api.lines import RequestLog
 from gateway.core.records import Payment
 from gateway.core.runway import Period
@@ -113,6 +114,7 @@ class ApiDeps:
     loops: Callable[[], Iterable[LoopState]] = tuple
     request_log: RequestLog = log_request
     settings: ApiSettings = field(default_factory=ApiSettings)
+    keyless: Keyless = field(default_factory=Keyless)
 
     @property
     def periods(self) -> Mapping[str, Period]:

@@ -40,13 +40,27 @@ Handler = Callable[[ApiDeps, Exchange], Awaitable[Told]]
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """The 402 of a route that is answered only once something was paid, or proved: why, and the headers that say how.
+
+    `offers` are those of discovery's `x-payment-info` (mpp.md 8). They are advice: what counts is the 402 itself.
+    """
+
+    why: str
+    tells: tuple[str, ...]
+    takes: tuple[str, ...]  # the headers of the request that may hold what was demanded, but for Authorization
+    offers: tuple[Mapping[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One route. `scope` is what the key must have; `public` needs no key. Problems of every route are not repeated.
 
     `query_schemas` describe what `query` allows, `query_needed` of it must be given. `also` are statuses of success beside
     `status`, `tells` the names of headers that an answer may have beside those of every answer. `key_needed`: there must be
     an Idempotency-Key. `capped`: it honours X-Max-Charge. `asks_vendor`: it may end as any call of a vendor's own API does.
-    `streams`: it answers as server-sent events where Accept asks for them.
+    `streams`: it answers as server-sent events where Accept asks for them. `path_schemas` describe the path's parameters.
+    `demand`: it answers 402 until that is met. `always` are headers of every answer of it, problems included.
     """
 
     method: str
@@ -72,6 +86,9 @@ class Endpoint:
     capped: bool = False
     asks_vendor: bool = False
     streams: bool = False
+    path_schemas: Mapping[str, Schema] = field(default_factory=dict)
+    demand: Demand | None = None
+    always: tuple[tuple[str, str], ...] = ()
     segments: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

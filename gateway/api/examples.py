@@ -317,6 +317,7 @@ BALANCE: Final[Example] = {
     "available": "49.994700",
     "held": "0.005300",
     "spent": "0.000000",
+    "refunded": "0.000000",
     "credited": "50.000000",
     "running": {
         "hourly": "0.005300",
@@ -342,6 +343,7 @@ ENTRY: Final[Example] = {
     "kind": "hold",
     "amount": "0.005300",
     "payment_id": _PAYMENT_ID,
+    "subject_id": _PAYMENT_ID,
     "hold_id": None,
     "journal_seq": 14,
 }

@@ -35,7 +35,7 @@ _amount = lru_cache(maxsize=4096)(format_amount)  # a balance is told far more o
 
 @dataclass(slots=True)
 class Exchange:
-    """A request on its way. `route` labels the metrics; `shown_path` is what the log gets.
+    """A request on its way. `route` labels the metrics; `shown_path` is what the log gets; `always` are its route's headers.
 
     `periods` says how things at each vendor account are held: for what is told of a balance that runs out.
     """
@@ -51,6 +51,7 @@ class Exchange:
     vendor: str | None = None
     payment_id: str | None = None
     charge_base: int | None = None
+    always: tuple[tuple[str, str], ...] = ()
     cut: bool = False
     started: float = field(default_factory=time.perf_counter)
 
@@ -68,7 +69,7 @@ class Exchange:
 
     def own_headers(self, store: Store) -> list[tuple[str, str]]:
         """Return the headers that every answer carries (DESIGN 6)."""
-        headers = [("X-Request-Id", self.request_id), SERVER_NAME]
+        headers = [("X-Request-Id", self.request_id), SERVER_NAME, *self.always]
         if self.key is not None:
             balance = store.view.balances.get(self.key.account_id)
             available_base = 0 if balance is None else balance.available_base

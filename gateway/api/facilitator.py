@@ -107,7 +107,10 @@ async def verify(deps: ApiDeps, exchange: Exchange) -> Told:
     exact = door.facilitator.read(*parts)
     if isinstance(exact, Rejected):
         return Told(_verdict(exact))
-    door.count(exact, _caller(deps, exchange))
+    caller = _caller(deps, exchange)
+    if not caller:
+        deps.keyless.count(exchange.request.remote, deps.clock.now_ms())
+    door.count(exact, caller)
     try:
         return Told(_verdict(await door.facilitator.verify_exact(exact)))
     except FacilitatorUnknown:
@@ -135,7 +138,7 @@ async def supported(deps: ApiDeps, _: Exchange) -> Told:
     return Told(await _door(deps).facilitator.supported())
 
 
-async def resources(deps: ApiDeps, exchange: Exchange) -> Told:
+async def discovered(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer GET /facilitator/discovery/resources."""
     return Told(find(_door(deps).sellable(), _wanted(query_of(exchange.query, FILTERS))))
 
@@ -147,9 +150,11 @@ async def health(_: ApiDeps, __: Exchange) -> Told:
 
 def endpoints(deps: ApiDeps) -> tuple[Endpoint, ...]:
     """Return the facilitator's routes; none where there is none. Who may verify without a key is the operator's choice."""
-    if deps.facilitator is None:
-        return ()
-    public = deps.facilitator.public
+    return () if deps.facilitator is None else rows(public=deps.facilitator.public)
+
+
+def rows(*, public: bool) -> tuple[Endpoint, ...]:
+    """Return the routes. `public`: whether verifying takes no key."""
     text, query = {"type": "string"}, {name: {"type": "string"} for name in FILTERS}
     return (
         Endpoint(
@@ -178,7 +183,7 @@ def endpoints(deps: ApiDeps) -> tuple[Endpoint, ...]:
             "GET",
             "/facilitator/discovery/resources",
             "What can be bought here with x402",
-            resources,
+            discovered,
             RESOURCES,
             public=True,
             query=FILTERS,

@@ -45,6 +45,7 @@ _BALANCE = record(
     available=AMOUNT,
     held=AMOUNT,
     spent=AMOUNT,
+    refunded=AMOUNT,
     credited=AMOUNT,
     running=RUNNING,
 )
@@ -55,6 +56,7 @@ _ENTRY = record(
     kind=choice(*KINDS),
     amount=AMOUNT,
     payment_id=maybe(TEXT),
+    subject_id=maybe({**TEXT, "description": "what it is about: the payment, top-up, receipt or refund"}),
     hold_id=maybe(TEXT),
     journal_seq=INTEGER,
 )
@@ -65,17 +67,19 @@ ENTRY = named("StatementEntry", _ENTRY, examples.ENTRY)
 async def balance(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with one row of the ledger, so that its figures belong to the same instant."""
     query_of(exchange.query, frozenset())
-    rows = await deps.store.query(queries.SPENT, {"code": agent(exchange.account_id)})
-    spent, credited, held = (0, 0, 0) if not rows else tuple(rows[0].values())
+    account_id = exchange.account_id
+    rows = await deps.store.query(queries.SPENT, {"code": agent(account_id), "account_id": account_id})
+    left, credited, held, refunded = (0, 0, 0, 0) if not rows else tuple(rows[0].values())
     return Told(
         {
-            "account": exchange.account_id,
+            "account": account_id,
             "currency": USD,
-            "available": format_amount(credited - spent - held),
+            "available": format_amount(credited - left - held),
             "held": format_amount(held),
-            "spent": format_amount(spent),
+            "spent": format_amount(left - refunded),
+            "refunded": format_amount(refunded),
             "credited": format_amount(credited),
-            "running": _running(deps, exchange.account_id, credited - spent - held),
+            "running": _running(deps, account_id, credited - left - held),
         }
     )
 
@@ -124,6 +128,7 @@ def entry_view(row: Mapping[str, Any], code: str) -> dict[str, Any]:
         "kind": _kind(row, code),
         "amount": format_amount(row["amount_base"]),
         "payment_id": row["payment_id"],
+        "subject_id": row["subject_id"],
         "hold_id": None if row["pending_id"] is None else str(row["pending_id"]),
         "journal_seq": row["journal_seq"],
     }

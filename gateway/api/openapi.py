@@ -17,6 +17,7 @@ from gateway.api.openapi_parts import (
     OF_A_VENDOR_CALL,
     OWN_HEADERS,
     PAID_HEADERS,
+    PAYMENTS,
     REPLAYED_HEADER,
     Document,
     Parts,
@@ -31,6 +32,7 @@ from gateway.flow.call import Served
 VERSION: Final = "0.1.0"
 STREAM_TYPE: Final = "text/event-stream"
 NO_CONTENT: Final = 204
+DEMANDED: Final = 402
 _ALWAYS = ("bad_request", "overloaded", "shutting_down", "internal")
 _WITH_KEY = ("key_missing", "key_unknown", "key_revoked", "scope_missing")
 _OF_CLAIMS = ("idempotency_conflict",)
@@ -59,6 +61,10 @@ def openapi(endpoints: Iterable[Endpoint], vendors: Mapping[str, Served]) -> dic
     return {
         "openapi": "3.1.0",
         "info": {"title": "Agent payment gateway", "version": VERSION, "description": SUMMARY},
+        "x-service-info": {
+            "categories": ["compute", "payments"],
+            "docs": {"apiReference": "/openapi.json", "llms": "/llms.txt"},
+        },
         "servers": [{"url": "/", "description": "where this document came from"}],
         "tags": [{"name": name, "description": what} for name, what in tags.items()],
         "paths": paths,
@@ -87,8 +93,10 @@ def _operation(endpoint: Endpoint, parts: Parts) -> Document:
         "operationId": operation_id(endpoint),
         "tags": [_tag(endpoint)],
         "parameters": _parameters(endpoint),
-        "responses": {**_answers(endpoint, parts), **parts.problems(_codes(endpoint))},
+        "responses": {**_answers(endpoint, parts), **_refusals(endpoint, parts)},
     }
+    if endpoint.demand is not None and endpoint.demand.offers:
+        operation["x-payment-info"] = {"offers": [dict(offer) for offer in endpoint.demand.offers]}
     if endpoint.public:
         operation["security"] = []
     if endpoint.scope is not None:
@@ -115,9 +123,24 @@ def _codes(endpoint: Endpoint) -> tuple[str, ...]:
     )
 
 
+def _refusals(endpoint: Endpoint, parts: Parts) -> Document:
+    codes = _codes(endpoint)
+    if endpoint.demand is None:
+        return parts.problems(codes)
+    paying = [code for code in codes if TYPES[code].status == DEMANDED]
+    problems = parts.problems(code for code in codes if code not in paying)
+    why = "; ".join((endpoint.demand.why, *(("or " + ", ".join(paying),) if paying else ())))
+    return dict(sorted({**problems, str(DEMANDED): parts.demanded(why, endpoint.demand.tells)}.items()))
+
+
 def _parameters(endpoint: Endpoint) -> list[Document]:
     parameters: list[Document] = [
-        {"name": segment[1:-1], "in": "path", "required": True, "schema": {**TEXT, "minLength": 1}}
+        {
+            "name": segment[1:-1],
+            "in": "path",
+            "required": True,
+            "schema": endpoint.path_schemas.get(segment[1:-1], {**TEXT, "minLength": 1}),
+        }
         for segment in endpoint.segments
         if segment.startswith("{")
     ]
@@ -130,6 +153,11 @@ def _parameters(endpoint: Endpoint) -> list[Document]:
         parameters.append({**IDEMPOTENCY_KEY, "required": True} if endpoint.key_needed else IDEMPOTENCY_KEY)
     if endpoint.capped:
         parameters.append(MAX_CHARGE)
+    if endpoint.demand is not None:
+        parameters += [
+            {"name": name, "in": "header", "schema": TEXT, "description": PAYMENTS[name]}
+            for name in endpoint.demand.takes
+        ]
     return parameters
 
 

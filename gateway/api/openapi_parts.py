@@ -7,7 +7,7 @@ the shape that it shows, so a list of a thing shows the thing's own example and 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from gateway.api.schemas import AMOUNT, AMOUNT_IN, INTEGER, TEXT, TIME, choice
+from gateway.api.schemas import AMOUNT, AMOUNT_IN, INTEGER, PAYMENT_REQUIRED, TEXT, TIME, choice
 from gateway.core.problems import TYPES
 
 Document = dict[str, Any]
@@ -32,7 +32,15 @@ OTHER_HEADERS: Final[Mapping[str, Document]] = {
     },
     "X-Wait": {"schema": choice("reached", "ended", "timeout"), "description": "how the wait ended"},
     "Retry-After": {"schema": {**INTEGER, "minimum": 0}, "description": "seconds"},
-    "WWW-Authenticate": {"schema": TEXT},
+    "WWW-Authenticate": {
+        "schema": TEXT,
+        "description": "with 401 the ways to show a key; with 402 one MPP challenge a line: Payment id=…, method=…, request=…",
+    },
+    "PAYMENT-REQUIRED": {"schema": TEXT, "description": "x402 version 2: base64 of what to pay, or of what to sign"},
+    "PAYMENT-RESPONSE": {"schema": TEXT, "description": "x402 version 2: base64 of the receipt"},
+    "X-PAYMENT-RESPONSE": {"schema": TEXT, "description": "x402 version 1: base64 of the receipt"},
+    "Payment-Receipt": {"schema": TEXT, "description": "MPP: base64url of the receipt"},
+    "Location": {"schema": TEXT, "description": "where to ask how it stands"},
 }
 HEADERS: Final[Mapping[str, Document]] = {**OWN_HEADERS, **PAID_HEADERS, **OTHER_HEADERS}
 IDEMPOTENCY_KEY: Final[Document] = {
@@ -49,6 +57,13 @@ MAX_CHARGE: Final[Document] = {
     "description": "USD; what is dearer at first is refused unpaid",
     "example": "5.00",
 }
+PAYMENTS: Final[Mapping[str, str]] = {
+    "PAYMENT-SIGNATURE": "a payment by x402 version 2; one payment a request",
+    "X-PAYMENT": "a payment by x402 version 1; one payment a request",
+    "Payment-Authorization": "an MPP credential, where Authorization holds the API key",
+    "SIGN-IN-WITH-X": "a signed sign-in message (CAIP-122)",
+}
+"""The headers of a request that hold what a 402 demanded."""
 OF_A_VENDOR_CALL: Final = (
     "insufficient_balance",
     "budget_exhausted",
@@ -63,6 +78,7 @@ OF_A_VENDOR_CALL: Final = (
 )
 """How a call of a vendor's own API may end, whoever makes it."""
 
+PROBLEM_TYPE: Final = "application/problem+json"
 _STATUS_WITH: Final[Mapping[int, str]] = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 _REFS: Final = "#/components/schemas/"
 _NOTHING: Final = object()
@@ -94,6 +110,14 @@ class Parts:
         example = example_of(schema)
         shown = {} if example is _NOTHING else {"examples": {"one": {"value": example}}}
         return {media_type: {"schema": self.of(schema), **shown}}
+
+    def demanded(self, why: str, tells: Iterable[str]) -> Document:
+        """Return the 402 that demands a payment or a proof. `why` names the problem types that it may be, too."""
+        return {
+            "description": why,
+            "headers": header_refs((*OWN_HEADERS, *tells)),
+            "content": self.content(PROBLEM_TYPE, PAYMENT_REQUIRED),
+        }
 
     def problems(self, codes: Iterable[str]) -> Document:
         """Return the answers that problems are, by status."""
@@ -150,7 +174,7 @@ def problem_answer(description: str, status: int | None = None) -> Document:
     return {
         "description": description,
         "headers": header_refs((*OWN_HEADERS, *(() if extra is None else (extra,)))),
-        "content": {"application/problem+json": {"schema": {"$ref": _REFS + "Problem"}}},
+        "content": {PROBLEM_TYPE: {"schema": {"$ref": _REFS + "Problem"}}},
     }
 
 

@@ -152,7 +152,8 @@ async def _entries(deps: ApiDeps, found: Payment) -> list[dict[str, Any]]:
     for row in await deps.store.query(queries.TRANSFERS_OF_PAYMENT, {"payment_id": found.id}):
         record_of_row = by_seq.get(row["journal_seq"])
         if code in (row["debit"], row["credit"]) and record_of_row is not None:
-            rows.append({**row, "payment_id": found.id, "at_ms": record_of_row["at_ms"], "kind": record_of_row["kind"]})
+            named = {"payment_id": found.id, "subject_id": found.id}
+            rows.append({**row, **named, "at_ms": record_of_row["at_ms"], "kind": record_of_row["kind"]})
     return [entry_view(row, code) for row in rows]
 
 

@@ -31,7 +31,7 @@ from gateway.api.schemas import (
     record,
 )
 from gateway.api.views import hex_or_none, time_or_none
-from gateway.core.apikeys import READ, SPEND
+from gateway.core.apikeys import PROXY, READ
 from gateway.core.money import AmountError, format_amount, parse_amount
 from gateway.core.paid import Refund, RefundState
 from gateway.core.problems import Problem
@@ -181,7 +181,7 @@ ENDPOINTS = (
         "Send unused balance back to the wallet that paid it in",
         create_refund,
         REFUND,
-        scope=SPEND,
+        scope=PROXY,
         status=CREATED,
         body=BODY,
         problems=(
@@ -192,6 +192,7 @@ ENDPOINTS = (
             "not_refundable",
             "refund_exceeds_funding",
             "till_short",
+            "too_many_open_payments",
             "not_ready",
             "frozen",
             "signing_refused",

@@ -88,3 +88,47 @@ PROBLEM: Schema = {
     },
     "required": ["type", "title", "status", "detail", "remedy", "code", "request_id"],
 }
+
+PAYMENT_REQUIRED: Schema = named(
+    "PaymentRequired",
+    {
+        **PROBLEM,
+        "description": "RFC 9457, and the body of an x402 version 1 answer at the same time; headers hold the other forms",
+        "properties": {
+            **PROBLEM["properties"],
+            "order": {**TEXT, "description": "the id that the top-up will have"},
+            "amount": {**AMOUNT, "description": "USD"},
+            "x402Version": INTEGER,
+            "error": {**TEXT, "description": "why what came was not taken: an x402 reason code, or words"},
+            "accepts": several(ANY),
+            "extensions": {**ANY, "description": "x402 version 2; sign-in-with-x: what to sign to get a key"},
+        },
+    },
+    {
+        "type": "https://paymentauth.org/problems/payment-required",
+        "title": "Payment required",
+        "status": 402,
+        "detail": "pay 5.000000 USD on one of the rails that this answer offers",
+        "remedy": "pay one of the offers: accepts, PAYMENT-REQUIRED, or WWW-Authenticate",
+        "code": "payment_required",
+        "request_id": "req_01M82FFA16Q5BSPE",
+        "order": "top_06N4X0Q6ZK3V8Y2R5T7W9A1B3C",
+        "amount": "5.000000",
+        "x402Version": 1,
+        "error": "payment required",
+        "accepts": [
+            {
+                "scheme": "exact",
+                "network": "base",
+                "maxAmountRequired": "5000000",
+                "resource": "https://gateway.example/v1/topups",
+                "description": "5.000000 USD of credit",
+                "mimeType": "application/json",
+                "payTo": "0x9965507D1a55bcC2695C58ba16FB37d819B0A4dc",
+                "maxTimeoutSeconds": 300,
+                "asset": "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913",
+                "extra": {"name": "USD Coin", "version": "2"},
+            }
+        ],
+    },
+)

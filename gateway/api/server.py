@@ -149,6 +149,7 @@ class Api:
         if found is None:
             raise Problem("not_found", "there is no such route; see /openapi.json")
         endpoint = _endpoint(exchange, found)
+        exchange.always = endpoint.always
         if not endpoint.public:
             exchange.key = authenticate(exchange.request, self.deps.store.view.keys_by_digest)
         if endpoint.scope is not None:

@@ -5,13 +5,17 @@ answers both the question and the payment; and what it answers tells a machine w
 ask, 409 the payment was not touched. How each client pays, and what the statuses mean, is in docs/topups.md.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
+from contracts.codec import checksum
+from contracts.tokens import Token
 from gateway.api.asked import idempotency_key, page_of, query_of
 from gateway.api.auth import authenticate
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Handler, Told
+from gateway.api.endpoint import PAGE, Demand, Endpoint, Handler, Told
 from gateway.api.exchange import Exchange, single_header
 from gateway.api.needs import check_members, parse_object
 from gateway.api.respond import PROBLEM_TYPE
@@ -35,9 +39,8 @@ LAST: Final = "~"  # after every id
 _TAKEN = (200, 202)
 _PAID_BY = ("Payment-Authorization", *PAYMENT_HEADERS)
 _ORIGIN = ("Access-Control-Allow-Origin", "*")
-_EXPOSE = ("Access-Control-Expose-Headers", EXPOSED)
+_EXPOSED = (_ORIGIN, ("Access-Control-Expose-Headers", f"{EXPOSED}, X-Request-Id, X-Balance-Available"))
 _PREFLIGHT = (
-    _ORIGIN,
     ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
     (
         # Stock clients send Access-Control-Expose-Headers itself with the paid retry (x402.md 1.1).
@@ -91,6 +94,7 @@ _EXAMPLE = {
     "status_url": "/v1/topups/top_06N4X0Q6ZK3V8Y2R5T7W9A1B3C",
 }
 TOPUP = named("TopUp", _TOPUP, _EXAMPLE)
+NOTHING = named("Nothing", record(), {})
 BODY = named("TopUpRequest", record(amount={**PRICE_IN, "description": "USD"}), {"amount": "5"})
 
 
@@ -144,6 +148,11 @@ async def list_topups(deps: ApiDeps, exchange: Exchange) -> Told:
 
 async def allow_topup(_deps: ApiDeps, _exchange: Exchange) -> Told:
     """Tell a browser that a page may pay from there."""
+    return Told(b"", NO_CONTENT, _PREFLIGHT)
+
+
+async def allow_status(_deps: ApiDeps, _exchange: Exchange) -> Told:
+    """Tell a browser that a page may ask there."""
     return Told(b"", NO_CONTENT, _PREFLIGHT)
 
 
@@ -201,6 +210,8 @@ async def _serve(deps: ApiDeps, exchange: Exchange, body: bytes, amount_base: in
         bearer=bearer,
     )
     x402, authorizations = _payment(exchange)
+    if exchange.key is None and (x402 is not None or _pays_by_mpp(authorizations)):
+        deps.keyless.count(exchange.request.remote, deps.clock.now_ms())
     outcome = await topups_of(deps).serve(wanted, x402, authorizations)
     return _offered(exchange, outcome) if isinstance(outcome, Offered) else _answered(outcome)
 
@@ -237,6 +248,10 @@ def _payment(exchange: Exchange) -> tuple[str | None, list[str]]:
     return (shown[0] if shown else None), mpp
 
 
+def _pays_by_mpp(values: list[str]) -> bool:
+    return any("payment" in value.lower() for value in values)
+
+
 def _offered(exchange: Exchange, offered: Offered) -> Told:
     document = {
         **offered.document,
@@ -244,17 +259,18 @@ def _offered(exchange: Exchange, offered: Offered) -> Told:
         "code": "payment_required",
         "request_id": exchange.request_id,
     }
-    return Told(document, 402, (*_without_store(offered.headers), _ORIGIN), PROBLEM_TYPE)
+    return Told(document, 402, _without_common(offered.headers), PROBLEM_TYPE)
 
 
 def _answered(answered: Answered) -> Told:
-    headers = (*_without_store(answered.headers), _ORIGIN, _EXPOSE)
-    return Told(topup_view(answered.topup, answered.hint), 202 if answered.pending else 200, headers)
+    view = topup_view(answered.topup, answered.hint)
+    return Told(view, 202 if answered.pending else 200, _without_common(answered.headers))
 
 
-def _without_store(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Every answer of ours says no-store already."""
-    return tuple((name, value) for name, value in headers if name != "Cache-Control")
+def _without_common(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Every answer of ours says no-store already, and these routes' what a page may read."""
+    common = {"Cache-Control", "Access-Control-Expose-Headers"}
+    return tuple((name, value) for name, value in headers if name not in common)
 
 
 def _may_see(deps: ApiDeps, exchange: Exchange, topup: TopUp) -> bool:
@@ -283,13 +299,20 @@ _PROBLEMS = (
     "payment_reused",
     "idempotency_spent",
     "too_many_open_payments",
+    "too_many_calls",
     "facilitator_unavailable",
     "not_ready",
 )
 _TELLS = ("PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE", "Payment-Receipt", "Location", "Retry-After")
 
 
-def _buying(method: str, path: str, summary: str, handler: Handler, body: Schema | None = None) -> Endpoint:
+_DEMANDS = ("WWW-Authenticate", "PAYMENT-REQUIRED")
+_DEMAND = Demand("what to pay, in every form that is taken: nothing was collected", _DEMANDS, _PAID_BY)
+
+
+def _buying(
+    method: str, path: str, summary: str, handler: Handler, body: Schema | None = None, *, body_needed: bool = True
+) -> Endpoint:
     return Endpoint(
         method,
         path,
@@ -299,34 +322,68 @@ def _buying(method: str, path: str, summary: str, handler: Handler, body: Schema
         public=True,
         also=_TAKEN[1:],
         body=body,
+        body_needed=body_needed,
         problems=(*_PROBLEMS, *(("not_found",) if "{" in path else ())),
         idempotent_key=True,
         tells=_TELLS,
+        demand=_DEMAND,
+        always=_EXPOSED,
     )
 
 
-def endpoints(deps: ApiDeps) -> tuple[Endpoint, ...]:
-    """Return the routes: none where credit cannot be bought."""
-    if deps.topups is None:
-        return ()
-    return ENDPOINTS
+def _preflight(path: str, summary: str, handler: Handler) -> Endpoint:
+    return Endpoint("OPTIONS", path, summary, handler, {}, public=True, status=NO_CONTENT, always=(_ORIGIN,))
 
 
-ENDPOINTS = (
+_STATUS_ROUTE: Final = f"{ROUTE}/{{id}}"
+_OF_ANY_AMOUNT = (
     _buying("POST", ROUTE, "Buy credit: a 402 with every way to pay it, or the payment's result", buy_credit, BODY),
-    _buying("GET", PACK_ROUTE, "Buy a fixed pack of credit with a plain GET", get_pack),
-    _buying("POST", PACK_ROUTE, "Buy a fixed pack of credit", buy_pack),
     Endpoint(
         "GET",
-        f"{ROUTE}/{{id}}",
+        _STATUS_ROUTE,
         "How a top-up stands",
         show_topup,
         TOPUP,
         public=True,
-        problems=("not_found", "key_unknown", "key_revoked"),
+        problems=("not_found", "key_unknown", "key_revoked", "key_missing"),
         tells=("Retry-After",),
+        always=_EXPOSED,
     ),
     Endpoint("GET", ROUTE, "The account's top-ups, newest first", list_topups, page(TOPUP), scope=READ, query=PAGE),
-    Endpoint("OPTIONS", ROUTE, "May a page pay here", allow_topup, {}, public=True, status=NO_CONTENT),
-    Endpoint("OPTIONS", PACK_ROUTE, "May a page buy a pack here", allow_pack, {}, public=True, status=NO_CONTENT),
+    _preflight(ROUTE, "May a page pay here", allow_topup),
+    _preflight(_STATUS_ROUTE, "May a page see how it stands", allow_status),
 )
+_OF_PACKS = (
+    _buying("GET", PACK_ROUTE, "Buy a fixed pack of credit with a plain GET", get_pack),
+    _buying("POST", PACK_ROUTE, "Buy a fixed pack of credit", buy_pack, NOTHING, body_needed=False),
+    _preflight(PACK_ROUTE, "May a page buy a pack here", allow_pack),
+)
+ENDPOINTS = (*_OF_ANY_AMOUNT, *_OF_PACKS)
+
+
+def endpoints(deps: ApiDeps) -> tuple[Endpoint, ...]:
+    """Return the routes, with the packs and the tokens of this gateway: none where credit cannot be bought."""
+    if deps.topups is None:
+        return ()
+    offers = topups_of(deps).offers
+    names, charges = sorted(offers.rules.packs), [_charge(token) for token in offers.charges]
+    return tuple(_detailed(each, names, charges) for each in (ENDPOINTS if names else _OF_ANY_AMOUNT))
+
+
+def _detailed(endpoint: Endpoint, packs: list[str], charges: list[Mapping[str, str | None]]) -> Endpoint:
+    demand = None if endpoint.demand is None else replace(endpoint.demand, offers=tuple(charges))
+    schemas = {"name": choice(*packs)} if endpoint.path == PACK_ROUTE else {}
+    return replace(endpoint, demand=demand, path_schemas=schemas)
+
+
+def _charge(token: Token) -> Mapping[str, str | None]:
+    """Return what discovery says of a token: null is an amount that the challenge names."""
+    method = "evm" if token.standard == "eip3009" else "tempo"
+    what = f"credit, in {token.symbol} on {token.network.caip2}"
+    return {
+        "intent": "charge",
+        "method": method,
+        "amount": None,
+        "currency": checksum(token.address),
+        "description": what,
+    }

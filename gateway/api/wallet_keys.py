@@ -7,9 +7,10 @@ form that wallets answer, and nothing is kept of it; a proof that is no good get
 from typing import Any, Final
 
 from gateway.api.asked import query_of
+from gateway.api.attempts import site_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import Endpoint, Told
+from gateway.api.endpoint import Demand, Endpoint, Told
 from gateway.api.exchange import Exchange, single_header
 from gateway.api.once import CREATED
 from gateway.api.schemas import ANY, TEXT, named, record, several
@@ -50,29 +51,34 @@ async def create_wallet_key(deps: ApiDeps, exchange: Exchange) -> Told:
     if signed is not None and presented is not None:
         raise Problem("bad_request", "sign in in one way: two proofs came with this request")
     if signed is not None:
-        return await _sign_in(deps, door, signed, body)
+        return await _sign_in(deps, exchange, door, signed, body)
     if presented is None or door.mpp is None:
-        return _challenge(deps, door, body, MppProblem.PAYMENT_REQUIRED, "sign in with a wallet to get a key")
+        return _challenge(deps, exchange, door, body, MppProblem.PAYMENT_REQUIRED, "sign in with a wallet to get a key")
     if isinstance(presented, MppRefused):
-        return _challenge(deps, door, body, presented.problem, presented.detail)
+        return _challenge(deps, exchange, door, body, presented.problem, presented.detail)
     proven = door.mpp.verify_proof(presented, body)
     if isinstance(proven, MppRefused):
-        return _challenge(deps, door, body, proven.problem, proven.detail)
-    made = await door.wallets.proven(proven.address, proven.challenge_id)
+        return _challenge(deps, exchange, door, body, proven.problem, proven.detail)
+    deps.keyless.count(exchange.request.remote, deps.clock.now_ms())
+    made = await door.wallets.proven(proven.address, proven.challenge_id, site_of(exchange.request.remote))
     return _made(made, ("Payment-Receipt", door.mpp.receipt(presented)))
 
 
-async def _sign_in(deps: ApiDeps, door: WalletDoor, signed: str, body: bytes) -> Told:
+async def _sign_in(deps: ApiDeps, exchange: Exchange, door: WalletDoor, signed: str, body: bytes) -> Told:
     try:
-        made = await door.wallets.sign_in(door.desk.read(signed, deps.clock.now_ms()))
+        asked = door.desk.read(signed, deps.clock.now_ms())
+        deps.keyless.count(exchange.request.remote, deps.clock.now_ms())
+        made = await door.wallets.sign_in(asked, site_of(exchange.request.remote))
     except SignInRefused as refused:
-        return _challenge(deps, door, body, MppProblem.VERIFICATION_FAILED, str(refused))
+        return _challenge(deps, exchange, door, body, MppProblem.VERIFICATION_FAILED, str(refused))
     except ChainUnavailable:
         raise Problem("not_ready", "the chain that could tell does not answer; ask again shortly") from None
     return _made(made)
 
 
-def _challenge(deps: ApiDeps, door: WalletDoor, body: bytes, problem: MppProblem, detail: str) -> Told:
+def _challenge(
+    deps: ApiDeps, exchange: Exchange, door: WalletDoor, body: bytes, problem: MppProblem, detail: str
+) -> Told:
     """Return a 402 that asks for a signature and for no money; its nonces are new."""
     extension = door.desk.extension(deps.clock.now_ms(), deps.entropy.bytes(RANDOM_BYTES))
     document: dict[str, Any] = {
@@ -80,6 +86,9 @@ def _challenge(deps: ApiDeps, door: WalletDoor, body: bytes, problem: MppProblem
         "title": "Sign in with a wallet",
         "status": PAYMENT_REQUIRED,
         "detail": detail,
+        "remedy": "sign the message of `extensions`, or answer WWW-Authenticate; it costs nothing",
+        "code": "payment_required",
+        "request_id": exchange.request_id,
         "extensions": extension,
     }
     headers = [(REQUIRED, door.desk.header(extension)), EXPOSED]
@@ -100,6 +109,7 @@ def _door(deps: ApiDeps) -> WalletDoor:
     return deps.wallets
 
 
+_DEMAND = Demand("what to sign: it costs nothing", (REQUIRED, "WWW-Authenticate"), (HEADER, PAYMENT_AUTHORIZATION))
 ENDPOINTS = (
     Endpoint(
         "POST",
@@ -109,11 +119,11 @@ ENDPOINTS = (
         WALLET_KEY,
         public=True,
         status=CREATED,
-        also=(PAYMENT_REQUIRED,),
-        tells=(REQUIRED, "WWW-Authenticate", "Payment-Receipt"),
+        tells=("Payment-Receipt",),
+        demand=_DEMAND,
         body=ANY,
         body_needed=False,
-        problems=("body_oversized", "bad_payment", "challenge_used", "not_ready"),
+        problems=("body_oversized", "bad_payment", "challenge_used", "too_many_calls", "not_ready"),
     ),
 )
 

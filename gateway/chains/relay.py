@@ -226,11 +226,19 @@ class RpcRelayChain:
             return Simulated(reverted=True, text=revert_text(problem.data))
         return Simulated(reverted=False)
 
-    async def call(self, sender: Address, to: Address, data: bytes, gas: int | None = None) -> bytes:
-        """Return what a call answers in the newest state. Raises CallReverted with the revert's data."""
+    async def call(
+        self, sender: Address, to: Address, data: bytes, gas: int | None = None, fees: tuple[int, int] | None = None
+    ) -> bytes:
+        """Return what a call answers in the newest state. Raises CallReverted with the revert's data.
+
+        `fees` are (the most for a gas, the tip) in wei: without them a contract sees a price of 0, and knows that it is asked.
+        The sender must be able to pay them.
+        """
         request = {"from": to_hex(sender), "to": to_hex(to), "data": to_hex(data)}
         if gas is not None:
             request["gas"] = hex(gas)
+        if fees is not None:
+            request |= {"maxFeePerGas": hex(fees[0]), "maxPriorityFeePerGas": hex(fees[1])}
         return await self._pool.ask(_bytes, "eth_call", request, "latest")
 
     async def estimate(self, sender: Address, to: Address, data: bytes) -> int:

@@ -107,9 +107,13 @@ class PriceView:
 
 @dataclass(frozen=True, slots=True)
 class BookRules:
-    """The operator's rules that closing a charge needs. Vendors that are not named have a dispute cap of 0."""
+    """The operator's rules that decisions need. Vendors that are not named have a dispute cap of 0.
+
+    `refund_min_base` is USD: less than that goes back only as the rest of a payment.
+    """
 
     dispute_cap_base: Mapping[str, int] = field(default_factory=dict)
+    refund_min_base: int = 0
 
 
 @dataclass(slots=True)

@@ -29,6 +29,9 @@ PROOFS = {
     RefundState.SETTLED: frozenset({"refunded"}),
     RefundState.DEAD: frozenset({"unused", "canceled", "failed"}),
 }
+OPEN_PER_ACCOUNT = 20
+PARTS_PER_RECEIPT = 20
+REFUNDS_PER_RECEIPT = 40
 _FIXED = (
     *("account_id", "key_id", "receipt_id", "amount_base", "chain_id", "token", "asset", "till", "to", "value_base"),
     *("nonce", "valid_before_s", "signature", "client_token", "fingerprint", "created_at_ms", "fee_base"),
@@ -52,6 +55,7 @@ def decide_refund(book: Book, command: OpenRefund) -> Result:
     if receipt is None or not _is_refundable(receipt, refund):
         return Refused("not_refundable", "only what a wallet signed to fund this account goes back, and to that wallet")
     refusal = _right_refusal(book, refund) or _bound_refusal(receipt, refund) or _fund_refusal(book, refund)
+    refusal = refusal or _number_refusal(book, receipt, refund)
     if refusal is not None:
         return refusal
     refund = _reserve(book, refund)
@@ -65,7 +69,8 @@ def decide_refund(book: Book, command: OpenRefund) -> Result:
 def decide_refund_move(book: Book, command: MoveRefund) -> Result:
     """Write down where a refund is. SETTLED and DEAD close it, by evidence, once; the same end again changes nothing.
 
-    Refused with `evidence_mismatch` where the evidence does not fit, or closed something else. Raises ValueError for an event
+    Refused with `evidence_mismatch` where the evidence does not fit, or closed something else, and with `frozen` where what
+    is held is to leave for the first time while the operator says stop: its end is told all the same. Raises ValueError for an event
     that is not the state, evidence of the wrong kind, or a change of what never changes: a bug of the caller's.
     """
     refund, evidence = command.refund, command.evidence
@@ -83,12 +88,15 @@ def decide_refund_move(book: Book, command: MoveRefund) -> Result:
         return Done(changed=False)
     if refund.version != kept.version + 1 or refund.state not in ARROWS[kept.state]:
         return Refused("changed_meanwhile", f"another change of {refund.id} came first; read it again")
-    return _close(book, refund, evidence, command) if evidence is not None else _sent(book, refund, command)
+    return _close(book, refund, evidence, command) if evidence is not None else _sent(book, kept, refund, command)
 
 
-def _sent(book: Book, refund: Refund, command: MoveRefund) -> Result:
+def _sent(book: Book, kept: Refund, refund: Refund, command: MoveRefund) -> Result:
     if refund.ended_at_ms is not None:
         raise ValueError(f"{refund.id} is on its way and has ended")
+    refusal = _right_refusal(book, refund) if kept.state is RefundState.HELD else None
+    if refusal is not None:
+        return refusal
     book.paid.put_refund(refund)
     book.journal(command.at_ms, "refund.sent", refund.id, {**refund_facts(refund), **told(refund)})
     return Done()
@@ -142,9 +150,13 @@ def _is_refundable(receipt: Incoming, refund: Refund) -> bool:
     return whose and where and receipt.refundable and receipt.sender == refund.to
 
 
+def refund_scopes(refund: Refund) -> tuple[str, ...]:
+    """Return what freezes stop a refund, beside those of everything."""
+    return f"account:{refund.account_id}", f"asset:{refund.asset}", _till(refund)
+
+
 def _right_refusal(book: Book, refund: Refund) -> Refused | None:
-    scopes = (f"account:{refund.account_id}", f"asset:{refund.asset}", _till(refund))
-    frozen = book.frozen(scopes)
+    frozen = book.frozen(refund_scopes(refund))
     if frozen is None:
         return None
     return Refused("frozen", f"the operator has frozen this {frozen.scope.partition(':')[0]}")
@@ -157,6 +169,30 @@ def _bound_refusal(receipt: Incoming, refund: Refund) -> Refused | None:
     if refund.amount_base > left_base or refund.value_base > most_value_base:
         return Refused("refund_exceeds_funding", f"{format_amount(left_base)} of this payment can still go back")
     return None
+
+
+def _number_refusal(book: Book, receipt: Incoming, refund: Refund) -> Refused | None:
+    """Each refund costs the house gas, or the till its fee: so no dust, not many of one payment, and not many at once.
+
+    All that is left of a payment may always be asked for, within twice as many: no part of it strands for its number.
+    """
+    all_of_it = refund.amount_base == receipt.amount_base - receipt.refunded_base
+    least_base = book.rules.refund_min_base
+    # What was ordered was as much as an order takes; dust that was sent without one is spent here, and not sent about.
+    if refund.amount_base < least_base and not (all_of_it and _worth_it(receipt, least_base)):
+        detail = f"at least {format_amount(least_base)} goes back at once, or all that is left of a payment"
+        return Refused("not_refundable", detail)
+    count = book.paid.refund_count(receipt.id)
+    if count >= (REFUNDS_PER_RECEIPT if all_of_it else PARTS_PER_RECEIPT):
+        detail = f"a payment goes back in at most {PARTS_PER_RECEIPT} parts; ask for all that is left, or the operator"
+        return Refused("not_refundable", detail)
+    if sum(each.account_id == refund.account_id for each in book.paid.refunds.values()) >= OPEN_PER_ACCOUNT:
+        return Refused("too_many_open_payments", f"{OPEN_PER_ACCOUNT} refunds of this account are on their way")
+    return None
+
+
+def _worth_it(receipt: Incoming, least_base: int) -> bool:
+    return receipt.topup_id is not None or receipt.amount_base >= least_base
 
 
 def _fund_refusal(book: Book, refund: Refund) -> Refused | None:

@@ -65,9 +65,12 @@ def decide_seller(book: Book, command: PutSeller) -> Result:
 
 
 def decide_till_cursor(book: Book, command: MoveTillCursor) -> Result:
-    """Move a chain's cursor forward; it never goes back."""
-    known = book.paid.till_cursors.get(command.chain_id)
-    if known is not None and known[0] >= command.block_number:
-        return Done(changed=False)
-    book.paid.put_till_cursor(command.chain_id, (command.block_number, command.block_hash))
-    return Done()
+    """Move the cursors of a chain's tills forward, each by itself; none goes back."""
+    moved = False
+    for till, token in command.places:
+        place = (command.chain_id, till, token)
+        known = book.paid.till_cursors.get(place)
+        if known is None or known[0] < command.block_number:
+            book.paid.put_till_cursor(place, (command.block_number, command.block_hash))
+            moved = True
+    return Done(changed=moved)

@@ -14,6 +14,7 @@ from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.core.paid_book import HOUSE, OPEN_RELAYS
 from gateway.core.paid_commands import ClaimSettlement, MoveSettlements
 from gateway.core.paid_facts import claim_facts, relay_facts, settlement_facts, told, value_refusal
+from gateway.core.records import TransferKind
 
 WEI_PER_GWEI = 1_000_000_000
 EVENTS = frozenset({"sent", "replaced", "mined", "final", "failed", "reorged", "lost"})
@@ -39,7 +40,7 @@ def decide_claim(book: Book, command: ClaimSettlement) -> Result:
         return Refused("changed_meanwhile", _CHANGED.format(settlement.id))
     if settlement.state is not SettlementState.CLAIMED or settlement.ended_at_ms is not None:
         raise ValueError(f"{settlement.id} is claimed as {settlement.state}")
-    if kept is None and settlement.account_id != HOUSE:
+    if kept is None and settlement.account_id != HOUSE and book.paid.owner_of(settlement.identity) is None:
         book.paid.claim(settlement.identity, settlement.id)
     book.paid.put_settlement(settlement)
     content = {**claim_facts(settlement), **told(settlement)}
@@ -90,10 +91,24 @@ def gas_gwei(fee_wei: int) -> int:
 
 
 def _is_anothers(book: Book, settlement: Settlement) -> bool:
-    """Say whether the authorization is a payment's of our own, or (for a seller) anybody's; the house settles its own."""
+    """Say whether the authorization is for something else: the house settles what is its own, a seller nobody else's.
+
+    An agent of this gateway may buy at a seller who settles here: then the payment keeps its authorization, and the seller
+    collects exactly what it pays.
+    """
     owner = book.paid.owner_of(settlement.identity)
     if owner is None:
         return False
+    payment = book.payment(owner)
+    terms = None if payment is None else payment.authorization
+    if terms is not None:
+        same = (terms.kind, terms.pay_to, terms.value_base, terms.valid_before_s) == (
+            TransferKind.EIP3009,
+            settlement.pay_to,
+            settlement.value_base,
+            settlement.valid_before_s,
+        )
+        return settlement.account_id == HOUSE or not same
     ours = book.paid.topup(owner) is not None or book.paid.refund(owner) is not None
     return settlement.account_id != HOUSE or not ours
 

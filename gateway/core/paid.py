@@ -12,6 +12,10 @@ Identity = tuple[int, bytes, bytes, bytes]
 """(chain id, token, authorizer, nonce)."""
 
 
+TillPlace = tuple[int, bytes, bytes]
+"""(chain id, till, token): one token at one receiving address."""
+
+
 class SettlementState(StrEnum):
     """Where somebody's authorization is on its way into a final block."""
 

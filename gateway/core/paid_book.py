@@ -19,6 +19,7 @@ from gateway.core.paid import (
     SellerTerms,
     Settlement,
     SettlementState,
+    TillPlace,
     TopUp,
     WalletAccount,
 )
@@ -67,6 +68,9 @@ class PaidReader(Protocol):
     def refund(self, refund_id: str) -> Refund | None:
         """Return a refund."""
 
+    def refund_count(self, receipt_id: str) -> int:
+        """Return how many refunds of a receipt were ever opened."""
+
     def seller(self, account_id: str) -> SellerTerms | None:
         """Return the newest terms of a seller, ended or not."""
 
@@ -88,7 +92,7 @@ class PaidRows:
     orders: dict[tuple[str, str], Order] = field(default_factory=dict)  # client tokens of new top-ups and refunds
     token_owners: dict[str, str] = field(default_factory=dict)  # of new top-ups: whose token, "" for nobody's
     new: set[str] = field(default_factory=set)  # ids whose first version is in this group
-    till_cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    till_cursors: dict[TillPlace, tuple[int, bytes]] = field(default_factory=dict)
     grants: dict[str, int] = field(default_factory=dict)
 
 
@@ -118,7 +122,7 @@ class PaidBook:
         self.sellers: dict[str, SellerTerms] = {}  # whose terms have not ended
         self.wallet_accounts: dict[bytes, str] = {}
         self.funders: set[bytes] = set()
-        self.till_cursors: dict[int, tuple[int, bytes]] = {}
+        self.till_cursors: dict[TillPlace, tuple[int, bytes]] = {}
         self.grants: dict[str, int] = {}  # operator's credit that is not spent yet, by account
         self.lent: defaultdict[str, int] = defaultdict(int)  # by account, of open top-ups
         self.returning: defaultdict[str, int] = defaultdict(int)  # by account, of open refunds
@@ -159,6 +163,11 @@ class PaidBook:
     def refund(self, refund_id: str) -> Refund | None:
         """Return a refund, committed or not."""
         return self.rows.refunds.get(refund_id) or self.refunds.get(refund_id) or self.reader.refund(refund_id)
+
+    def refund_count(self, receipt_id: str) -> int:
+        """Return how many refunds of a receipt were ever opened, whatever became of them, committed or not."""
+        fresh = sum(r.receipt_id == receipt_id for r in self.rows.refunds.values() if r.id in self.rows.new)
+        return fresh + self.reader.refund_count(receipt_id)
 
     def seller(self, account_id: str) -> SellerTerms | None:
         """Return the newest terms of a seller, ended or not, committed or not."""
@@ -224,9 +233,9 @@ class PaidBook:
         self.rows.wallets[wallet.address] = wallet
         self.wallet_accounts[wallet.address] = wallet.account_id
 
-    def put_till_cursor(self, chain_id: int, cursor: tuple[int, bytes]) -> None:
-        """Move a chain's cursor of what is booked of its tills."""
-        self.till_cursors[chain_id] = self.rows.till_cursors[chain_id] = cursor
+    def put_till_cursor(self, place: TillPlace, cursor: tuple[int, bytes]) -> None:
+        """Move the cursor of what is booked of one token at one till."""
+        self.till_cursors[place] = self.rows.till_cursors[place] = cursor
 
     def claim(self, identity: Identity, owner: str) -> None:
         """Make an authorization somebody's for ever; the caller has asked whose it is."""

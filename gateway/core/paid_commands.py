@@ -15,7 +15,8 @@ class ClaimSettlement:
     """Make an authorization ours alone to submit, before anything leaves.
 
     Done: it is ours now (`settlement` as given). Attached(id): the same one (`terms` alike) was claimed before, whatever
-    became of it. Refused `duplicate_settlement`: another payload has this identity, or a payment of our own wallets has.
+    became of it. Refused `duplicate_settlement`: another payload has this identity, or what it pays for is somebody else's;
+    a seller may claim what a purchase of our own wallets pays it.
     One that FAILED without an end (`ended_at_ms` None) is claimed again: `settlement` must then have its id, the next
     version and the next fence.
     """
@@ -147,9 +148,10 @@ class PutSeller:
 
 @dataclass(frozen=True, slots=True)
 class MoveTillCursor:
-    """Every transfer to and from the tills of a chain up to this final block is booked."""
+    """Every transfer of these tokens to and from these tills of a chain, (till, token), up to this final block is booked."""
 
     chain_id: int
+    places: tuple[tuple[bytes, bytes], ...]
     block_number: int
     block_hash: bytes
     at_ms: int

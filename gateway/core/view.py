@@ -12,7 +12,7 @@ from gateway.core.book import Book, PriceView, Rows
 from gateway.core.kept import is_over
 from gateway.core.ledger import Account
 from gateway.core.money import USD
-from gateway.core.paid import Refund, Relay, SellerTerms, Settlement, TopUp
+from gateway.core.paid import Refund, Relay, SellerTerms, Settlement, TillPlace, TopUp
 from gateway.core.paid_book import PaidRows, is_funder, is_open
 from gateway.core.payment import Charge
 from gateway.core.records import AgentAccount, ApiKey, BudgetUse, Freeze, Meter, MeterState, Payment, VendorEvent
@@ -67,6 +67,7 @@ class View:
 
     keys_by_digest: dict[bytes, ApiKey] = field(default_factory=dict)
     keys_by_id: dict[str, ApiKey] = field(default_factory=dict)
+    live_keys: dict[str, dict[str, ApiKey]] = field(default_factory=dict)  # not revoked, by account and id
     agent_accounts: dict[str, AgentAccount] = field(default_factory=dict)
     balances: dict[str, Balance] = field(default_factory=dict)
     wallets: dict[tuple[str, str], Balance] = field(default_factory=dict)
@@ -93,7 +94,7 @@ class View:
     sellers: dict[str, SellerTerms] = field(default_factory=dict)  # whose terms have not ended, by account
     wallet_accounts: dict[bytes, str] = field(default_factory=dict)
     funders: set[bytes] = field(default_factory=set)  # addresses that signed a payment that funded an account
-    till_cursors: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    till_cursors: dict[TillPlace, tuple[int, bytes]] = field(default_factory=dict)
     told_seq: int = 0
     journal_seq: int = 0
     journal_head: bytes = bytes(32)
@@ -101,7 +102,8 @@ class View:
 
     def load(self, book: Book) -> None:
         """Take everything from a book that was just loaded."""
-        self.keys_by_digest, self.keys_by_id = dict(book.keys_by_digest), dict(book.keys)
+        for key in book.keys.values():
+            self._key(key)
         self.agent_accounts, self.freezes = dict(book.agent_accounts), dict(book.freezes)
         self.budget_uses, self.open_payments = dict(book.budget_uses), dict(book.open_payments)
         self.open_periods = {meter_id: dict(held) for meter_id, held in book.open_periods.items()}
@@ -131,7 +133,7 @@ class View:
         for account in rows.agent_accounts:
             self.agent_accounts[account.id] = account
         for key in rows.keys.values():
-            self.keys_by_digest[key.digest] = self.keys_by_id[key.id] = key
+            self._key(key)
         for scope, freeze in rows.freezes.items():
             if freeze is None:
                 self.freezes.pop(scope, None)
@@ -162,6 +164,16 @@ class View:
         """Return a meter's periods that are not settled yet, oldest first."""
         held = self.open_periods.get(meter_id, {})
         return [held[seq] for seq in sorted(held)]
+
+    def _key(self, key: ApiKey) -> None:
+        self.keys_by_digest[key.digest] = self.keys_by_id[key.id] = key
+        if key.revoked_at_ms is None:
+            self.live_keys.setdefault(key.account_id, {})[key.id] = key
+        elif key.account_id in self.live_keys:
+            live = self.live_keys[key.account_id]
+            live.pop(key.id, None)
+            if not live:
+                del self.live_keys[key.account_id]
 
     def _meter(self, meter: Meter) -> None:
         own = self.meters_of.setdefault(meter.account_id, {})

@@ -34,7 +34,8 @@ log = structlog.get_logger()
 class Rules:
     """How the operator wants settlements submitted. Fees in wei, times in seconds, gas in gas.
 
-    `in_flight_max` bounds a relayer's transactions in no block yet: nodes drop more than some of one sender.
+    `house_gas_budget_wei` is what payments to the house may burn in a day before contract wallets, and payers who burnt some
+    of it, are refused. `in_flight_max` bounds a relayer's transactions in no block yet: nodes drop more than some of one sender.
     `linger_s` is how long a first arrival waits for those that come with it.
     """
 
@@ -45,6 +46,7 @@ class Rules:
     max_gas_single: int = 200_000
     fee_cap_wei: int = 50 * GWEI
     priority_cap_wei: int = 2 * GWEI
+    house_gas_budget_wei: int = GWEI * GWEI // 100
     replace_after_s: float = 15.0
     in_flight_max: int = 16
     expiry_margin_s: int = 6
@@ -117,6 +119,13 @@ class Desk:
         """Return this chain's open settlements, all or those in a state."""
         found = self.store.view.settlements.values()
         return [s for s in found if s.chain_id == self.chain_id and (state is None or s.state is state)]
+
+    def gives_back(self, settlement: Settlement) -> bool:
+        """Say whether it is one of our own refunds: then one of our tills has signed it."""
+        return any(
+            (refund.chain_id, refund.token, refund.till, refund.nonce) == settlement.identity
+            for refund in self.store.view.refunds.values()
+        )
 
     def relays(self) -> list[Relay]:
         """Return this chain's transactions that are not final, by account nonce."""

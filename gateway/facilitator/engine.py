@@ -15,10 +15,11 @@ from contracts.batch import deployment
 from contracts.calls import SIGNATURE_MAX_BYTES
 from gateway.core.commands import Attached, Refused
 from gateway.core.money import MAX_AMOUNT_BASE
-from gateway.core.paid import Identity, RelayState, SellerTerms, Settlement, SettlementState
+from gateway.core.paid import Identity, RelayState, Settlement, SettlementState
 from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import ClaimSettlement
 from gateway.facilitator.answers import Told, answer_of
+from gateway.facilitator.burning import Burning
 from gateway.facilitator.desk import Desk, DeskParts, Rules
 from gateway.facilitator.inclusion import Follower
 from gateway.facilitator.lanes import Call, Lanes, fees_now
@@ -32,7 +33,6 @@ from gateway.rails.x402.reasons import Reason
 __all__ = ["NotDeployed", "SettlementEngine"]
 
 TIME_BITS = 48
-BURNT_KEPT_MS = 1_000
 _DEPLOY_MARGIN_NUMERATOR, _DEPLOY_MARGIN_DENOMINATOR = 5, 4
 _DEPLOY_POLL_S = 0.2
 
@@ -103,7 +103,7 @@ class SettlementEngine:
         self._works: Mapping[int, _Works] = {
             parts.relay.chain_id: _Works(Desk(parts, rules, store, clock, entropy, self._told)) for parts in desks
         }
-        self._burnt: dict[str, tuple[int, asyncio.Future[int]]] = {}  # by seller: when it was asked, and wei
+        self._burning = Burning(store, rules, clock)
         self._closing = False
 
     # life
@@ -166,12 +166,30 @@ class SettlementEngine:
                 return wrong
         if known is None:
             wallet = await works.desk.relay.has_code(terms.authorizer)
-            return await self._take(works, exact, _new(works.desk, exact, account_id, contract_wallet=wallet))
+            return await self._within(works, exact, _new(works.desk, exact, account_id, contract_wallet=wallet))
         if known.terms != _terms(exact):
             return _refused(exact, Reason.DUPLICATE, "another payload with this authorization's nonce was taken before")
         if not may_claim_again(known):
             return known
-        return await self._denied(exact, account_id) or await self._take(works, exact, _again(known))
+        return await self._denied(exact, account_id) or await self._within(works, exact, _again(known))
+
+    async def _within(self, works: _Works, exact: Exact, claim: Settlement) -> Settlement | Settled:
+        """Claim within what may be burnt. What our own tills signed, refunds, fools nobody and has no such bound."""
+        if claim.account_id != HOUSE or works.desk.gives_back(claim):
+            return await self._take(works, exact, claim)
+        if not claim.contract_wallet:
+            return await self._bounded(works, exact, claim)
+        async with self._burning.one_by_one:
+            return await self._bounded(works, exact, claim)
+
+    async def _bounded(self, works: _Works, exact: Exact, claim: Settlement) -> Settlement | Settled:
+        refusal = await self._burning.refusal(works.desk, claim)
+        if refusal is None:
+            return await self._take(works, exact, claim)
+        kept = await self._store.settlement_of(claim.identity)
+        if kept is None or kept.terms != claim.terms or may_claim_again(kept):
+            return _refused(exact, *refusal)
+        return kept
 
     async def _take(self, works: _Works, exact: Exact, claim: Settlement) -> Settlement | Settled:
         """Claim, or find who did; one that failed before and is claimed for the first time in this process is tried again."""
@@ -190,7 +208,7 @@ class SettlementEngine:
         return claim
 
     async def _denied(self, exact: Exact, account_id: str) -> Settled | None:
-        """A seller's payees and its budget for gas that failures burn. The house's own settlements have neither."""
+        """A seller's payees and its budget for gas that failures burn; what is paid to the house has its own bounds."""
         if self._closing:
             return _refused(exact, Reason.SETTLE_UNKNOWN, "the gateway is ending; ask again")
         if account_id == HOUSE:
@@ -200,21 +218,9 @@ class SettlementEngine:
             return _refused(exact, Reason.INVALID_REQUIREMENTS, "this account may not settle")
         if terms.payees and exact.authorization.pay_to not in terms.payees:
             return _refused(exact, Reason.INVALID_REQUIREMENTS, "this account may not settle for that payTo")
-        if await self._burnt_wei(terms) > terms.gas_budget_wei:
+        if await self._burning.seller_wei(terms) > terms.gas_budget_wei:
             return _refused(exact, Reason.SETTLE_UNKNOWN, "failed settlements have burnt this account's gas budget")
         return None
-
-    async def _burnt_wei(self, terms: SellerTerms) -> int:
-        """Return what failures burnt lately on a seller's behalf, as it was known a second ago at most."""
-        now_ms = self._clock.now_ms()
-        kept = self._burnt.get(terms.account_id)
-        if kept is None or now_ms - kept[0] > BURNT_KEPT_MS:
-            # All who come meanwhile wait for the one answer: a burst would else ask the store once for each.
-            burnt_wei = asyncio.ensure_future(
-                self._store.gas_burnt_wei(terms.account_id, now_ms - terms.window_s * 1000)
-            )
-            kept = self._burnt[terms.account_id] = (now_ms, burnt_wei)
-        return await asyncio.shield(kept[1])
 
     def _carrier(self, settlement: Settlement) -> bytes | None:
         relay = self._store.view.relays.get(settlement.relay_id or "")

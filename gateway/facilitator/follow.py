@@ -13,8 +13,8 @@ from contracts.codec import Address, ContractError
 from contracts.logs import Log, Transfer, decode_authorization_used, decode_transfer
 from contracts.proof import check_receipt
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
-from gateway.core.paid_book import HOUSE
 from gateway.facilitator.desk import Desk
+from gateway.facilitator.verify import MAX_SKEW_S
 from gateway.ports import Receipt
 from gateway.rails.x402.reasons import Reason
 
@@ -80,13 +80,14 @@ class Elsewhere:
 async def elsewhere(desk: Desk, settlement: Settlement) -> Elsewhere:
     """Look who used an authorization since it was claimed. Raises ChainUnavailable.
 
-    A use before the claim is no settlement of it: whoever was paid then has sold something for it already.
+    A use before the claim is no settlement of it: whoever was paid then has sold something for it already. Our clock and a
+    block's may differ, so what was used a moment before is taken for a use after it.
     """
     token, authorizer = Address(settlement.token), Address(settlement.authorizer)
     if not await desk.relay.authorization_used(token, authorizer, settlement.nonce):
         return Elsewhere(Fate.UNUSED)
     head = await desk.relay.head()
-    age_s = max(0, int(desk.now_s()) - settlement.created_at_ms // 1000)
+    age_s = max(0, int(desk.now_s()) - settlement.created_at_ms // 1000) + MAX_SKEW_S
     since = max(0, head.number - LOOK_BACK_BLOCKS - age_s * BLOCKS_PER_SECOND_MAX)
     logs = await desk.relay.used_logs(token, authorizer, settlement.nonce, since)
     if not logs:
@@ -95,7 +96,8 @@ async def elsewhere(desk: Desk, settlement: Settlement) -> Elsewhere:
     if logs[0].tx_hash not in found:
         return Elsewhere(Fate.UNKNOWN)
     receipt = found[logs[0].tx_hash][0]
-    if not pays(settlement, collected_in(receipt)) or receipt.block.time_s < settlement.created_at_ms // 1000:
+    earliest_s = settlement.created_at_ms // 1000 - MAX_SKEW_S
+    if not pays(settlement, collected_in(receipt)) or receipt.block.time_s < earliest_s:
         return Elsewhere(Fate.GONE)
     return Elsewhere(Fate.PAID, receipt)
 
@@ -152,7 +154,7 @@ async def judge(desk: Desk, settlement: Settlement, carrier: bytes | None) -> Se
     if found.fate is Fate.UNUSED:
         expired = (await desk.relay.head()).time_s >= settlement.valid_before_s
         reason = str(Reason.VALID_BEFORE if expired and carrier is None else Reason.TRANSACTION_FAILED)
-        # Gas was burnt on a seller's behalf: were it tried again, a payer could have it burnt again and again.
-        for_good = expired or (carrier is not None and settlement.account_id != HOUSE)
+        # Gas was burnt: were it tried again, a payer could have it burnt again and again. Our own till signs to deceive nobody.
+        for_good = expired or (carrier is not None and not desk.gives_back(settlement))
         return failed(settlement, reason, carrier, desk.clock.now_ms() if for_good else None)
     return None

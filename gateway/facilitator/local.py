@@ -66,7 +66,8 @@ class LocalFacilitator:
     async def settle_exact(self, exact: Exact, account_id: str) -> Settled:
         """Have a payment that was read collected, or return what became of it before.
 
-        Raises FacilitatorUnknown. A failure without a transaction is final: nothing was sent.
+        Raises FacilitatorUnknown. Of a failure without a transaction's hash nothing was sent, but for settlement_pending:
+        that one is claimed, waits for its turn, and may still be sent.
         """
         known = self._engine.find(exact.authorization.key)
         if known is None or may_claim_again(known):

@@ -17,7 +17,7 @@ from contracts.reverts import reason_of, revert_text
 from gateway.core.paid import Relay, Settlement, SettlementState
 from gateway.facilitator.batching import Item, Waiting
 from gateway.facilitator.desk import Desk, authorization_of
-from gateway.facilitator.follow import Fate, elsewhere, failed, mined_by
+from gateway.facilitator.follow import Fate, elsewhere, failed, judge, mined_by
 from gateway.facilitator.lanes import Call, Fees, Lane, Lanes, fees_now, sign
 from gateway.paid_ports import Reverted, Simulated
 from gateway.ports import ChainUnavailable
@@ -62,6 +62,10 @@ class Submitter:
             return
         self._waiting.put(item)
         self._wake.set()
+
+    def carries(self, settlement: Settlement) -> bool:
+        """Say whether a claim is being made part of a transaction at this moment."""
+        return settlement.id in self._carried
 
     def wake(self) -> None:
         """Look again at what waits: there may be room now."""
@@ -147,10 +151,11 @@ class Submitter:
         if fees is None:
             log.warning("settlement.too_dear", chain_id=self._desk.chain_id)
             return load, TOO_DEAR_S
-        items, held = await self._affordable(await self._unexpired(load))
+        # What was ended while it waited would stop all others of its transaction.
+        items, held = await self._affordable(await self._unexpired([item for item in load if self._is_claimed(item)]))
         if not items:
             return held, HELD_BACK_S
-        good, bad = await self._simulate(lane, items)
+        good, bad = await self._simulate(lane, items, fees)
         await self._refuse(bad)
         if good and not await self._send(lane, good, fees):
             held = [*held, *good]
@@ -163,13 +168,12 @@ class Submitter:
         # A block may be some seconds away, and a transaction that lands too late only burns gas.
         latest_s = max(float(head.time_s), self._desk.now_s()) + self._desk.rules.expiry_margin_s
         expired = [item for item in load if item.settlement.valid_before_s <= latest_s]
-        for_good = [i for i in expired if i.settlement.valid_before_s <= head.time_s]
-        now_ms = self._desk.clock.now_ms()
-        await self._desk.commit(
-            [failed(i.settlement, str(Reason.VALID_BEFORE), None, now_ms if i in for_good else None) for i in expired],
-            None,
-            "failed",
-        )
+        soon = [i.settlement for i in expired if i.settlement.valid_before_s > head.time_s]
+        over = [i.settlement for i in expired if i.settlement.valid_before_s <= head.time_s]
+        # Somebody else may have collected it in time: then it was paid, and is not told as failed.
+        verdicts = await asyncio.gather(*(judge(self._desk, settlement, None) for settlement in over))
+        await self._end([failed(settlement, str(Reason.VALID_BEFORE), None, None) for settlement in soon])
+        await self._end([verdict for verdict in verdicts if verdict is not None])
         return [item for item in load if item not in expired]
 
     async def _affordable(self, load: list[Item]) -> tuple[list[Item], list[Item]]:
@@ -207,23 +211,23 @@ class Submitter:
         except (CallError, Reverted) as problem:
             raise ChainUnavailable(f"balanceOf: {problem}") from problem
 
-    async def _simulate(self, lane: Lane, items: list[Item]) -> tuple[list[Item], list[tuple[Item, str]]]:
+    async def _simulate(self, lane: Lane, items: list[Item], fees: Fees) -> tuple[list[Item], list[tuple[Item, str]]]:
         """Return what the newest state takes, in a row as it would be sent, and the rest with the token's own words."""
         if len(items) == 1:
-            outcomes: Sequence[Simulated] = [await self._simulate_alone(lane, items[0])]
+            outcomes: Sequence[Simulated] = [await self._simulate_alone(lane, items[0], fees)]
         else:
             outcomes = await self._simulate_batch(lane, items)
         good = [item for item, outcome in zip(items, outcomes, strict=True) if not outcome.reverted]
         bad = [(item, outcome.text) for item, outcome in zip(items, outcomes, strict=True) if outcome.reverted]
         return good, bad
 
-    async def _simulate_alone(self, lane: Lane, item: Item) -> Simulated:
+    async def _simulate_alone(self, lane: Lane, item: Item, fees: Fees) -> Simulated:
         if not item.alone:
             terms, gas = item.authorization, self._desk.rules.max_gas_single
             return await self._desk.relay.simulate(lane.address, terms, item.settlement.signature, gas)
         call = call_of(self._desk, [item])
-        try:  # a wallet's own code decides, so it is asked with the very call and the very gas
-            await self._desk.relay.call(lane.address, call.to, call.data, call.gas)
+        try:  # a wallet's own code decides, so it is asked with the very call, the very gas and the very price
+            await self._desk.relay.call(lane.address, call.to, call.data, call.gas, (fees.max_wei, fees.priority_wei))
         except Reverted as problem:
             return Simulated(reverted=True, text=revert_text(problem.data))
         return Simulated(reverted=False)
@@ -243,9 +247,11 @@ class Submitter:
     async def _refuse(self, bad: Sequence[tuple[Item, str]]) -> None:
         """Write down what the token would not take. One that was used since it was claimed was paid, by another."""
         if bad:
-            ended = await asyncio.gather(*(self._refused(item.settlement, text) for item, text in bad))
-            for state, event in ((SettlementState.MINED, "mined"), (SettlementState.FAILED, "failed")):
-                await self._desk.commit([each for each in ended if each.state is state], None, event)
+            await self._end(await asyncio.gather(*(self._refused(item.settlement, text) for item, text in bad)))
+
+    async def _end(self, ended: Sequence[Settlement]) -> None:
+        for state, event in ((SettlementState.MINED, "mined"), (SettlementState.FAILED, "failed")):
+            await self._desk.commit([each for each in ended if each.state is state], None, event)
 
     async def _refused(self, settlement: Settlement, text: str) -> Settlement:
         reason, now_ms = reason_of(text), self._desk.clock.now_ms()

@@ -13,6 +13,7 @@ import structlog
 from contracts.batch import deployment
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.facilitator.desk import Desk
+from gateway.facilitator.follow import judge
 from gateway.facilitator.inclusion import Follower, claimed_again
 from gateway.facilitator.lanes import GAS_PLAIN, Call, Fees, Lane, Lanes, fees_now, raised, sign
 from gateway.facilitator.submit import Submitter, call_of, item_of
@@ -45,6 +46,7 @@ class Upkeep:
             self._reorganised,
             self._follower.finish,
             self._lost_for_good,
+            self._unsent_for_good,
         )
         for step in steps:
             try:
@@ -185,3 +187,24 @@ class Upkeep:
         lost = replace(relay, state=RelayState.LOST, version=relay.version + 1)
         if await self._desk.commit(map(claimed_again, own), lost, "lost"):
             await self._desk.ask("relayer_shared", lane.label, "a transaction that is not ours used one of its nonces")
+
+    # what was never sent
+
+    async def _unsent_for_good(self) -> None:
+        """End claims that a final block is too late for, whatever kept them from being sent. Raises ChainUnavailable.
+
+        No relayer with gas, a fee above the cap, a token that is configured no more: whoever was told "pending" is told the
+        end all the same.
+        """
+        now_s = self._desk.now_s()
+        late = [s for s in self._desk.settlements(SettlementState.CLAIMED) if s.valid_before_s <= now_s]
+        if not late:
+            return
+        final = await self._desk.proof.final()
+        for settlement in late:
+            if settlement.valid_before_s > final.time_s or self._submitter.carries(settlement):
+                continue
+            verdict = await judge(self._desk, settlement, None)
+            if verdict is not None:
+                collected = verdict.state is SettlementState.MINED
+                await self._desk.commit([verdict], None, "mined" if collected else "failed")

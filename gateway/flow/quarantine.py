@@ -9,6 +9,7 @@ import structlog
 
 from gateway.core.commands import OpenTask, SetFreeze
 from gateway.core.ids import make_id
+from gateway.core.paid import TillPlace
 from gateway.core.records import Task
 from gateway.flow.heads import Heads
 from gateway.ports import Clock, Entropy, Store
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Quarantine:
-    """Judges the database at start and lifts the quarantine when it may."""
+    """Judges the database at start and lifts the quarantine when it may. `places` are what is read of tills."""
 
     def __init__(
         self,
@@ -30,11 +31,12 @@ class Quarantine:
         watermark: Watermark,
         heads: Heads,
         chain_ids: tuple[int, ...],
+        places: tuple[TillPlace, ...] = (),
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._store, self._watermark, self._heads = store, watermark, heads
-        self._chain_ids, self._clock, self._entropy = chain_ids, clock, entropy
+        self._chain_ids, self._places, self._clock, self._entropy = chain_ids, places, clock, entropy
 
     async def judge(self) -> Standing:
         """Compare journal and mark; freeze everything if the journal is not the one that the signer last saw."""
@@ -58,7 +60,11 @@ class Quarantine:
         return standing
 
     async def lift(self) -> bool:
-        """Lift the quarantine once every chain's booked final block is past the last window; say whether it did."""
+        """Lift the quarantine once every chain's booked final block is past the last window; say whether it did.
+
+        What tills received and gave back is booked by itself, so every one of them must have been read as far: a refund
+        that an older copy does not know would go back a second time.
+        """
         freeze = self._store.view.freezes.get(SCOPE)
         if freeze is None or freeze.by != BY:
             return False
@@ -66,6 +72,10 @@ class Quarantine:
         for chain_id in self._chain_ids:
             final, cursor = self._heads.final(chain_id), self._store.view.cursors.get(chain_id)
             if final is None or cursor is None or cursor[0] < final.number or final.time_s <= mark.max_valid_before:
+                return False
+        for place in self._places:
+            final, read = self._heads.final(place[0]), self._store.view.till_cursors.get(place)
+            if final is None or read is None or read[0] < final.number:
                 return False
         now_ms = self._clock.now_ms()
         await self._store.post(SetFreeze(SCOPE, frozen=False, reason="the chain has told all", by=BY, at_ms=now_ms))

@@ -15,6 +15,7 @@ from gateway.core.ledger import Side
 from gateway.core.money import USD, format_amount
 from gateway.core.problems import Problem
 from gateway.operator import describe
+from gateway.operator.describe_paid import paid_record
 from gateway.operator.params import Params
 from gateway.operator.payments import whole_payment
 from gateway.operator.services import Services
@@ -44,12 +45,13 @@ async def trace(services: Services, params: Params) -> dict[str, Any]:
         "payments": await _payments(services, found_as),
         "truncated": len(rows) > TRACE_MAX,
         "outflows": [describe.evidence(row) for row in await services.store.query(queries.TRACE_OUTFLOW, asked)],
+        "paid": await _paid(services, asked),
         "journal_row": await _journal_row(services, seq),
         **_holder(services, what),
     }
     answer["resources"] = await _resources(services, answer["payments"])
     answer["servers"] = await _servers(services, what, answer["payments"])
-    if not any(answer[part] for part in ("payments", "outflows", "journal_row", "key", "account", "servers")):
+    if not any(answer[part] for part in ("payments", "outflows", "paid", "journal_row", "key", "account", "servers")):
         raise Problem("not_found", "nothing is known under this")
     return answer
 
@@ -61,6 +63,27 @@ async def _payments(services: Services, found_as: Mapping[str, list[str]]) -> li
         if payment is not None:
             payments.append({"found_as": sorted(places), **await whole_payment(services, payment)})
     return payments
+
+
+async def _paid(services: Services, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the settlements, relayers' transactions, top-ups, receipts and refunds that belong to it."""
+    places: dict[str, list[str]] = {}
+    for row in (await services.store.query(queries.PAID_TRACE, asked))[:TRACE_MAX]:
+        places.setdefault(row["id"], []).append(row["found_as"])
+    store, found = services.store, []
+    readers = {
+        "stl": store.settlement,
+        "rly": store.relay,
+        "top": store.topup,
+        "rcv": store.incoming,
+        "ref": store.refund,
+    }
+    for record_id, found_as in sorted(places.items()):
+        read = readers.get(record_id.partition("_")[0])
+        record = None if read is None else await read(record_id)
+        if record is not None:
+            found.append({"found_as": sorted(found_as), **paid_record(record)})
+    return found
 
 
 async def _resources(services: Services, payments: list[dict[str, Any]]) -> list[dict[str, Any]]:

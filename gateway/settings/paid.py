@@ -70,6 +70,7 @@ class FacilitatorConfig:
     gas_per_settlement: Annotated[int, Key(r.integer(60_000, 2_000_000), 200_000)]
     fee_cap_gwei: Annotated[int, Key(r.integer(1, 1_000_000), 50)]
     priority_fee_cap_gwei: Annotated[int, Key(r.integer(0, 1_000_000), 5)]
+    house_gas_budget_base: Annotated[int, Key(r.amount_or_zero, "0.01", name="house_gas_budget")]
     replace_after_s: Annotated[float, Key(r.seconds(1, 3600), 15)]
     per_payer_per_minute: Annotated[int, Key(r.integer(1, 1_000_000), 600)]
     per_payee_per_minute: Annotated[int, Key(r.integer(1, 1_000_000), 60_000)]
@@ -78,6 +79,11 @@ class FacilitatorConfig:
     def fee_cap_wei(self) -> int:
         """The most that a gas may cost."""
         return self.fee_cap_gwei * GWEI
+
+    @property
+    def house_gas_budget_wei(self) -> int:
+        """What failed payments to the house may burn in a day."""
+        return self.house_gas_budget_base * WEI_PER_MILLIONTH
 
     @property
     def priority_fee_cap_wei(self) -> int:

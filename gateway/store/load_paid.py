@@ -35,7 +35,7 @@ def load_paid(db: sqlite3.Connection, paid: PaidBook) -> None:
     for row in db.execute("SELECT address, account_id FROM wallet_accounts"):
         paid.wallet_accounts[row[0]] = row[1]
     paid.funders.update(row[0] for row in db.execute(FUNDERS))
-    for row in db.execute("SELECT chain_id, block_number, block_hash FROM till_cursors"):
-        paid.till_cursors[row[0]] = (row[1], row[2])
+    for row in db.execute("SELECT chain_id, till, token, block_number, block_hash FROM till_cursors"):
+        paid.till_cursors[row[0], row[1], row[2]] = (row[3], row[4])
     for row in db.execute("SELECT account_id, left_base FROM grants WHERE left_base > 0"):
         paid.grants[row[0]] = row[1]

@@ -15,6 +15,7 @@ from gateway.store.paid_columns import INCOMING, REFUNDS, RELAYS, SELLERS, SETTL
 IDENTITY = "chain_id = ? AND token = ? AND authorizer = ? AND nonce = ?"
 IDENTITY_OWNER = f"SELECT payment_id FROM authorizations WHERE {IDENTITY}"  # noqa: S608 - the condition is ours
 SETTLEMENT_OF = SETTLEMENTS.where(IDENTITY)
+REFUND_COUNT = "SELECT count(*) FROM refunds WHERE receipt_id = ?"
 RELAY_AT = RELAYS.where("chain_id = ? AND relayer = ? AND account_nonce = ?")
 
 
@@ -63,6 +64,10 @@ class SqlitePaidReader:
         """Return a refund."""
         found: Refund | None = self._record(REFUNDS, REFUNDS.by_key, (refund_id,))
         return found
+
+    def refund_count(self, receipt_id: str) -> int:
+        """Return how many refunds of a receipt were ever opened; they are few, because the book bounds them."""
+        return int(self._db.execute(REFUND_COUNT, (receipt_id,)).fetchone()[0])
 
     def seller(self, account_id: str) -> SellerTerms | None:
         """Return the newest terms of a seller, ended or not."""

@@ -113,6 +113,10 @@ class PaidReading:
         rows = await self._all(queries.GAS_BURNT, {"account_id": account_id, "since_ms": since_ms})
         return sum(-(-int(fee_wei) // max(1, carried)) * failed for fee_wei, carried, failed in rows)
 
+    async def burners(self, account_id: str, since_ms: int) -> Mapping[bytes, int]:
+        """Return how many of an account's settlements failed for good in transactions since then, by who signed them."""
+        return dict(await self._all(queries.BURNERS, {"account_id": account_id, "since_ms": since_ms}))
+
     async def _record(self, table: PaidTable, statement: str, values: Sequence[Any]) -> Any:  # noqa: ANN401 - the table's record
         row = await self._one(statement, values)
         return None if row is None else table.from_row(row)

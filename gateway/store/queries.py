@@ -57,7 +57,10 @@ OPEN_TASK_COUNT = "SELECT COUNT(*) AS open_tasks FROM tasks WHERE closed_at_ms I
 KEYS_OF_ACCOUNT = f"SELECT {col.KEY_COLUMNS} FROM api_keys WHERE account_id = :account_id ORDER BY id"  # noqa: S608
 ACCOUNTS = "SELECT id, name, created_at_ms FROM agent_accounts WHERE id > :after ORDER BY id LIMIT :limit"
 LEDGER_ACCOUNTS = "SELECT * FROM ledger_accounts ORDER BY id"
-SPENT = "SELECT debits_posted, credits_posted, debits_pending FROM ledger_accounts WHERE code = :code AND asset = 'USD'"
+SPENT = (
+    "SELECT a.debits_posted, a.credits_posted, a.debits_pending, (SELECT COALESCE(SUM(r.amount_base), 0) FROM refunds r "
+    "WHERE r.account_id = :account_id AND r.state = 'settled') FROM ledger_accounts a WHERE a.code = :code AND a.asset = 'USD'"
+)
 
 # Being paid. Receipts in order; orders and refunds the newest first.
 TOPUPS_OF_ACCOUNT = TOPUPS.where("account_id = :account_id AND id < :before ORDER BY id DESC LIMIT :limit")
@@ -74,6 +77,10 @@ GAS_BURNT = (
     "SELECT r.fee_wei, json_array_length(r.settlement_ids), COUNT(*) FROM settlements s JOIN relays r ON r.id = s.relay_id "
     "WHERE s.account_id = :account_id AND s.state = 'failed' AND s.relay_id IS NOT NULL AND s.ended_at_ms >= :since_ms "
     "GROUP BY r.id"
+)
+BURNERS = (
+    "SELECT authorizer, COUNT(*) FROM settlements WHERE account_id = :account_id AND state = 'failed' "
+    "AND relay_id IS NOT NULL AND ended_at_ms >= :since_ms GROUP BY authorizer"
 )
 
 # P11: from whatever an auditor holds (an id, a hash, a nonce, an address) to the records of being paid that it belongs to.

@@ -12,7 +12,7 @@ from gateway.store.paid_columns import INCOMING, REFUNDS, RELAYS, SELLERS, SETTL
 
 INSERT_AUTHORIZATION = "INSERT INTO authorizations VALUES (?, ?, ?, ?, ?)"
 INSERT_WALLET = "INSERT INTO wallet_accounts VALUES (?, ?, ?)"
-PUT_TILL_CURSOR = "INSERT OR REPLACE INTO till_cursors VALUES (?, ?, ?)"
+PUT_TILL_CURSOR = "INSERT OR REPLACE INTO till_cursors VALUES (?, ?, ?, ?, ?)"
 PUT_GRANT = "INSERT OR REPLACE INTO grants VALUES (?, ?)"
 
 
@@ -31,7 +31,7 @@ def write_paid(db: sqlite3.Connection, rows: PaidRows) -> None:
     _put(db, REFUNDS, rows.refunds, rows.new)
     _put(db, SELLERS, rows.sellers, rows.new)
     if rows.till_cursors:
-        db.executemany(PUT_TILL_CURSOR, [(chain_id, *cursor) for chain_id, cursor in rows.till_cursors.items()])
+        db.executemany(PUT_TILL_CURSOR, [(*place, *cursor) for place, cursor in rows.till_cursors.items()])
     if rows.grants:
         db.executemany(PUT_GRANT, list(rows.grants.items()))
 

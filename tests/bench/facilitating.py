@@ -19,7 +19,7 @@ from tests.bench.rig import HOST
 OURS, PYTHON, TYPESCRIPT, TUNED = "gateway", "official python", "official typescript", "official typescript, tuned"
 VALID, SETTLED = b'"isValid":true', b'"success":true'
 
-VERIFY_LEVELS = {1: (40, 200), 16: (120, 800), 64: (192, 1_600)}
+VERIFY_LEVELS = {1: (40, 200), 16: (96, 800), 64: (128, 1_600)}
 VERIFY_TARGET, VERIFY_AT = 25.0, 64
 
 SETTLE_ROUNDS_MAX = 3

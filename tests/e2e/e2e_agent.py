@@ -56,9 +56,9 @@ class Agent:
         return self.ask("POST", f"/proxy/{vendor}/rent", json={"sku": sku}, headers=named)
 
     def balance(self) -> dict[str, Decimal]:
-        """Return available, held, spent and credited."""
+        """Return available, held, spent, refunded and credited."""
         found = self.ask("GET", "/v1/balance").json()
-        return {name: Decimal(found[name]) for name in ("available", "held", "spent", "credited")}
+        return {name: Decimal(found[name]) for name in ("available", "held", "spent", "refunded", "credited")}
 
     def payments(self) -> list[Any]:
         """Return every payment of the account, the newest first."""

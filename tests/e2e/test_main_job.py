@@ -125,6 +125,7 @@ def test_box_that_never_comes_up_costs_nothing(world: World) -> None:
         "available": Decimal(1),
         "held": Decimal(0),
         "spent": Decimal(0),
+        "refunded": Decimal(0),
         "credited": Decimal(1),
     }
 

@@ -7,15 +7,16 @@ compared when everything is final: P1 to P14 hold, and one payment is one transf
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from e2e_agent import Agent, eventually
+from e2e_gateway import GatewayError
 from hour_gateway import DrivenGateway
 from topup_bed import BASE, PACK_BASE, TEMPO, Answer, Ask, Chains, Purse, TillHome, make_home, open_chains
 
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.timeout(300)
 LINES_AT_ONCE = 8
 DIE_WITHIN_S, END_WITHIN_S = 45, 60
 KILLED = -9
+NOT_READY = 503  # a process that has just begun has seen no block
 ARMED = "commit.RevokeKey.after"  # the edge that counts is the first one after a key was revoked
 CALM_S = 0.3  # longer than it takes whoever was late for the payment before to hear so
 PACK = "/v1/topups/packs/one"
@@ -117,6 +119,21 @@ def _cases(kind: str, *, both: bool = False) -> list[Case]:
 
 CASES = [*_cases(X402, both=True), *_cases(MPP, both=True), *_cases(SALE), *_cases(BACK), *_cases(BACK_TEMPO)]
 LINE_LENGTH = 8
+_SENT = [*CLAIM, *_edges("commit.MoveSettlements.sent", STEPS), *_edges("relay.send")]
+MARCHES = {
+    Case(X402, "every edge", repeats=True): [
+        *_edges("commit.PutTopUp.paying", STEPS),
+        *_SENT,
+        *_edges("commit.BookIncoming", ("before", "written")),
+    ],
+    Case(BACK, "every edge", repeats=True): [
+        *_edges("commit.OpenRefund", STEPS),
+        *_edges("commit.MoveRefund.sent"),
+        *_SENT,
+        *_edges("commit.MoveRefund.settled", ("before", "written")),
+    ],
+}
+"""Edges that one payment meets one after the other, each in another process."""
 
 
 def _lines() -> list[list[Case]]:
@@ -163,19 +180,43 @@ class Line:
         """Return a line that is over."""
         return cls(make_home(directory, chains, cases[0].chain), cases).play()
 
+    @classmethod
+    def marched_on(cls, directory: Path, chains: Chains, case: Case, points: Sequence[str]) -> Line:
+        """Return a line of one payment that is over."""
+        return cls(make_home(directory, chains, case.chain), [case]).march(points)
+
     def play(self) -> Line:
         """Die once for each case, end in peace, and be whole."""
         last: Played | None = None
         for number, case in enumerate(self.cases):
             with self._gateway(ARMED, case.point) as gateway:
-                last = self._recover(gateway, last)
+                self._recover(gateway, last)
                 played = self.played[case] = last = self._prepare(gateway, case, number)
                 arm(gateway)
-                played.told.append(played.ask.send(gateway.base_url))
+                played.told.append(reach(gateway, played.ask))
                 played.exit = gateway.wait_end(DIE_WITHIN_S)
         with self._gateway() as gateway:
             self._recover(gateway, last)
         assert gateway.wait_end(1) == 0
+        self.till.check()
+        return self
+
+    def march(self, points: Sequence[str]) -> Line:
+        """Have one payment die at every one of these edges, its client coming again and again; end in peace, and be whole."""
+        (case,) = self.cases
+        with self._gateway() as gateway:
+            gateway.wait_open()
+            played = self.played[case] = self._prepare(gateway, case, 0)
+        for point in points:
+            with self._gateway(point) as gateway:
+                # What was begun may be gone on with, up to the edge, before anybody is let in.
+                with contextlib.suppress(GatewayError):
+                    gateway.wait_open()
+                    played.told.append(reach(gateway, played.ask))
+                played.exit = gateway.wait_end(DIE_WITHIN_S)
+                assert played.exit == KILLED, point
+        with self._gateway() as gateway:
+            self._recover(gateway, played)
         self.till.check()
         return self
 
@@ -193,23 +234,25 @@ class Line:
 
     def _prepare(self, gateway: DrivenGateway, case: Case, number: int) -> Played:
         if case.kind == SALE:
-            if self._seller is None:
-                self._seller = open_agent(gateway, "shop", scopes=["settle"])
-                gateway.operate("sellers_set", account="shop", gas_budget="0.01")
+            seller = self._seller = self._seller or self._open_shop(gateway)
             purse = self.till.chains.purse(BASE)
-            return Played(case, purse, purse.pay_seller(self._seller.key, PAYEE, SALE_BASE), self._seller)
+            return Played(case, purse, purse.pay_seller(seller.key, PAYEE, SALE_BASE), seller)
         if case.kind in {BACK, BACK_TEMPO}:
-            if self._owner is None:
-                self._owner = self._fund(gateway, case.chain)
-            agent, purse = self._owner
-            receipt = agent.ask("GET", "/v1/receipts").json()["entries"][0]["id"]
-            headers = {"Authorization": f"Bearer {agent.key}", "Idempotency-Key": f"back{number}"}
+            owner, purse = self._owner = self._owner or self._fund(gateway, case.chain)
+            receipt = owner.ask("GET", "/v1/receipts").json()["entries"][0]["id"]
+            headers = {"Authorization": f"Bearer {owner.key}", "Idempotency-Key": f"back{number}"}
             body = {"receipt": receipt, "amount": "0.011"}
-            return Played(case, purse, Ask("POST", "/v1/refunds", headers, body), agent)
+            return Played(case, purse, Ask("POST", "/v1/refunds", headers, body), owner)
         purse = self.till.chains.purse(case.chain)
         # Who comes again has a key; who does not is a bare wallet, and gets an account when it is credited.
         agent = open_agent(gateway, f"payer{number}") if case.repeats else None
         return Played(case, purse, pay(gateway, case, purse, agent), agent)
+
+    def _open_shop(self, gateway: DrivenGateway) -> Agent:
+        gateway.operate("account_open", account="shop", name="A seller")
+        gateway.operate("sellers_set", account="shop", gas_budget="0.01")
+        secret = gateway.operate("key_new", account="shop", scopes=["settle"])["secret"]
+        return Agent(gateway, "shop", secret)
 
     def _fund(self, gateway: DrivenGateway, chain: str) -> tuple[Agent, Purse]:
         agent, purse = open_agent(gateway, "owner"), self.till.chains.purse(chain)
@@ -228,10 +271,10 @@ def arm(gateway: DrivenGateway) -> None:
     gateway.operate("key_revoke", key=key_id)
 
 
-def open_agent(gateway: DrivenGateway, name: str, **key: object) -> Agent:
+def open_agent(gateway: DrivenGateway, name: str) -> Agent:
     """Open an account without credit, and make a key."""
     gateway.operate("account_open", account=name, name="A customer")
-    return Agent(gateway, name, gateway.operate("key_new", account=name, **key)["secret"])
+    return Agent(gateway, name, gateway.operate("key_new", account=name)["secret"])
 
 
 def pay(gateway: DrivenGateway, case: Case, purse: Purse, agent: Agent | None) -> Ask:
@@ -242,14 +285,26 @@ def pay(gateway: DrivenGateway, case: Case, purse: Purse, agent: Agent | None) -
     return purse.pay_x402(gateway.base_url, PACK, headers, 1 if agent is None else 2)
 
 
+def reach(gateway: DrivenGateway, ask: Ask) -> Answer | None:
+    """Make a request once it can be taken; None where the gateway died over it."""
+    found: list[Answer | None] = []
+
+    def taken() -> bool:
+        found.append(ask.send(gateway.base_url))
+        return found[-1] is None or found[-1].status != NOT_READY
+
+    eventually(taken, what="readiness")
+    return found[-1]
+
+
 def repeat(gateway: DrivenGateway, ask: Ask) -> Answer:
     """Make the same request until it is answered with more than "not known yet"; nothing else may come before."""
 
     def settled() -> Answer | None:
         answer = ask.send(gateway.base_url)
         assert answer is not None, "the gateway lives"
-        assert answer.status in {200, 201, 202, 503}, answer
-        pending = answer.status in {202, 503} or answer.body.get("errorReason") == "settlement_pending"
+        assert answer.status in {200, 201, 202, NOT_READY}, answer
+        pending = answer.status in {202, NOT_READY} or answer.body.get("errorReason") == "settlement_pending"
         return None if pending else answer
 
     found: Answer = eventually(settled, what="an answer", within_s=END_WITHIN_S, pause_s=0.3)
@@ -287,16 +342,29 @@ def crowd(
 def lines(
     chains: Chains,
     pool: ThreadPoolExecutor,
-    crowd: object,
+    marches: object,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[Case, Future[Line]]:
     """Every case's line, some at a time."""
-    assert crowd is not None
+    assert marches is not None
     played: dict[Case, Future[Line]] = {}
     for number, cases in enumerate(LINES):
         directory = tmp_path_factory.mktemp("line") / f"gw{number}"
         played |= dict.fromkeys(cases, pool.submit(Line.played_on, directory, chains, cases))
     return played
+
+
+@pytest.fixture(scope="module")
+def marches(
+    chains: Chains, pool: ThreadPoolExecutor, crowd: object, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Case, Future[Line]]:
+    """What dies again and again; it takes long as well, and so begins before the lines."""
+    assert crowd is not None
+    found: dict[Case, Future[Line]] = {}
+    for case, points in MARCHES.items():
+        directory = tmp_path_factory.mktemp("march") / "gw"
+        found[case] = pool.submit(Line.marched_on, directory, chains, case, points)
+    return found
 
 
 def of_kind(*kinds: str) -> Callable[[Any], Any]:
@@ -307,10 +375,14 @@ def of_kind(*kinds: str) -> Callable[[Any], Any]:
 @of_kind(X402, MPP)
 def test_a_payer_is_credited_exactly_once(lines: dict[Case, Future[Line]], case: Case) -> None:
     """One transfer, one receipt, one order, the price on the account; nothing at all of what was never written down."""
-    line = lines[case].result()
-    played, till = line.played[case], line.till
+    check_top_up(lines[case].result(), case)
+
+
+def check_top_up(line: Line, case: Case) -> None:
+    """What chain, book and client say of a top-up is the same."""
+    played = line.played[case]
     assert played.exit == KILLED
-    check_credited(till, played, paid=not case.lost)
+    check_credited(line.till, played, paid=not case.lost)
     ids = {answer.body["id"] for answer in played.answers}
     assert len(ids) == int(bool(played.answers))
     assert all(answer.status in {200, 202} for answer in played.answers)
@@ -332,13 +404,16 @@ def check_credited(till: TillHome, played: Played, *, paid: bool) -> None:
         account_id = received[0]["account_id"]
         assert played.agent is None or account_id == played.agent.account_id
         assert till.posted_base(f"agent:{account_id}", "USD") == -PACK_BASE
-        proofs = till.rows("SELECT * FROM evidence WHERE tx_hash = ?", received[0]["tx_hash"])
-        assert [row["kind"] for row in proofs].count("received") == len(
-            till.rows("SELECT 1 FROM incoming WHERE tx_hash = ?", received[0]["tx_hash"])
-        )
+        assert proofs_of(till, received[0]["id"]) == [("received", transfers[0][0])]  # P14
     assert len(till.rows("SELECT 1 FROM wallet_accounts WHERE address = ?", payer)) == int(
         paid and played.agent is None
     )
+
+
+def proofs_of(till: TillHome, closed_id: str) -> list[tuple[str, str]]:
+    """Return (kind, transaction) of every chain fact that closed something."""
+    found = till.rows("SELECT * FROM evidence WHERE payment_id = ?", closed_id)
+    return [(row["kind"], to_hex(row["tx_hash"])) for row in found]
 
 
 @of_kind(SALE)
@@ -359,7 +434,11 @@ def test_a_seller_s_payment_is_collected_once(lines: dict[Case, Future[Line]], c
 @of_kind(BACK, BACK_TEMPO)
 def test_a_refund_leaves_once(lines: dict[Case, Future[Line]], case: Case) -> None:
     """One refund under its name, settled by one transfer to who had paid; none where nothing was written down."""
-    line = lines[case].result()
+    check_refund(lines[case].result(), case)
+
+
+def check_refund(line: Line, case: Case) -> None:
+    """What chain, book and client say of a refund is the same."""
     played, till = line.played[case], line.till
     assert played.exit == KILLED
     claim = played.ask.headers["Idempotency-Key"]
@@ -369,6 +448,7 @@ def test_a_refund_leaves_once(lines: dict[Case, Future[Line]], case: Case) -> No
     assert len({tx for tx, _ in transfers}) == len(transfers)
     for refund in refunds:
         assert transfers.count((to_hex(refund["tx_hash"]), refund["value_base"])) == 1
+        assert proofs_of(till, refund["id"]) == [("refunded", to_hex(refund["tx_hash"]))]
     assert {answer.body["id"] for answer in played.answers} <= {row["id"] for row in refunds}
     if case.repeats:
         assert played.answers[-1].body["state"] == "settled"
@@ -378,6 +458,12 @@ def test_a_refund_leaves_once(lines: dict[Case, Future[Line]], case: Case) -> No
     assert till.posted_base("agent:owner", "USD") == len(settled) * REFUND_BASE - PACK_BASE
     (receipt,) = till.rows("SELECT * FROM incoming")
     assert receipt["refunded_base"] == len(settled) * REFUND_BASE
+
+
+@pytest.mark.parametrize("case", MARCHES, ids=str)
+def test_what_dies_at_every_edge_in_turn_is_paid_once(marches: dict[Case, Future[Line]], case: Case) -> None:
+    """A dozen deaths of one payment are no worse than one."""
+    (check_refund if case.kind == BACK else check_top_up)(marches[case].result(), case)
 
 
 CROWD_EDGES = ("commit.MoveSettlements.sent.after", "relay.send.after", "commit.MoveSettlements.mined.written")
@@ -397,7 +483,7 @@ def play_crowd(directory: Path, chains: Chains) -> tuple[TillHome, list[list[Pla
                     _return(gateway, till, rounds[-1], together)
                 rounds.append([_come(gateway, till, point, number, each) for each in range(CROWD)])
                 arm(gateway)
-                told = together.map(lambda played: played.ask.send(gateway.base_url), rounds[-1])  # noqa: B023 - drained below
+                told = together.map(lambda played: played.ask.send(gateway.base_url), rounds[-1])
                 for played, answer in zip(rounds[-1], told, strict=True):
                     played.told.append(answer)
                 exited = gateway.wait_end(DIE_WITHIN_S)
@@ -449,4 +535,3 @@ def test_the_whole_account_of_a_line_is_its_payments(lines: dict[Case, Future[Li
         credits_base = sum(row["credits_posted"] - row["debits_posted"] for row in owed)
         refunded_base = sum(row["refunded_base"] for row in received)
         assert credits_base == sum(row["value_base"] for row in received) - refunded_base
-        assert Decimal(credits_base) == credits_base >= 0

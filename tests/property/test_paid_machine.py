@@ -24,6 +24,7 @@ from gateway.store.core import StoreCore, connect
 from tests.factories import (
     CHAIN_ID,
     NOW_MS,
+    TOKEN,
     make_account,
     make_evidence,
     make_float,
@@ -34,6 +35,7 @@ from tests.factories import (
     make_terms,
 )
 from tests.paid_factories import (
+    TILL,
     Desk,
     digest,
     make_incoming,
@@ -435,7 +437,7 @@ class PaidMachine(RuleBasedStateMachine):
         self.send(nonce, lambda result: _is(isinstance(result, Refused) and result.code, "challenge_used"), more=True)
         terms = make_seller() if "acc_1" not in view.sellers else newer(view.sellers["acc_1"], window_s=n)
         self.send(c.PutSeller(terms, "me", NOW_MS), lambda result: None, more=True)
-        self.send(c.MoveTillCursor(CHAIN_ID, n, digest(f"block {n}"), NOW_MS), lambda result: None, more=more)
+        self.send(c.MoveTillCursor(CHAIN_ID, ((TILL, TOKEN),), n, digest(f"block {n}"), NOW_MS), lambda result: None, more=more)
 
     @rule()
     def restart(self) -> None:

@@ -25,6 +25,7 @@ from gateway.store.sqlite import SqliteStore, StoreInUse
 from tests.factories import (
     ASSET,
     NOW_MS,
+    TOKEN,
     VENDOR,
     WALLET,
     make_account,
@@ -49,6 +50,7 @@ from tests.factories import (
 from tests.fakes.store import InlineStore, copy_of, memory_database
 from tests.paid_factories import (
     RELAYER,
+    TILL,
     book,
     claim,
     credited,
@@ -650,7 +652,7 @@ async def test_a_restart_finds_the_same_view_of_being_paid(bed: Bed) -> None:
         book(6, wallet=make_wallet(1)),
         refund(1, receipt=5),
         PutSeller(make_seller(), "operator", NOW_MS),
-        MoveTillCursor(8453, 77, digest("77"), NOW_MS),
+        MoveTillCursor(8453, ((TILL, TOKEN),), 77, digest("77"), NOW_MS),
     ):
         assert isinstance(await bed.store.post(command), Done)
     before = bed.store.view
@@ -662,7 +664,7 @@ async def test_a_restart_finds_the_same_view_of_being_paid(bed: Bed) -> None:
         {"top_0003", "top_0004"},
         {"ref_0001"},
     )
-    assert after.till_cursors == {8453: (77, digest("77"))}
+    assert after.till_cursors == {(8453, TILL, TOKEN): (77, digest("77"))}
 
 
 async def test_records_of_being_paid_are_read_open_or_over(bed: Bed) -> None:

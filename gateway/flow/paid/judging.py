@@ -15,6 +15,7 @@ from contracts.signature import SignatureError, normalise_v, recover_address
 from contracts.tokens import Token, TokenKey
 from gateway.core.paid import Identity
 from gateway.core.problems import Problem
+from gateway.flow.paid.funds import Funds
 from gateway.paid_ports import Exact, Facilitator, FacilitatorUnknown, Json, Rejected
 from gateway.ports import Clock
 from gateway.rails.x402.payment import check_window, read_payment
@@ -23,12 +24,23 @@ from gateway.rails.x402.selling import V1, V2, Paid, Price
 
 
 class Judge:
-    """Judges payments in some tokens. `facilitator` is None where nobody collects; `own` says that it is ours."""
+    """Judges payments in some tokens. `facilitator` is None where nobody collects; `own` says that it is ours.
+
+    `window_max_s` is how far ahead validBefore may lie: a claim that nobody collects is kept and asked about until then.
+    """
 
     def __init__(
-        self, tokens: Mapping[TokenKey, Token], facilitator: Facilitator | None, clock: Clock, *, own: bool
+        self,
+        tokens: Mapping[TokenKey, Token],
+        facilitator: Facilitator | None,
+        funds: Funds,
+        clock: Clock,
+        *,
+        own: bool,
+        window_max_s: int,
     ) -> None:
         self._tokens, self._facilitator, self._clock, self._own = dict(tokens), facilitator, clock, own
+        self._funds, self._window_max_s = funds, window_max_s
 
     @property
     def serves(self) -> bool:
@@ -47,7 +59,7 @@ class Judge:
         refused = Rejected(Reason.INVALID_REQUIREMENTS, "the payment is for nothing that is asked here")
         for _, entry in candidates:
             exact = read_payment(paid.version, paid.document, entry, self._tokens)
-            wrong = exact if isinstance(exact, Rejected) else check_window(exact, now_s, now_s)
+            wrong = exact if isinstance(exact, Rejected) else check_window(exact, now_s, now_s, self._window_max_s)
             if wrong is None and not isinstance(exact, Rejected):
                 found.append((exact, entry))
             elif wrong is not None:
@@ -59,21 +71,28 @@ class Judge:
     async def payment(self, exact: Exact, entry: Json) -> Rejected | None:
         """Say why a payment could not be collected now, None where it could.
 
-        Raises Problem("facilitator_unavailable") where nobody knows: nothing was sent.
+        Raises Problem: facilitator_unavailable where nobody knows, too_many_open_payments where the payer's other
+        payments may take what it has. Nothing was sent.
         """
         if self._facilitator is None:
             raise Problem("facilitator_unavailable", "nobody collects such payments now; nothing was taken")
         if not self._own:
-            if signs(exact):
-                return None
-            message = "it is not signed by the payer's own key, and contract wallets are not served here"
-            return Rejected(Reason.SIGNATURE, message, exact.authorization.authorizer)
+            return await self._strangers(exact)
         try:
             judged = await self._facilitator.verify(exact.version, payload_of(exact, entry), entry)
         except FacilitatorUnknown:
             detail = "the chain does not answer; nothing was taken, and the same payment may be sent again"
             raise Problem("facilitator_unavailable", detail) from None
         return judged if isinstance(judged, Rejected) else None
+
+    async def _strangers(self, exact: Exact) -> Rejected | None:
+        """Where a stranger collects, it must not be asked before the claim: what we can see alone has to do."""
+        terms = exact.authorization
+        if not signs(exact):
+            message = "it is not signed by the payer's own key, and contract wallets are not served here"
+            return Rejected(Reason.SIGNATURE, message, terms.authorizer)
+        short = await self._funds.shortage(terms.token, terms.authorizer, terms.nonce, terms.value_base)
+        return None if short is None else Rejected(Reason.INSUFFICIENT_BALANCE, short, terms.authorizer)
 
 
 def signs(exact: Exact) -> bool:

@@ -6,6 +6,7 @@ from then on whatever happens to us, the sweep sends the same bytes until a bloc
 does not. Nothing here credits anybody: that is for whoever reads final blocks (`flow.paid.receipts`).
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -17,9 +18,11 @@ from contracts.logs import decode_transfer
 from contracts.tempo import TempoTransfer
 from contracts.tempo_decode import decode_tempo, read_transfer
 from contracts.tempo_proof import prove_tempo_unused
+from contracts.tokens import TIP20_DECIMALS
 from gateway.core.commands import Refused
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
+from gateway.flow.paid.funds import Funds
 from gateway.flow.paid.mpp_seller import TempoTaken
 from gateway.ports import Block, Broadcaster, Chain, ChainDisagreement, ChainUnavailable, Clock, Receipt, Store
 from gateway.rails.mpp.presented import Presented
@@ -32,6 +35,12 @@ LOOK_EVERY_S: Final = 0.2
 REVERTED: Final = "reverted"
 UNUSED: Final = "unused"
 NOT_RECEIVED: Final = "not_received"
+SHORT: Final = "insufficient_funds"
+"""What `take` refuses with where the payer has less than the payment and its fee."""
+
+AT_ONCE: Final = 16  # of one sweep: one payment's slow answer holds up no other's
+LOOK_AGAIN_MS: Final = (1_000, 2_000, 5_000, 10_000)
+ATTO_PER_BASE: Final = 10 ** (18 - TIP20_DECIMALS)  # gas is priced in atto-dollars, fees are paid in the token
 
 _FREE = frozenset({TopUpState.OPEN, TopUpState.FAILED})
 _UNDER_WAY = frozenset({TopUpState.PAYING, TopUpState.SEEN})
@@ -53,6 +62,8 @@ class TempoTopUps:
     ) -> None:
         self._store, self._chains, self._broadcasters = store, chains, broadcasters
         self._clock, self._wait_s = clock, wait_s
+        self._funds = Funds(store, chains, clock)
+        self._looks: dict[str, tuple[int, int]] = {}  # by order: how often it was looked at, and when next
 
     @property
     def chain_ids(self) -> tuple[int, ...]:
@@ -82,11 +93,12 @@ class TempoTopUps:
         the order as it stands: SEEN or CREDITED, PAYING while nobody knows, FAILED where the chain has proven that it will
         never land. Repeats of one transaction share one outcome. Refused `topup_taken`: another payment was taken for the
         order, and this one has not been sent; `challenge_used`: it answers a challenge that was paid before;
-        `payment_reused`: the transaction paid for something else; and what the store may refuse an order for.
+        `payment_reused`: the transaction paid for something else; SHORT: the payer does not have it; and what the store
+        may refuse an order for. Raises Problem as `Funds.shortage` does.
         """
         kept = await self._store.topup(order.id)
         if kept is None or kept.tx_hash != taken.transaction.tx_hash:
-            claimed = await self._claim(order, kept, taken)
+            claimed = await self._shortage(taken) or await self._claim(order, kept, taken)
             if isinstance(claimed, Refused):
                 # It may be our own other half: the same credential, twice at once.
                 kept = await self._store.topup(order.id)
@@ -113,31 +125,57 @@ class TempoTopUps:
         return await self._store.topup(topup.id) or topup
 
     async def sweep(self, chain_id: int) -> None:
-        """Look once at every payment under way on a chain: send again, see, or prove dead.
+        """Look at the payments under way on a chain whose turn it is: send again, see, or prove dead.
 
-        Raises ChainUnavailable or ChainDisagreement once all were looked at.
+        Each has its turn ever less often until its end, so that those that never land do not crowd out the others. Raises
+        ChainUnavailable or ChainDisagreement once all were looked at.
         """
-        under_way = [
+        for gone in self._looks.keys() - self._store.view.topups.keys():
+            del self._looks[gone]
+        now_ms = self._clock.now_ms()
+        due = [
             topup
             for topup in self._store.view.topups.values()
-            if topup.rail == RAIL and topup.chain_id == chain_id and topup.state in _UNDER_WAY
+            if topup.rail == RAIL
+            and topup.chain_id == chain_id
+            and topup.state in _UNDER_WAY
+            and now_ms >= self._looks.get(topup.id, (0, 0))[1]
         ]
-        if not under_way:
+        if not due:
             return
         final = await self._chains[chain_id].final()
-        trouble: ChainUnavailable | ChainDisagreement | None = None
-        for topup in under_way:
-            try:
-                await self._judge(topup, final)
-            except (
-                ChainUnavailable,
-                ChainDisagreement,
-            ) as problem:  # of one payment: the others are not to wait for it
-                trouble = problem
-        if trouble is not None:
+        places = asyncio.Semaphore(AT_ONCE)
+        troubles = await asyncio.gather(*(self._look(topup, final, places) for topup in due))
+        for trouble in filter(None, troubles):
             raise trouble
 
+    async def _look(
+        self, topup: TopUp, final: Block, places: asyncio.Semaphore
+    ) -> ChainUnavailable | ChainDisagreement | None:
+        """Judge one payment, note when it is to be looked at again; return what went wrong."""
+        async with places:
+            looks, _ = self._looks.get(topup.id, (0, 0))
+            now_ms, ends_ms = self._clock.now_ms(), (topup.valid_before_s or 0) * 1000
+            next_ms = now_ms + LOOK_AGAIN_MS[min(looks, len(LOOK_AGAIN_MS) - 1)]
+            if now_ms < ends_ms:  # no later than its end, after which it can be proven dead
+                next_ms = min(next_ms, max(ends_ms, now_ms + LOOK_AGAIN_MS[0]))
+            self._looks[topup.id] = (looks + 1, next_ms)
+            try:
+                await self._judge(topup, final)
+            except (ChainUnavailable, ChainDisagreement) as problem:
+                return problem  # of one payment: the others are not to wait for it
+            return None
+
     # claiming
+
+    async def _shortage(self, taken: TempoTaken) -> Refused | None:
+        """Return why the payer cannot pay, None where it can. A fee in another token than the payment's is not looked at."""
+        transaction, value_base = taken.transaction, taken.presented.amount_base
+        fee_base = -(-transaction.gas * transaction.max_fee_per_gas // ATTO_PER_BASE)
+        if transaction.fee_token not in {None, taken.token.address}:
+            fee_base = 0
+        short = await self._funds.shortage(taken.token, transaction.sender, transaction.tx_hash, value_base, fee_base)
+        return None if short is None else Refused(SHORT, short)
 
     async def _claim(self, order: TopUp, kept: TopUp | None, taken: TempoTaken) -> TopUp | Refused:
         presented, transaction = taken.presented, taken.transaction

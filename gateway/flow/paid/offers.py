@@ -34,6 +34,9 @@ EXPOSED: Final = (
 """What a browser's script may read of an answer (x402.md 1.1)."""
 
 ROUTE: Final = "/v1/topups"
+OPEN_KEYLESS: Final = 1_000
+LONGEST_SIGNED_S: Final = 3_600
+SIGNED_MARGIN_S: Final = 600  # for clocks that differ, and for an offer that was paid late
 
 _MINED = frozenset({TopUpState.SEEN, TopUpState.CREDITED})
 
@@ -57,7 +60,8 @@ class TillPrice:
 class TopUpRules:
     """What may be ordered, in USD base units, and for how long an offer stands.
 
-    `open_per_account` bounds the payments under way of one account, or of one wallet that has none.
+    `open_per_account` bounds the payments under way of one account, or of one wallet that has none; `open_keyless` those
+    of all wallets without an account together.
     """
 
     min_base: int
@@ -66,6 +70,12 @@ class TopUpRules:
     order_ttl_s: int = 300
     open_per_account: int = 50
     wallet_accounts: bool = True
+    open_keyless: int = OPEN_KEYLESS
+
+    @property
+    def window_max_s(self) -> int:
+        """How far ahead the end of what a payer signs may lie: stock clients sign for the offer's time, or an hour."""
+        return max(self.order_ttl_s, LONGEST_SIGNED_S) + SIGNED_MARGIN_S
 
 
 class MppRail(Protocol):
@@ -145,6 +155,11 @@ class Offers:
         self._tills: dict[TokenKey, TillPrice] = {}
         for till in tills:
             self._tills.setdefault(till.token.key, till)
+
+    @property
+    def charges(self) -> tuple[Token, ...]:
+        """The tokens in which MPP's challenges ask; none where MPP is not served."""
+        return () if self._mpp is None else tuple(till.token for till in self._tills.values())
 
     @property
     def tokens(self) -> Mapping[TokenKey, Token]:

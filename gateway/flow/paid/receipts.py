@@ -13,11 +13,11 @@ import structlog
 
 from contracts.codec import Address, to_hex
 from contracts.tokens import Token
-from gateway.core.commands import ObserveFloat
+from gateway.core.commands import ObserveFloat, OpenTask
 from gateway.core.ids import make_id
-from gateway.core.paid import TopUp, TopUpState
+from gateway.core.paid import TillPlace, TopUp, TopUpState
 from gateway.core.paid_commands import MoveTillCursor, PutTopUp
-from gateway.core.records import Evidence
+from gateway.core.records import Evidence, Task
 from gateway.flow.booking import Booker
 from gateway.flow.collection import pages
 from gateway.flow.paid.crediting import Crediting
@@ -27,6 +27,7 @@ from gateway.ports import Block, Chain, ChainDisagreement, Clock, Entropy, Store
 
 BALANCES_EVERY_S = 15.0
 MARGIN_S = 120
+PAID_OTHERWISE = "paid_otherwise"
 CLAIMED = frozenset({TopUpState.PAYING, TopUpState.SEEN})
 
 log = structlog.get_logger()
@@ -60,6 +61,11 @@ class Receipts:
         """The chain that it reads."""
         return self._chain.chain_id
 
+    @property
+    def places(self) -> tuple[TillPlace, ...]:
+        """What it reads: each token at each till, with a cursor of its own."""
+        return tuple((self.chain_id, till.address, token.address) for till in self._tills.values() for token in till.tokens)
+
     async def poll(self) -> None:
         """Read what has become final. Raises ChainUnavailable, ChainDisagreement (a task as well), NotBooked.
 
@@ -74,22 +80,37 @@ class Receipts:
 
     async def _look(self) -> None:
         final = await self._chain.final()
-        cursor = self._store.view.till_cursors.get(self.chain_id)
-        start = await self._beginning(final) if cursor is None else cursor[0] + 1
-        if start > final.number:
+        behind = await self._behind(final)
+        if not behind:
             return
-        for first, end in pages(start, final.number):
-            last = final if end == final.number else await self._chain.block(end)
-            for token in self._tokens:
-                await self._read(token, first, end)
-            await self._store.post(MoveTillCursor(self.chain_id, end, last.hash, self._clock.now_ms()))
+        for start in sorted(behind, reverse=True):  # what is nearly there does not wait for what was away for long
+            places = behind[start]
+            for first, end in pages(start, final.number):
+                last = final if end == final.number else await self._chain.block(end)
+                for token in self._tokens:
+                    await self._read(token, [till for till, address in places if address == token.address], first, end)
+                moved = MoveTillCursor(self.chain_id, tuple(places), end, last.hash, self._clock.now_ms())
+                await self._store.post(moved)
         await self._returning.judge(self._tokens, final)
         await self._judge_orders(final)
         await self._look_at_balances(final)
 
-    async def _beginning(self, final: Block) -> int:
-        """Return where to begin on a chain that was never read: before the oldest order that may have been paid there."""
-        made_ms = [order.created_at_ms for order in self._claimed()]
+    async def _behind(self, final: Block) -> dict[int, list[tuple[bytes, bytes]]]:
+        """Return what is not read up to a block, (till, token), by the first block that is missing.
+
+        Each has a cursor of its own: one that is configured later, or again, is read from where it was left.
+        """
+        behind: dict[int, list[tuple[bytes, bytes]]] = {}
+        for chain_id, till, token in self.places:
+            cursor = self._store.view.till_cursors.get((chain_id, till, token))
+            start = await self._beginning(token, final) if cursor is None else cursor[0] + 1
+            if start <= final.number:
+                behind.setdefault(start, []).append((till, token))
+        return behind
+
+    async def _beginning(self, token: bytes, final: Block) -> int:
+        """Return where to begin what was never read: before the oldest order that may have been paid there."""
+        made_ms = [order.created_at_ms for order in self._claimed() if order.token == token]
         if not made_ms:
             return final.number
         since_s, low, high = min(made_ms) // 1000 - MARGIN_S, 0, final.number
@@ -101,8 +122,10 @@ class Receipts:
                 high = middle
         return low
 
-    async def _read(self, token: Token, first: int, end: int) -> None:
-        places = [till.address for till in self._tills.values() if token in till.tokens]
+    async def _read(self, token: Token, tills: Sequence[bytes], first: int, end: int) -> None:
+        if not tills:
+            return
+        places = [Address(till) for till in tills]
         came = await self._chain.incoming_logs(token, places, first, end)
         for transaction in await read_transactions(self._chain, token, came):
             for moved in transaction.moved:
@@ -111,7 +134,7 @@ class Receipts:
                     await self._crediting.book(self._tills[moved.recipient], transaction, moved)
         left = await self._chain.outgoing_logs(token, places, first, end)
         for transaction in await read_transactions(self._chain, token, left):
-            for till in self._tills:
+            for till in places:
                 await self._returning.book(till, transaction)
 
     # orders whose payment can never land
@@ -128,6 +151,8 @@ class Receipts:
             current = self._store.view.topups.get(order.id)
             if reason is None or current is None or current.version != order.version:
                 continue
+            if reason == PAID_OTHERWISE:
+                await self._ask(order)
             now_ms = self._clock.now_ms()
             over = now_ms if now_ms >= order.expires_at_ms else None
             failed = replace(order, state=TopUpState.FAILED, reason=reason, version=order.version + 1, ended_at_ms=over)
@@ -142,9 +167,19 @@ class Receipts:
             receipt = await self._chain.receipt(order.nonce, final)
             if receipt is None or receipt.block.number > final.number:
                 return "expired_unpaid"
-            return "transaction_failed" if receipt.status == 0 else "paid_otherwise"
+            return "transaction_failed" if receipt.status == 0 else PAID_OTHERWISE
         used = await self._chain.authorization_used(token, order.payer, order.nonce, final)
-        return "paid_otherwise" if used else "expired_unpaid"
+        return PAID_OTHERWISE if used else "expired_unpaid"
+
+    async def _ask(self, order: TopUp) -> None:
+        """What its payer signed is used up on chain, and no till has received what the order asked for.
+
+        Its payer has called it off or paid another amount, or it went where nobody reads any more: only a human can tell.
+        """
+        now_ms = self._clock.now_ms()
+        task_id = make_id("task", now_ms, self._entropy.bytes(10))
+        detail = f"{order.id}: the payment for it was used on chain, and no till that is read here has received what was ordered"
+        await self._store.post(OpenTask(Task(task_id, PAID_OTHERWISE, order.id, detail, now_ms)))
 
     # what lies in the tills
 

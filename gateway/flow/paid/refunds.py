@@ -17,11 +17,13 @@ from contracts.eip3009 import Authorization, purchase_nonce
 from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tokens import Token, TokenKey
 from gateway.core.commands import Attached, Refused
+from gateway.core.decide_refund import refund_scopes
 from gateway.core.ids import make_id
 from gateway.core.paid import Incoming, ReceiptState, Refund, RefundState, SettlementState
 from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import MoveRefund, OpenRefund
 from gateway.core.problems import Problem
+from gateway.core.records import EVERYTHING
 from gateway.core.view import Balance
 from gateway.flow.credentials import TempoFees
 from gateway.flow.heads import Heads
@@ -87,7 +89,7 @@ class Refunds:
         """Hold what goes back and sign it; the same client token again is the same refund.
 
         Raises Problem: not_found, not_refundable, refund_exceeds_funding, insufficient_balance, till_short,
-        idempotency_conflict, not_ready without a block of the chain, frozen or signing_refused by the till's guard.
+        idempotency_conflict, too_many_open_payments, not_ready without a block of the chain, frozen or signing_refused by the till's guard.
         """
         incoming = await self._receipt(asked)
         token, signer = self._way_back(incoming)
@@ -181,7 +183,7 @@ class Refunds:
 
     async def _send(self, refund: Refund) -> None:
         token = self._parts.tokens.get((refund.chain_id, Address(refund.token)))
-        if token is None:
+        if token is None or self._stopped(refund):
             return
         if refund.state is RefundState.HELD:
             sent = replace(refund, state=RefundState.SENT, version=refund.version + 1)
@@ -191,6 +193,10 @@ class Refunds:
             await self._broadcast(refund)
         else:
             await self._settle(refund, token)
+
+    def _stopped(self, refund: Refund) -> bool:
+        """While the operator says stop nothing leaves, what was sent before included; its window may end meanwhile."""
+        return not self._store.view.freezes.keys().isdisjoint((*EVERYTHING, *refund_scopes(refund)))
 
     def _leaving(self) -> None:
         """P12: what is about to leave is on record outside the database."""

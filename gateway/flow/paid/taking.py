@@ -329,23 +329,16 @@ class Taking:
     async def sweep(self) -> None:
         """Go once through the open orders: ask again about payments that nobody has seen, end what nobody can pay any more.
 
-        Payments that can never land are found by whoever reads final blocks (`flow.paid.receipts`, `flow.paid.mpp`). Raises
-        the last trouble with a chain once all were looked at.
+        Payments that can never land are found by whoever reads final blocks (`flow.paid.receipts`, `flow.paid.mpp`).
         """
-        trouble: ChainUnavailable | ChainDisagreement | None = None
         for topup in tuple(self._store.view.topups.values()):
             if topup.state is TopUpState.PAYING:
                 self._ask_again(topup)
             elif topup.state in {TopUpState.OPEN, TopUpState.FAILED}:
-                try:
-                    await self._expire(topup)
-                except (ChainUnavailable, ChainDisagreement) as error:
-                    trouble = error
+                await self._expire(topup)
         for gone in self._tries.keys() - self._store.view.topups.keys():
             del self._tries[gone]
             self._hints.pop(gone, None)
-        if trouble is not None:
-            raise trouble
 
     def _ask_again(self, topup: TopUp) -> None:
         """After a crash, or an answer that said nothing: the same payment again, which collects nothing twice."""
@@ -356,14 +349,13 @@ class Taking:
             self._start(topup)
 
     async def _expire(self, topup: TopUp) -> None:
-        """End an order that failed or was never paid, once it is over and no block can hold its payment any more."""
+        """End an order that failed or was never paid, once it is over: then it is kept on disk, and no longer in memory.
+
+        No chain is asked. Should its payment land all the same, the receipts find the order by the payment's identity.
+        """
         now_ms = self._clock.now_ms()
-        if now_ms < max(topup.expires_at_ms, (topup.valid_before_s or 0) * 1000):
+        if now_ms < topup.expires_at_ms:
             return
-        if topup.identity is not None:
-            chain = self._chains.get(topup.chain_id or 0)
-            if chain is not None and (await chain.final()).time_s < (topup.valid_before_s or 0):
-                return
         now = await self.current(topup)
         if now.version != topup.version:
             return

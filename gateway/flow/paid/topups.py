@@ -8,13 +8,14 @@ What is decided here, besides what `offers` and `taking` say of themselves:
 
 - Whose order it is: the key's that came with the request; else that of the account for which the order was made (its MAC
   says so, since MPP clients overwrite Authorization); else whoever pays, whose wallet gets an account when it is credited.
-- An x402 version 1 payment echoes no order: one is made on the spot, from the route and the key that it came with.
+- An x402 version 1 payment echoes no order: one is made on the spot, from the route and the key that it came with. Where the
+  paying wallet has an account of its own the credit is that account's, whoever brings the payment.
 - A payment is judged before it is claimed only by ourselves. Where a stranger's facilitator collects, it is claimed first, for
   a stranger that was shown an authorization may collect it; then only keys' signatures are taken, which we can judge alone.
 - A name (Idempotency-Key, payment-identifier) belongs to an account; without one to the paying wallet.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,10 +23,12 @@ from contracts.codec import Address, to_hex
 from gateway.core.commands import Refused
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.problems import Problem
+from gateway.flow.paid.funds import Funds
 from gateway.flow.paid.judging import Judge, entry_of, identities, signs
-from gateway.flow.paid.mpp import TempoTopUps
+from gateway.flow.paid.mpp import SHORT, TempoTopUps
 from gateway.flow.paid.mpp_seller import EvmTaken, MppRefused, MppSeller, TempoTaken
 from gateway.flow.paid.offers import Headers, Offered, Offers, Wanted, for_account
+from gateway.flow.paid.room import Places, Room
 from gateway.flow.paid.taking import (
     MPP_EVM,
     X402,
@@ -37,11 +40,12 @@ from gateway.flow.paid.taking import (
     unpack_payment,
 )
 from gateway.paid_ports import Facilitator, Rejected
-from gateway.ports import Clock, Store
+from gateway.ports import Chain, Clock, Store
 from gateway.rails.mpp.presented import Presented
 from gateway.rails.mpp.receipting import RECEIPT_HEADER
 from gateway.rails.mpp.refusing import problem_document
 from gateway.rails.x402.order_ref import Order
+from gateway.rails.x402.payment import payer_of
 from gateway.rails.x402.reasons import Reason
 from gateway.rails.x402.selling import (
     V2,
@@ -96,13 +100,16 @@ class TopUps:
         taking: Taking,
         facilitator: Facilitator | None,
         own: bool,
+        chains: Mapping[int, Chain],
         clock: Clock,
         seller: MppSeller | None = None,
         tempo: TempoTopUps | None = None,
     ) -> None:
         self._store, self.offers, self._taking = store, offers, taking
-        self._judge, self._clock = Judge(offers.tokens, facilitator, clock, own=own), clock
-        self._seller, self._tempo = seller, tempo
+        self._seller, self._tempo, self._clock = seller, tempo, clock
+        rules, funds = offers.rules, Funds(store, chains, clock)
+        self._judge = Judge(offers.tokens, facilitator, funds, clock, own=own, window_max_s=rules.window_max_s)
+        self._room = Room(store, Places(rules.open_per_account, rules.open_keyless))
 
     async def serve(self, wanted: Wanted, x402: str | None, authorizations: Iterable[str]) -> Outcome:
         """Answer one request: `x402` is the value of its payment header, `authorizations` of its MPP headers.
@@ -200,9 +207,12 @@ class TopUps:
         """The order that a payment echoes, where it is ours; else one that is made of this request."""
         token = order_token_of(paid)
         order = self.offers.marks.read(token, wanted.amount_base, wanted.pack)
-        if order is None:
-            order = self.offers.fresh(wanted)
-        return self._owned(wanted, order)
+        if order is not None:
+            return self._owned(wanted, order)
+        order = self._owned(wanted, self.offers.fresh(wanted))
+        # Nothing of the payment says whose the credit is to be, and whoever saw it on its way may have brought it.
+        bound = self._store.view.wallet_accounts.get(payer_of(paid.document) or b"")
+        return order if bound in {None, order.account_id} else replace(order, account_id=None)
 
     def _owned(self, wanted: Wanted, order: Order) -> Order:
         """Return whose order it is. Raises Problem where it is another's, or nobody's and must be somebody's."""
@@ -236,7 +246,9 @@ class TopUps:
         if known.state in _PAID:
             return self._answer(await self._waited(known), paid.version)
         if known.ended_at_ms is not None:
-            return self._ask(wanted, "this payment can never land", reason=known.reason or "expired")
+            return self._ask(
+                wanted, "the order of this payment is over; nothing was taken", reason=known.reason or "expired"
+            )
         version, payload, entry = unpack_payment(known.raw)
         judged = self._judge.document(Paid(version, payload), [(None, entry)])
         rejected = judged if isinstance(judged, Rejected) else await self._judge.payment(judged[0], entry)
@@ -286,12 +298,14 @@ class TopUps:
     async def _take_tempo(self, wanted: Wanted, topup: TopUp, taken: TempoTaken) -> Outcome:
         if self._tempo is None:
             raise Problem("facilitator_unavailable", "nobody sends such payments now; nothing was taken")
-        self._require_room(topup.account_id, bytes(taken.transaction.sender))
-        result = await self._tempo.take(topup, taken)
+        with self._room.place(topup.id, topup.account_id, bytes(taken.transaction.sender)):
+            result = await self._tempo.take(topup, taken)
         if isinstance(result, Refused):
             other = await self._store.topup(topup.id)
             if other is None and topup.client_token:
                 other = await self._store.topup_by_token(topup.account_id, topup.client_token)
+            if result.code == SHORT and not (_alike(other, topup) and other is not None and other.state in _PAID):
+                return self._ask(wanted, f"{result.detail}; nothing was taken", reason=Reason.INSUFFICIENT_BALANCE)
             return await self._conflict(topup, Conflict(result.code, result.detail, other))
         if result.state in _PAID:
             return self._answer(Taken(result), presented=taken.presented)
@@ -332,14 +346,15 @@ class TopUps:
         if kept is not None and kept.state in {TopUpState.OPEN, TopUpState.FAILED}:
             self._require_same(kept, wanted)
             self._require_open(kept)
-            return replace(kept, expires_at_ms=order.expires_at_ms, version=kept.version + 1)
+            owner = kept.account_id or order.account_id
+            return replace(kept, account_id=owner, expires_at_ms=order.expires_at_ms, version=kept.version + 1)
         return self.offers.terms(wanted, order).opened(name, wanted.fingerprint, self._clock.now_ms())
 
     async def _take(self, wanted: Wanted, topup: TopUp, presented: Presented | None = None) -> Outcome:
         """Claim, collect, answer."""
         assert topup.payer is not None, "a payment has a payer"
-        self._require_room(topup.account_id, topup.payer)
-        claimed = await self._taking.claim(topup)
+        with self._room.place(topup.id, topup.account_id, topup.payer):
+            claimed = await self._taking.claim(topup)
         if isinstance(claimed, Conflict):
             return await self._conflict(topup, claimed)
         taken = await self._waited(claimed)
@@ -365,17 +380,6 @@ class TopUps:
                 return self._answer(taken)
         extra = {} if other is None or other.id != topup.id else {"topup_id": other.id}
         raise Problem(conflict.code, f"{conflict.detail}; the payment of this request was not taken", extra=extra)
-
-    def _require_room(self, account_id: str | None, payer: bytes) -> None:
-        limit = self.offers.rules.open_per_account
-        under_way = sum(
-            1
-            for each in self._store.view.topups.values()
-            if each.state is TopUpState.PAYING
-            and (each.account_id == account_id if account_id is not None else each.payer == payer)
-        )
-        if under_way >= limit:
-            raise Problem("too_many_open_payments", f"{limit} top-ups are under way; nothing was taken")
 
     def _answer(self, taken: Taken, version: int | None = None, presented: Presented | None = None) -> Answered:
         """Return the answer of an order that has a payment, with the receipt of the rail that it came on."""

@@ -19,6 +19,7 @@ from gateway.core.paid import WalletAccount
 from gateway.core.paid_commands import BindWallet, TakeNonce
 from gateway.core.problems import Problem
 from gateway.core.records import ApiKey
+from gateway.flow.paid.hourly import Hourly
 from gateway.flow.paid.mpp_seller import MppSeller
 from gateway.ports import Clock, Entropy, Store
 from gateway.rails.x402.siwx import SignIn, SignInDesk
@@ -26,17 +27,21 @@ from gateway.rails.x402.siwx import SignIn, SignInDesk
 SIWX, MPP = "siwx", "mpp"
 KEY_NAME = "signed in by wallet"
 SCOPES = (PROXY, READ, KEYS)
-HOUR_MS = 3_600_000
+ALL = b"all"
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class WalletRules:
-    """How much is given to wallets: live keys by signing in for one account, and new accounts in an hour for all."""
+    """How much is given to wallets: live keys by signing in for one account, and in an hour keys for one wallet, and new
+    accounts for one site and for all. So many for all that no few sites keep every new wallet out.
+    """
 
     keys_per_account: int = 10
-    accounts_per_hour: int = 600
+    keys_per_hour: int = 30
+    accounts_per_site: int = 20
+    accounts_per_hour: int = 6_000
 
 
 class ContractWallets(Protocol):
@@ -66,20 +71,21 @@ class Wallets:
     ) -> None:
         self._store, self._contracts, self._clock, self._entropy = store, contracts, clock, entropy
         self._rules = rules or WalletRules()
-        self._opened_ms: list[int] = []
+        self._keys, self._accounts = Hourly(self._rules.keys_per_hour), Hourly(self._rules.accounts_per_hour)
+        self._sites = Hourly(self._rules.accounts_per_site)
 
-    async def sign_in(self, asked: SignIn) -> NewKey:
-        """Return a new key for whoever signed. Raises Problem: bad_payment, challenge_used, overloaded, bad_request.
+    async def sign_in(self, asked: SignIn, site: bytes = b"") -> NewKey:
+        """Return a new key for whoever signed, from a peer at `site`.
 
-        Also ChainUnavailable where only a contract could tell and its chain does not answer.
+        Raises Problem: bad_payment, challenge_used, too_many_calls, overloaded, bad_request. Also ChainUnavailable where only a contract could tell and its chain does not answer.
         """
         if not await self._signed(asked):
             raise Problem("bad_payment", "the signature is not the address's", "SIGN-IN-WITH-X")
-        return await self._admit(asked.address, SIWX, asked.nonce)
+        return await self._admit(asked.address, SIWX, asked.nonce, site)
 
-    async def proven(self, address: Address, challenge_id: str) -> NewKey:
+    async def proven(self, address: Address, challenge_id: str, site: bytes = b"") -> NewKey:
         """Return a new key for a wallet that answered an MPP challenge of ours. Raises Problem as `sign_in` does."""
-        return await self._admit(address, MPP, challenge_id)
+        return await self._admit(address, MPP, challenge_id, site)
 
     async def _signed(self, asked: SignIn) -> bool:
         if len(asked.signature) == SIGNATURE_BYTES:
@@ -93,13 +99,12 @@ class Wallets:
             return False
         return await contracts.signed(asked.address, asked.digest, asked.signature)
 
-    async def _admit(self, address: Address, realm: str, challenge_id: str) -> NewKey:
-        known = self._store.view.wallet_accounts.get(address)
-        if known is None:
-            self._require_room()
-        now_ms = self._clock.now_ms()
+    async def _admit(self, address: Address, realm: str, challenge_id: str, site: bytes) -> NewKey:
+        known, now_ms = self._store.view.wallet_accounts.get(address), self._clock.now_ms()
+        self._require_room(address, site, now_ms, new=known is None)
         taken = await self._store.post(TakeNonce(realm, challenge_id, now_ms))
         if isinstance(taken, Refused):
+            self._keys.uncount(address)  # whoever repeats a wallet's old proofs must not lock it out
             raise Problem(taken.code, taken.detail)
         account_id = known or await self._open(address, now_ms)
         await self._make_room(account_id, now_ms)
@@ -120,20 +125,26 @@ class Wallets:
             result, Attached
         ):  # somebody was first: a payment of it became final, or it signed in twice at once
             return result.payment_id
-        self._opened_ms.append(now_ms)
         return account_id
 
-    def _require_room(self) -> None:
-        """Wallets cost nothing to make: what they may fill in an hour is bounded."""
-        since_ms = self._clock.now_ms() - HOUR_MS
-        self._opened_ms = [at_ms for at_ms in self._opened_ms if at_ms > since_ms]
-        if len(self._opened_ms) >= self._rules.accounts_per_hour:
-            raise Problem("overloaded", "too many new wallets at once; a payment opens an account as well")
+    def _require_room(self, address: Address, site: bytes, now_ms: int, *, new: bool) -> None:
+        """Count one, if there is room for it: each is rows for ever, and neither wallets nor signatures cost anything."""
+        wait_s = self._keys.wait_s(address, now_ms)
+        if wait_s:
+            raise _too_many("this wallet has signed in too often; use a key that it has", wait_s)
+        if new:
+            wait_s = self._sites.wait_s(site, now_ms)
+            if wait_s:
+                raise _too_many("too many new wallets from there; a payment opens an account as well", wait_s)
+            if self._accounts.wait_s(ALL, now_ms):
+                raise Problem("overloaded", "too many new wallets at once; a payment opens an account as well")
+            self._sites.count(site, now_ms)
+            self._accounts.count(ALL, now_ms)
+        self._keys.count(address, now_ms)
 
     async def _make_room(self, account_id: str, now_ms: int) -> None:
         """The oldest keys of earlier sign-ins end: whoever lost them all must still get in."""
-        keys = self._store.view.keys_by_id.values()
-        live = [key for key in keys if key.account_id == account_id and key.revoked_at_ms is None]
+        live = self._store.view.live_keys.get(account_id, {}).values()
         signed_in = sorted((key for key in live if key.name == KEY_NAME), key=_age)
         for key in signed_in[: max(0, len(signed_in) - self._rules.keys_per_account + 1)]:
             await self._store.post(RevokeKey(key.id, account_id, now_ms))
@@ -146,6 +157,10 @@ class WalletDoor:
     wallets: Wallets
     desk: SignInDesk
     mpp: MppSeller | None = None
+
+
+def _too_many(detail: str, wait_s: int) -> Problem:
+    return Problem("too_many_calls", detail, extra={"retry_after_s": wait_s})
 
 
 def _age(key: ApiKey) -> tuple[int, str]:

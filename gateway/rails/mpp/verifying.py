@@ -35,10 +35,14 @@ _HASH: Final = "hash"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How long a payment must still be good for, and at most may be, in seconds from now."""
+    """How long a payment must still be good for, and at most may be, in seconds from now.
+
+    `most_s` is for transactions, which chains bound as well; `authorized_most_s` for authorizations, which nothing else does.
+    """
 
     least_s: int = 3
     most_s: int = 900
+    authorized_most_s: int = 4_200
 
 
 def verify_transaction(presented: Presented, now_s: int, window: Window) -> TempoTransaction:
@@ -94,6 +98,8 @@ def verify_authorization(presented: Presented, token: Token, now_s: int, window:
         raise _failed("the authorization is not valid yet")
     if authorization.valid_before < now_s + window.least_s:
         raise CredentialRefused(MppProblem.PAYMENT_EXPIRED, "the authorization ends too soon to be collected")
+    if authorization.valid_before > now_s + window.authorized_most_s:
+        raise _failed(f"the authorization is good for more than {window.authorized_most_s} seconds")
     _require_source(presented, authorization.authorizer)
     return authorization, signature
 

@@ -191,12 +191,16 @@ CREATE TABLE sellers (
     ended_at_ms INTEGER
 ) STRICT;
 
--- Up to which final block every transfer to and from the tills of a chain is booked.
+-- Up to which final block every transfer of a token to and from a till is booked. A till that leaves the configuration keeps
+-- its cursor, so that it is read from there when it comes back.
 CREATE TABLE till_cursors (
-    chain_id INTEGER PRIMARY KEY,
+    chain_id INTEGER NOT NULL,
+    till BLOB NOT NULL CHECK (length(till) = 20),
+    token BLOB NOT NULL CHECK (length(token) = 20),
     block_number INTEGER NOT NULL,
-    block_hash BLOB NOT NULL CHECK (length(block_hash) = 32)
-) STRICT;
+    block_hash BLOB NOT NULL CHECK (length(block_hash) = 32),
+    PRIMARY KEY (chain_id, till, token)
+) STRICT, WITHOUT ROWID;
 
 -- Operator's credit that is not spent yet: it is spent first, and never goes back on chain. Before this schema nothing but
 -- such credit ever funded an account.

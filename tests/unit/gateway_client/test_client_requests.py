@@ -12,6 +12,7 @@ import pytest
 from gateway_client import GatewayClient, GatewayProblem
 from gateway_client import client as client_module
 from tests.unit.gateway.api.bed import opened
+from tests.unit.gateway.api.paid_bed import whole_table
 from tests.unit.gateway_client.odd_gateway import break_off, hang_up, odd_gateway, refuse, say, stream
 
 SERVER = {"id": "srv_1", "state": "running"}
@@ -229,8 +230,29 @@ CALLS: dict[str, Callable[[GatewayClient], Awaitable[Any]]] = {
     "fleets": lambda c: c.fleets("a", 1),
     "change_fleet": lambda c: c.change_fleet("flt_1", count=2, until="t", budget="2"),
     "end_fleet": lambda c: c.end_fleet("flt_1"),
+    "topup_offer": lambda c: c.topup_offer("5"),
+    "pack_offer": lambda c: c.pack_offer("one"),
+    "topups": lambda c: c.topups("a", 1),
+    "topup": lambda c: c.topup("top_1"),
+    "receipts": lambda c: c.receipts("a", 1),
+    "receipt": lambda c: c.receipt("rcv_1"),
+    "refund": lambda c: c.refund(receipt="rcv_1", amount="1", idempotency_key="back-1"),
+    "refunds": lambda c: c.refunds("a", 1),
+    "refund_by_id": lambda c: c.refund_by_id("ref_1"),
+    "deposits": lambda c: c.deposits(),
     "events": lambda c: c.events("evt_1", 2, "server.*"),
     "create_webhook": lambda c: c.create_webhook("https://x.example", ["*"], description="d"),
+}
+OFFERS = {"topup_offer", "pack_offer"}
+OFFER = {
+    "type": "https://paymentauth.org/problems/payment-required",
+    "title": "Payment required",
+    "status": 402,
+    "detail": "pay",
+    "code": "payment_required",
+    "order": "top_1",
+    "amount": "5.000000",
+    "accepts": [{"scheme": "exact"}],
 }
 NO_ROUTE_OF_THEIR_OWN = {"close", "call", "follow"}
 
@@ -240,16 +262,18 @@ async def test_every_method_is_a_route_of_the_gateway(tmp_path: Path) -> None:
     methods = {name for name, _ in inspect.getmembers(GatewayClient, inspect.isfunction) if not name.startswith("_")}
     assert CALLS.keys() == methods - NO_ROUTE_OF_THEIR_OWN
     answer = {"entries": [], "next": None, "vendors": [], "job": {}}
+    script = [say(402, OFFER) if name in OFFERS else say(200, answer) for name in CALLS]
     async with (
         opened(tmp_path) as bed,
-        odd_gateway(say(200, answer)) as gateway,
+        odd_gateway(*script) as gateway,
         GatewayClient(gateway.url, "gk_key") as client,
     ):
+        table = whole_table(bed)
         for name, call in CALLS.items():
             await call(client)
             asked = gateway.asked[-1]
             path, _, query = asked.target.partition("?")
-            found = bed.server.api.table.find(path)
+            found = table.find(path)
             assert found is not None, (name, path)
             endpoint = found.by_method[asked.method]
             assert {key for key, _ in parse_qsl(query, keep_blank_values=True)} <= endpoint.query, name
@@ -258,6 +282,39 @@ async def test_every_method_is_a_route_of_the_gateway(tmp_path: Path) -> None:
                 assert asked.json.keys() <= endpoint.body["properties"].keys(), name
             if endpoint.key_needed or endpoint.capped:
                 assert "idempotency-key" in asked.headers, name
+
+
+# paying in
+
+
+async def test_what_credit_costs_is_the_body_of_the_402() -> None:
+    """It is no failure here: an amount is asked for with POST, a pack with GET, and no payment goes with either."""
+    async with odd_gateway(say(402, OFFER)) as gateway, GatewayClient(gateway.url, "gk_key") as client:
+        offer = await client.topup_offer("5")
+        assert (offer["order"], offer["amount"], offer["accepts"]) == ("top_1", "5.000000", [{"scheme": "exact"}])
+        assert (await client.pack_offer("a/b"))["title"] == "Payment required"
+    amount, pack = gateway.asked
+    assert (amount.method, amount.target, amount.json) == ("POST", "/v1/topups", {"amount": "5"})
+    assert (pack.method, pack.target, pack.body) == ("GET", "/v1/topups/packs/a%2Fb", b"")
+    assert not {"x-payment", "payment-signature", "idempotency-key"} & amount.headers.keys()
+
+
+async def test_another_refusal_of_credit_is_a_problem() -> None:
+    """An amount outside the limits, a place that sells none, and an answer that is no 402."""
+    for answer, code in ((refuse(400, "bad_request"), "bad_request"), (say(200), "unknown")):
+        async with odd_gateway(answer) as gateway, GatewayClient(gateway.url, "gk_key") as client:
+            with pytest.raises(GatewayProblem) as caught:
+                await client.topup_offer("5000")
+        assert caught.value.code == code
+
+
+async def test_a_refund_is_repeated_under_its_key() -> None:
+    """A lost answer costs a second look and never a second refund."""
+    script = hang_up, say(201, {"id": "ref_1"})
+    async with odd_gateway(*script) as gateway, GatewayClient(gateway.url, "gk_key") as client:
+        assert (await client.refund(topup="top_1", idempotency_key="back-1"))["id"] == "ref_1"
+    assert [asked.headers["idempotency-key"] for asked in gateway.asked] == ["back-1", "back-1"]
+    assert gateway.asked[1].json == {"topup": "top_1"}
 
 
 # streams

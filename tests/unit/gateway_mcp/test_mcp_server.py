@@ -109,6 +109,23 @@ async def test_a_spending_tool_sends_its_cap_and_its_key() -> None:
         assert asked.headers["authorization"] == "Bearer gk_key"
 
 
+async def test_a_refund_sends_its_key_and_no_cap() -> None:
+    """It is no purchase: the key makes it one refund however often it is sent, and without one nothing is asked."""
+    made, order = {"id": "ref_1", "state": "held"}, {"topup": "top_1", "amount": "2.5", "idempotency_key": "back-1"}
+    async with odd_gateway(say(201, made)) as gateway, stdio(gateway.url, "--max-charge", "1") as client:
+        assert await ask(client, "refund", **order) == (False, made)
+        refused, document = await ask(client, "refund", topup="top_1")
+        assert (refused, document["code"]) == (True, "bad_arguments")
+        listed = {tool.name: tool for tool in (await client.list_tools()).tools}
+    (asked,) = gateway.asked
+    assert (asked.method, asked.target, asked.json) == ("POST", "/v1/refunds", {"topup": "top_1", "amount": "2.5"})
+    assert asked.headers["idempotency-key"] == "back-1"
+    assert "x-max-charge" not in asked.headers
+    annotations = listed["refund"].annotations
+    assert annotations is not None
+    assert (annotations.idempotent_hint, annotations.read_only_hint) == (True, False)
+
+
 async def test_a_cap_above_the_operators_is_refused_here() -> None:
     """Whoever runs the server has the last word on what one call may cost: nothing is asked of the gateway."""
     async with odd_gateway(say(202, SERVER)) as gateway, stdio(gateway.url, "--max-charge", "4.99") as client:

@@ -8,11 +8,12 @@ from jsonschema import Draft202012Validator
 from gateway.api.endpoint import Endpoint
 from gateway_mcp.tools import BY_NAME, TOOLS, ApiTool
 from tests.unit.gateway.api.bed import opened
+from tests.unit.gateway.api.paid_bed import whole_table
 
 
 async def _rows(directory: Path) -> list[tuple[ApiTool, Endpoint]]:
     async with opened(directory) as bed:
-        by_shape = {_shape(each.method, each.path): each for each in bed.server.api.table.endpoints}
+        by_shape = {_shape(each.method, each.path): each for each in whole_table(bed).endpoints}
     return [(tool, by_shape[_shape(tool.method, tool.path)]) for tool in TOOLS]
 
 
@@ -35,16 +36,14 @@ async def test_every_tool_is_a_route_with_the_routes_own_members(tmp_path: Path)
 
 
 async def test_a_tool_spends_exactly_where_its_route_can_be_capped(tmp_path: Path) -> None:
-    """Such a tool demands a cap and an idempotency key; no other has either."""
+    """Such a tool demands a cap and an idempotency key; one whose route needs just the key demands that; no other has either."""
     for tool, endpoint in await _rows(tmp_path):
         assert tool.spends == endpoint.capped, tool.name
         assert endpoint.idempotent_key or not tool.spends, tool.name
-        demanded = {"idempotency_key", "max_charge"}
-        assert (
-            demanded <= set(tool.input_schema["required"])
-            if tool.spends
-            else not demanded & tool.input_schema["properties"].keys()
-        )
+        assert tool.claims == (endpoint.key_needed and not endpoint.capped), tool.name
+        demanded = {"idempotency_key", "max_charge"} if tool.spends else {"idempotency_key"} if tool.claims else set()
+        properties = tool.input_schema["properties"].keys()
+        assert {"idempotency_key", "max_charge"} & properties == demanded <= set(tool.input_schema["required"])
 
 
 async def test_what_ends_something_says_so(tmp_path: Path) -> None:
@@ -83,3 +82,12 @@ def test_arguments_become_path_query_and_body() -> None:
     assert order.target(given) == "/v1/servers?wait=running"
     assert order.content(given) == {"name": "a", "need": {"min_vcpu": 1}}
     assert destroy.target({"server_id": "../keys?x"}) == "/v1/servers/..%2Fkeys%3Fx"
+
+
+def test_a_refund_is_the_route_and_done_once() -> None:
+    """One receipt and an amount make the body; the key is no member of it, and without one nothing is sent."""
+    back = BY_NAME["refund"]
+    given = {"receipt": "rcv_1", "amount": "2.5", "idempotency_key": "back-1"}
+    assert Draft202012Validator(back.input_schema).is_valid(given)
+    assert not Draft202012Validator(back.input_schema).is_valid({"receipt": "rcv_1"})
+    assert (back.target(given), back.content(given)) == ("/v1/refunds", {"receipt": "rcv_1", "amount": "2.5"})

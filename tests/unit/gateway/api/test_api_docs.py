@@ -8,6 +8,7 @@ from pathlib import Path
 from gateway.core.problems import TYPES
 from gateway.rails.problems import Problem as RailProblem
 from tests.unit.gateway.api.bed import Bed
+from tests.unit.gateway.api.paid_bed import whole_table
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -60,6 +61,6 @@ def test_every_refusal_of_a_rail_is_declared() -> None:
 
 
 async def test_every_route_of_ours_is_on_the_page(bed: Bed) -> None:
-    """The page names each method and path that is served."""
-    for endpoint in bed.server.api.table.endpoints:
+    """The page names each method and path that is served, those of being paid included."""
+    for endpoint in whole_table(bed).endpoints:
         assert f"`{endpoint.method} {endpoint.path}`" in PAGE

@@ -15,8 +15,9 @@ import pytest
 from contracts.codec import Address, checksum
 from contracts.eip3009 import Authorization
 from contracts.signature import address_of, load_key, sign_digest
-from contracts.tokens import BASE_USDC
+from contracts.tokens import BASE_USDC, MODERATO_PATHUSD
 from gateway.api import topups as routes
+from gateway.api.schemas import PAYMENT_REQUIRED
 from gateway.api.server import build_api
 from gateway.flow.paid.offers import Offers, TillPrice, TopUpRules, mac_of
 from gateway.flow.paid.taking import Taking
@@ -85,7 +86,7 @@ async def shop_in(directory: Path, rules: TopUpRules = RULES) -> AsyncIterator[S
     async with opened(directory) as bed:
         parts: dict[str, Any] = {"store": bed.store, "facilitator": says, "own": True, "clock": clock}
         taking = Taking(**parts, chains={}, tokens=offers.tokens, patience_s=5)
-        topups = TopUps(**parts, offers=offers, taking=taking)
+        topups = TopUps(**parts, chains={}, offers=offers, taking=taking)
         async with _Watched.of(build_api(dataclasses.replace(bed.server.api.deps, topups=topups))) as url:
             yield Shop(bed, url, says)
         await taking.close(1)
@@ -281,12 +282,55 @@ async def test_a_bad_key_is_refused_before_anything_is_paid(shop: Shop) -> None:
 
 async def test_a_page_may_pay_from_another_origin(shop: Shop) -> None:
     """The preflight allows what stock clients send, the header that they send by mistake included."""
-    for path in ("/v1/topups", "/v1/topups/packs/one"):
+    for path in ("/v1/topups", "/v1/topups/packs/one", "/v1/topups/top_1"):
         got = await shop.bed.bare("OPTIONS", path, url=shop.url)
         allowed = got.headers["Access-Control-Allow-Headers"]
         assert got.status == 204
         assert {"PAYMENT-SIGNATURE", "X-PAYMENT", "Access-Control-Expose-Headers"} <= set(allowed.split(", "))
     assert (await shop.post()).headers["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_a_page_may_read_what_went_wrong(shop: Shop) -> None:
+    """Problems of the routes that a page pays and asks at have the same headers; those of other routes do not."""
+    for got in (
+        await shop.post(body=b'{"amount":"0"}'),
+        await shop.post("gk_key_x_" + "a" * 43),
+        await shop.get("/packs/ten"),
+        await shop.get("/top_1"),
+    ):
+        assert got.status in {400, 401, 404}
+        assert got.headers.getall("Access-Control-Allow-Origin") == ["*"]
+        (exposed,) = got.headers.getall("Access-Control-Expose-Headers")
+        assert {"PAYMENT-REQUIRED", "Retry-After", "X-Request-Id"} <= set(exposed.split(", "))
+    paid = await shop.post(**pay(await shop.post()))
+    assert len(paid.headers.getall("Access-Control-Expose-Headers")) == 1
+    assert "Access-Control-Allow-Origin" not in (await shop.get("")).headers
+
+
+async def test_discovery_says_what_is_paid_with(shop: Shop) -> None:
+    """Packs by name, a 402 with its headers and an example that fits, and the offers of MPP where it is served."""
+    document = (await shop.bed.bare("GET", "/openapi.json", url=shop.url)).json
+    pack = document["paths"]["/v1/topups/packs/{name}"]["get"]
+    (name,) = (each for each in pack["parameters"] if each["in"] == "path")
+    assert name["schema"]["enum"] == ["one"]
+    demanded = pack["responses"]["402"]
+    assert {"WWW-Authenticate", "PAYMENT-REQUIRED"} <= demanded["headers"].keys()
+    example = demanded["content"]["application/problem+json"]["examples"]["one"]["value"]
+    asked = await shop.post()
+    assert example.keys() <= asked.json.keys()
+    assert example["accepts"][0].keys() <= asked.json["accepts"][0].keys()
+    check(asked.json, PAYMENT_REQUIRED)
+    assert "x-payment-info" not in pack  # nobody here is asked by MPP
+
+
+def test_a_token_is_offered_by_its_method() -> None:
+    """USDC on Base by `evm`, a TIP-20 by `tempo`, the amount being the challenge's own."""
+    offers = [routes._charge(token) for token in (BASE_USDC, MODERATO_PATHUSD)]
+    assert [(each["intent"], each["method"], each["amount"]) for each in offers] == [
+        ("charge", "evm", None),
+        ("charge", "tempo", None),
+    ]
+    assert [each["currency"] for each in offers] == [checksum(BASE_USDC.address), checksum(MODERATO_PATHUSD.address)]
 
 
 async def test_a_repeated_key_is_answered_by_the_first_payment(shop: Shop) -> None:

@@ -1,14 +1,17 @@
 """Refunds: held first, bounded by what was paid in, and closed by what a final block proves."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.core import chart
+from gateway.core.book import BookRules
 from gateway.core.commands import Attached, CreditAccount, Done, OpenAccount, Refused, SetFreeze
+from gateway.core.decide_refund import OPEN_PER_ACCOUNT, PARTS_PER_RECEIPT, REFUNDS_PER_RECEIPT
 from gateway.core.paid import Refund, RefundState, TopUpState
-from gateway.core.paid_commands import LendTopUp
+from gateway.core.paid_commands import LendTopUp, OpenRefund
 from gateway.core.records import Evidence
 from gateway.core.view import Balance
 from gateway.store.core import StoreBroken
@@ -30,6 +33,7 @@ from tests.paid_factories import (
     Desk,
     book,
     claim,
+    credited,
     digest,
     make_refund,
     moved,
@@ -230,6 +234,79 @@ def test_a_freeze_stops_refunds(desk: Desk, scope: str) -> None:
     """Nothing leaves while the operator says stop."""
     desk.post(SetFreeze(scope, frozen=True, reason="drill", by="operator", at_ms=NOW_MS))
     assert desk.refused(refund(1)) == "frozen"
+
+
+@pytest.mark.parametrize("scope", ["account:acc_1", f"asset:{ASSET}", TILL_CODE, "all", "database"])
+def test_a_freeze_stops_what_is_held_and_no_end(desk: Desk, scope: str) -> None:
+    """M2: what has not left stays, what has left may be sent again by the same bytes, and a proof is always booked."""
+    first, second = held(desk, 1), held(desk, 2)
+    assert desk.post(moved(newer(first, state=SENT))) == Done()
+    desk.post(SetFreeze(scope, frozen=True, reason="drill", by="operator", at_ms=NOW_MS))
+    assert desk.refused(moved(newer(second, state=SENT))) == "frozen"
+    assert desk.view.refunds["ref_0002"].state is RefundState.HELD
+    assert desk.post(moved(newer(desk.view.refunds["ref_0001"], state=SETTLED), proof())) == Done()
+    assert desk.post(moved(newer(second, state=DEAD), proof(2, "unused"))) == Done()
+
+
+# each costs gas
+
+
+def sparing() -> Desk:
+    """A desk that sends back USD 1 at least, with USD 5 that an order brought."""
+    opened = Desk(seeded(open_core(rules=BookRules(refund_min_base=1_000_000))))
+    opened.post(put(paying(1)))
+    assert opened.post(book(1, topup=credited(paying(1)), account_id="acc_1", topup_id="top_0001", refundable=True)) == Done()
+    return opened
+
+
+def part(n: int, amount_base: int, receipt: int = 1) -> Refund:
+    """Return refund n, of so much."""
+    return make_refund(n, receipt, amount_base=amount_base, value_base=amount_base)
+
+
+def test_dust_goes_back_only_as_the_rest() -> None:
+    """H2: less than the least is all that is left of what an order brought, or stays here."""
+    desk = sparing()
+    assert desk.refused(OpenRefund(part(1, 999_999), NOW_MS)) == "not_refundable"
+    assert desk.post(OpenRefund(part(2, 4_500_000), NOW_MS)) == Done()
+    assert desk.refused(OpenRefund(part(3, 499_999), NOW_MS)) == "not_refundable"
+    assert desk.post(OpenRefund(part(4, 500_000), NOW_MS)) == Done()
+    desk.post(book(2, account_id="acc_1", refundable=True, value_base=500_000, amount_base=500_000))
+    assert desk.refused(OpenRefund(part(5, 500_000, 2), NOW_MS)) == "not_refundable"
+    desk.prove()
+
+
+def test_a_payment_goes_back_in_so_many_parts(desk: Desk) -> None:
+    """H2: whatever became of them; all that is left may go at once, also after them, and that not for ever."""
+    for n in range(1, PARTS_PER_RECEIPT + 1):
+        lost = held(desk, n, amount_base=1, value_base=1)
+        assert desk.post(moved(newer(lost, state=DEAD), proof(n, "unused"))) == Done()
+    assert desk.refused(OpenRefund(part(50, 1), NOW_MS)) == "not_refundable"
+    for n in range(PARTS_PER_RECEIPT + 1, REFUNDS_PER_RECEIPT + 1):
+        lost = held(desk, n, amount_base=AMOUNT, value_base=AMOUNT)
+        assert desk.post(moved(newer(lost, state=DEAD), proof(n, "unused"))) == Done()
+    assert desk.refused(OpenRefund(part(51, AMOUNT), NOW_MS)) == "not_refundable"
+
+
+def test_parts_of_one_group_count(desk: Desk) -> None:
+    """H2: what is decided and not yet committed is counted as well."""
+    results, step = desk.core.post([OpenRefund(part(n, 1), NOW_MS) for n in range(1, 40)])
+    desk.view.advance(step)
+    assert [isinstance(result, Done) for result in results] == [n < PARTS_PER_RECEIPT for n in range(39)]
+    assert {result.code for result in results if isinstance(result, Refused)} == {"not_refundable"}
+
+
+def test_an_account_has_so_many_refunds_on_their_way(desk: Desk) -> None:
+    """H2: of any payment; one that ends makes room, and another account's do not count."""
+    desk.post(book(2, account_id="acc_1", refundable=True))
+    for n in range(1, OPEN_PER_ACCOUNT + 1):
+        held(desk, n, receipt=1 + n % 2, amount_base=1, value_base=1)
+    assert desk.refused(OpenRefund(part(60, 1), NOW_MS)) == "too_many_open_payments"
+    desk.post(OpenAccount(make_account(2)), book(3, account_id="acc_2", refundable=True))
+    assert desk.post(OpenRefund(replace(part(61, 1, 3), account_id="acc_2"), NOW_MS)) == Done()
+    ended = newer(desk.view.refunds["ref_0001"], state=DEAD)
+    assert desk.post(moved(ended, proof(kind="unused"))) == Done()
+    assert desk.post(OpenRefund(part(62, 1), NOW_MS)) == Done()
 
 
 def test_fifty_refunds_at_once_never_overdraw(desk: Desk) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from gateway.core.commands import Done
 from gateway.core.paid_commands import MoveTillCursor, PutSeller, TakeNonce
-from tests.factories import CHAIN_ID, NOW_MS, make_identity, open_core, seeded
-from tests.paid_factories import Desk, digest, make_seller, newer
+from tests.factories import CHAIN_ID, NOW_MS, TOKEN, make_identity, open_core, seeded
+from tests.paid_factories import TILL, Desk, digest, make_seller, newer
 
 
 @pytest.fixture
@@ -72,12 +72,15 @@ def test_terms_that_mean_nothing_are_refused(desk: Desk, change: dict[str, Any],
 
 
 def test_a_tills_cursor_goes_forward_only(desk: Desk) -> None:
-    """What was read stays read."""
-    assert desk.post(MoveTillCursor(CHAIN_ID, 10, digest("10"), NOW_MS)) == Done()
-    assert desk.post(MoveTillCursor(CHAIN_ID, 10, digest("ten"), NOW_MS)) == Done(changed=False)
-    assert desk.post(MoveTillCursor(CHAIN_ID, 9, digest("9"), NOW_MS)) == Done(changed=False)
-    assert (
-        desk.post(MoveTillCursor(1, 3, digest("3"), NOW_MS), MoveTillCursor(CHAIN_ID, 12, digest("12"), NOW_MS))
-        == Done()
-    )
-    assert desk.view.till_cursors == {CHAIN_ID: (12, digest("12")), 1: (3, digest("3"))}
+    """What was read stays read, of each token at each till by itself."""
+    here, there = (TILL, TOKEN), (b"\x12" * 20, TOKEN)
+    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 10, digest("10"), NOW_MS)) == Done()
+    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 10, digest("ten"), NOW_MS)) == Done(changed=False)
+    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 9, digest("9"), NOW_MS)) == Done(changed=False)
+    assert desk.post(MoveTillCursor(CHAIN_ID, (here, there), 8, digest("8"), NOW_MS)) == Done()
+    assert desk.post(MoveTillCursor(1, (here,), 3, digest("3"), NOW_MS)) == Done()
+    assert desk.view.till_cursors == {
+        (CHAIN_ID, *here): (10, digest("10")),
+        (CHAIN_ID, *there): (8, digest("8")),
+        (1, *here): (3, digest("3")),
+    }

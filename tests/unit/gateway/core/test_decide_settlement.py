@@ -9,7 +9,7 @@ from gateway.core.commands import Attached, Done
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.core.paid_book import HOUSE
 from gateway.store.core import StoreBroken
-from tests.factories import CHAIN_ID, NOW_MS, make_purchase, make_terms, open_core, seeded
+from tests.factories import CHAIN_ID, NOW_MS, make_purchase, make_settled, make_terms, open_core, seeded
 from tests.paid_factories import (
     RELAYER,
     Desk,
@@ -81,13 +81,35 @@ def test_another_payload_with_the_same_identity_is_refused(desk: Desk, change: d
     assert desk.refused(claim(1, id="stl_other", **change)) == "duplicate_settlement"
 
 
-def test_our_own_payments_are_nobodys_to_settle(desk: Desk) -> None:
-    """P13: an authorization that a wallet of ours signed for a purchase is that purchase's, for a seller and for the house."""
+OWN = {
+    "token": make_terms(1).token,
+    "authorizer": make_terms(1).wallet,
+    "nonce": make_terms(1).nonce,
+    "pay_to": make_terms(1).pay_to,
+    "value_base": make_terms(1).value_base,
+    "valid_before_s": make_terms(1).valid_before_s,
+}
+"""What a settlement of purchase 1's payment has in common with it."""
+
+
+@pytest.mark.parametrize(
+    "change", [{"account_id": HOUSE}, {"pay_to": b"\x44" * 20}, {"value_base": 1}, {"valid_before_s": 1}]
+)
+def test_our_own_payments_are_nobody_elses_to_settle(desk: Desk, change: dict[str, object]) -> None:
+    """P13: what a wallet of ours signed for a purchase tops nothing up, and is no seller's on other terms."""
     desk.post(make_purchase(1))
-    terms = make_terms(1)
-    same = {"token": terms.token, "authorizer": terms.wallet, "nonce": terms.nonce}
-    assert desk.refused(claim(1, **same)) == "duplicate_settlement"
-    assert desk.refused(claim(1, account_id=HOUSE, **same)) == "duplicate_settlement"
+    assert desk.refused(claim(1, **{**OWN, **change})) == "duplicate_settlement"
+
+
+def test_a_seller_settles_what_an_agent_of_this_gateway_pays_it(desk: Desk) -> None:
+    """The payment keeps its authorization, the seller's settlement is claimed once, and the books agree at the end."""
+    desk.post(make_purchase(1))
+    assert desk.post(claim(1, **OWN)) == Done()
+    assert desk.post(claim(1, id="stl_other", **OWN)) == Attached("stl_0001")
+    assert desk.refused(claim(1, **{**OWN, "id": "stl_other", "signature": b"other"})) == "duplicate_settlement"
+    collected = newer(make_settlement(1, **OWN), state=MINED, tx_hash=digest("theirs"), block_number=7)
+    assert desk.post(move("mined", None, collected)) == Done()
+    assert isinstance(desk.post(make_settled(1)), Done)
 
 
 def test_a_top_ups_payment_is_settled_by_the_house_only(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from contracts.codec import Address, checksum, parse_address, parse_bytes32, to_
 from contracts.eip3009 import Authorization
 from contracts.keccak import keccak256
 from contracts.signature import address_of, load_key, sign_digest
-from contracts.tokens import BASE_USDC
+from contracts.tokens import BASE_USDC, Token
 from gateway.chains.finality import Finality
 from gateway.chains.quorum import QuorumChain
 from gateway.chains.relay import RpcRelayChain
@@ -107,6 +107,7 @@ class Bed:
         self.keys = [parse_bytes32(base.dev_account(index)[1]) for index in range(relayers)]
         self.relay = RpcRelayChain([self.endpoint], CHAIN)
         self.proof = QuorumChain([self.endpoint], chain_id=CHAIN, finality=Finality(), quorum=1)
+        self.tokens: tuple[Token, ...] = (BASE_USDC,)
         self.low_wei, self.floor_wei = ETHER // 100, ETHER // 1000
         self.store: SqliteStore
         self.engine: SettlementEngine
@@ -116,7 +117,7 @@ class Bed:
         """Start an engine over the database."""
         self.store = await SqliteStore.open(self.path)
         store: Store = self.store if wrap is None else wrap(self.store)
-        parts = DeskParts(relay or self.relay, self.proof, (BASE_USDC,), [self.relayer(key) for key in self.keys])
+        parts = DeskParts(relay or self.relay, self.proof, self.tokens, [self.relayer(key) for key in self.keys])
         self.engine = SettlementEngine(
             store=store, desks=(parts,), rules=self.rules, clock=self.clock, entropy=Randomness()
         )

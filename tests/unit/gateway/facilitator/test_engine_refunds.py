@@ -1,5 +1,6 @@
 """There and back on a real chain: paid through the engine, credited by the receipts, refunded through the engine."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -8,11 +9,11 @@ from typing import Any
 
 from engine_bed import CHAIN, Bed, Horizon, Payer, Randomness, bed, many
 
-from contracts.codec import Address
+from contracts.codec import Address, checksum, to_hex
 from contracts.signature import address_of, load_key
 from contracts.tokens import BASE_USDC
 from gateway.core.commands import Done, OpenAccount
-from gateway.core.paid import Refund, RefundState, SettlementState, TopUp, TopUpState
+from gateway.core.paid import Refund, RefundState, RelayState, SettlementState, TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
 from gateway.flow.heads import Heads
 from gateway.flow.paid.crediting import Crediting
@@ -140,6 +141,7 @@ async def test_money_goes_there_and_back_through_one_engine(local_base: LocalBas
         done = await counter.ended(refund)
         assert done.state is RefundState.SETTLED
         assert it.received(TILL) == 0
+        await it.until(lambda: not [s for s in it.store.view.settlements.values() if s.state is SettlementState.SENT])
         settlement = await it.store.settlement_of((CHAIN, BASE_USDC.address, TILL, refund.nonce))
         assert settlement is not None
         assert settlement.state in {SettlementState.MINED, SettlementState.FINAL}
@@ -169,3 +171,33 @@ async def test_p12_a_refund_that_was_sent_when_the_process_died_comes_back_once(
         assert (await counter.ended(refund)).state is RefundState.SETTLED
         assert (it.received(payer.address), it.received(TILL)) == (1_000_000, 0)
         assert await it.store.contradiction() is None
+
+
+async def test_a_refund_that_cost_gas_and_failed_is_tried_again(automine_base: LocalBase, tmp_path: Path) -> None:
+    """Our own till signed it: a payer who could not receive in that block gets the money from the next transaction."""
+    async with bed(automine_base, tmp_path, house_gas_budget_wei=0) as it:
+        (payer,) = many(1)
+        it.fund([payer])
+        await it.store.post(OpenAccount(make_account()))
+        counter = Counter(it)
+        await counter.look()
+        await counter.ask(await counter.paid(payer))
+        automine_base.rpc("evm_setAutomine", False)
+        await counter.refunds.sweep()
+        await it.until(lambda: [r for r in it.store.view.relays.values() if r.state is RelayState.SENT])
+        (relay,) = [r for r in it.store.view.relays.values() if r.state is RelayState.SENT]
+        await it.until(lambda: automine_base.rpc("eth_getTransactionByHash", to_hex(relay.attempts[0].tx_hash)))
+        automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
+        automine_base.rpc("evm_setAutomine", True)
+        await asyncio.to_thread(automine_base.set_blacklisted, checksum(payer.address))
+        automine_base.rpc("eth_sendRawTransaction", to_hex(relay.attempts[0].raw))
+        await it.until(lambda: relay.id not in it.store.view.relays or it.store.view.relays[relay.id].status == 0)
+        await asyncio.to_thread(automine_base.set_blacklisted, checksum(payer.address), False)
+
+        async def returned() -> None:
+            while it.received(payer.address) != 1_000_000:
+                await counter.refunds.sweep()
+                await asyncio.sleep(0.1)
+
+        await asyncio.wait_for(returned(), 15)
+        assert it.received(TILL) == 0

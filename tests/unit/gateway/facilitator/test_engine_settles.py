@@ -132,11 +132,24 @@ async def test_a_payment_used_before_it_was_brought_to_us_is_not_paid_again(
         it.fund([payer])
         exact = payer.pays()
         collect(automine_base, exact)
-        await asyncio.sleep(2.1)
+        it.clock.ahead_ms = 17_000
         answer = await it.settle(exact)
         assert (answer.success, answer.reason) == (False, "invalid_exact_evm_nonce_already_used")
         assert it.count(it.addresses()[0]) == 0
         assert await it.settle(exact) == answer
+
+
+async def test_our_clock_may_be_some_seconds_ahead_of_the_chains(automine_base: LocalBase, tmp_path: Path) -> None:
+    """Collected by another transaction right after the claim, by a block whose clock says before it: it was paid."""
+    async with bed(automine_base, tmp_path) as it:
+        (payer,) = many(1)
+        it.fund([payer])
+        exact = payer.pays()
+        theirs = collect(automine_base, exact)
+        it.clock.ahead_ms = 8_000
+        answer = await it.settle(exact)
+        assert (answer.success, answer.tx_hash) == (True, theirs)
+        assert it.count(it.addresses()[0]) == 0
 
 
 async def test_a_contract_wallet_settles_alone(automine_base: LocalBase, tmp_path: Path) -> None:

@@ -128,10 +128,8 @@ async def test_whoever_is_first_with_our_payment_has_settled_it(automine_base: L
         assert (kept.state, kept.tx_hash) == (SettlementState.FINAL, theirs)
 
 
-async def test_what_the_token_refused_in_a_block_has_failed_and_may_be_tried_again(
-    automine_base: LocalBase, tmp_path: Path
-) -> None:
-    """A payer who spends the money before our block costs us gas: transaction_failed, for it alone."""
+async def test_what_the_token_refused_in_a_block_has_failed_for_good(automine_base: LocalBase, tmp_path: Path) -> None:
+    """A payer who spends the money before our block costs us gas once: transaction_failed, for it alone, and for ever."""
     async with bed(automine_base, tmp_path) as it:
         payers = many(3)
         it.fund(payers)
@@ -147,8 +145,9 @@ async def test_what_the_token_refused_in_a_block_has_failed_and_may_be_tried_aga
         answers = await asyncio.gather(*waiting)
         assert [answer.reason for answer in answers] == ["", "transaction_failed", ""]
         it.fund([payers[1]])
-        assert (await it.settle(payments[1])).success
-        assert it.received() == 3_000
+        assert await it.settle(payments[1]) == answers[1]
+        assert (it.received(), it.count(it.addresses()[0])) == (2_000, 1)
+        assert (await it.settle(payers[1].pays())).success
 
 
 async def test_a_block_that_is_gone_takes_its_settlements_back_and_they_are_mined_again(

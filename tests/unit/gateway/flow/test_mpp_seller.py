@@ -427,6 +427,8 @@ def test_an_authorization_is_taken(seller: MppSeller) -> None:
         ({"nonce": b"\x07" * 32}, MppProblem.VERIFICATION_FAILED),
         ({"valid_after": NOW_S}, MppProblem.VERIFICATION_FAILED),
         ({"valid_before": NOW_S + 2}, MppProblem.PAYMENT_EXPIRED),
+        ({"valid_before": NOW_S + 4_201}, MppProblem.VERIFICATION_FAILED),
+        ({"valid_before": 2**256 - 1}, MppProblem.VERIFICATION_FAILED),
     ],
 )
 def test_an_authorization_of_something_else_is_not_taken(

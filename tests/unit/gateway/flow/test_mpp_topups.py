@@ -15,8 +15,9 @@ from contracts.tempo_decode import decode_tempo, read_transfer
 from contracts.tokens import MODERATO_PATHUSD
 from gateway.core.commands import Command, Refused, Result
 from gateway.core.paid import TopUp, TopUpState
+from gateway.core.problems import Problem
 from gateway.core.view import View
-from gateway.flow.paid.mpp import NOT_RECEIVED, RAIL, REVERTED, UNUSED, TempoTopUps
+from gateway.flow.paid.mpp import NOT_RECEIVED, RAIL, REVERTED, SHORT, UNUSED, TempoTopUps
 from gateway.flow.paid.mpp_seller import MppSeller, TempoTaken
 from gateway.flow.paid.orders import OrderTerms
 from gateway.ports import ChainDisagreement, ChainUnavailable
@@ -41,6 +42,7 @@ from tests.unit.gateway.flow.test_mpp_seller import (
     signed,
 )
 
+AWAY = Address(b"\x0a" * 20)
 CHAIN = MODERATO_PATHUSD.chain_id
 PRICE_BASE = 5_000_000
 KEYLESS = replace(ORDER, account_id=None)
@@ -96,6 +98,7 @@ class Wire:
         self.sent: list[bytes] = []
         self.lose: list[str] = []
         self.divert: Address | None = None
+        self.drained = False  # the payer moves what it has away while its payment is on the way
         self.mining = True
 
     async def send_raw(self, raw: bytes) -> None:
@@ -115,6 +118,9 @@ class Wire:
 
     def _land(self, raw: bytes) -> None:
         transaction, chain = decode_tempo(raw), self._bed.chain
+        if self.drained:
+            held_base = chain._chain[-1].state.balances[MODERATO_PATHUSD.address, WALLET]
+            chain.move(MODERATO_PATHUSD, WALLET, AWAY, max(0, held_base - 2_000))
         if self.divert is not None:
             chain._send(Move(MODERATO_PATHUSD.address, WALLET, self.divert, PRICE_BASE), transaction.tx_hash)
         else:
@@ -187,6 +193,11 @@ class Bed:
         self.clock.ms += seconds * 1000
         self.chain.mine()
 
+    async def sweep(self) -> None:
+        """Sweep when everything has its turn again."""
+        self.clock.ms += 2_000
+        await self.rail.sweep(CHAIN)
+
     @property
     def received(self) -> int:
         """What the till has."""
@@ -248,7 +259,7 @@ async def test_the_same_credential_again_has_the_same_answer(make: Any) -> None:
     thief = replace(other.presented, payload=presented.payload)
     for strange in (other.presented, thief, replace(presented, payload={}, external_id="")):
         assert await bed.rail.known(strange) is None
-    await bed.rail.sweep(CHAIN)
+    await bed.sweep()
     assert (bed.received, len(bed.wire.sent)) == (PRICE_BASE, 1)
 
 
@@ -272,14 +283,14 @@ async def test_a_second_payment_of_an_order_is_refused_unsent(make: Any) -> None
         refused = await bed.take(second)
         assert isinstance(refused, Refused), state
         assert refused.code == "topup_taken"
-        await bed.rail.sweep(CHAIN)
-        await bed.rail.sweep(CHAIN)
+        await bed.sweep()
+        await bed.sweep()
     assert {decode_tempo(raw).tx_hash for raw in bed.wire.sent} == {first.transaction.tx_hash}
 
 
 async def test_two_payments_of_an_order_at_once_are_one(make: Any) -> None:
     """Whichever is claimed first is taken; the other is refused and never sent."""
-    bed = await make()
+    bed = await make(funds_base=100_000_000)
     answers = await asyncio.gather(*(bed.take(bed.pay()) for _ in range(10)))
     assert sorted(type(answer).__name__ for answer in answers) == ["Refused"] * 9 + ["TopUp"]
     assert {answer.code for answer in answers if isinstance(answer, Refused)} == {"topup_taken"}
@@ -293,7 +304,7 @@ async def test_an_order_under_another_name_is_what_is_kept(make: Any) -> None:
     first = bed.pay()
     kept(await bed.take(first))
     bed.pass_time(60)
-    await bed.rail.sweep(CHAIN)
+    await bed.sweep()
     failed = await bed.store.topup("top_1")
     assert failed is not None
     assert failed.state is TopUpState.FAILED
@@ -330,10 +341,10 @@ async def test_what_no_node_takes_is_sent_again(make: Any) -> None:
     bed.wire.lose = ["before", "before"]
     taken = bed.pay()
     assert kept(await bed.take(taken)).state is TopUpState.PAYING
-    await bed.rail.sweep(CHAIN)
+    await bed.sweep()
     assert bed.received == 0
-    await bed.rail.sweep(CHAIN)
-    await bed.rail.sweep(CHAIN)
+    await bed.sweep()
+    await bed.sweep()
     topup = await bed.store.topup("top_1")
     assert topup is not None
     assert (topup.state, bed.received) == (TopUpState.SEEN, PRICE_BASE)
@@ -367,7 +378,7 @@ async def test_p6_it_is_dead_when_a_final_block_past_its_end_does_not_have_it(ma
     bed.clock.ms += 60_000
     for blocks, state in ((1, TopUpState.PAYING), (1, TopUpState.PAYING), (1, TopUpState.FAILED)):
         bed.chain.mine(blocks)
-        await bed.rail.sweep(CHAIN)
+        await bed.sweep()
         topup = await bed.store.topup("top_1")
         assert topup is not None
         assert topup.state is state
@@ -383,13 +394,15 @@ async def test_p6_it_is_dead_when_a_final_block_past_its_end_does_not_have_it(ma
 
 async def test_one_that_fails_on_chain_is_failed_once_that_is_final(make: Any) -> None:
     """On Tempo at once, where a block is final later then; nothing was moved but the payer's fee."""
-    bed = await make("quick", funds_base=2_000)
+    bed = await make("quick")
+    bed.wire.drained = True
     topup = kept(await bed.take(bed.pay()))
     assert (topup.state, topup.reason, bed.received) == (TopUpState.FAILED, REVERTED, 0)
-    slow = await make("slow", funds_base=2_000, final_lag=2)
+    slow = await make("slow", final_lag=2)
+    slow.wire.drained = True
     assert kept(await slow.take(slow.pay())).state is TopUpState.PAYING
     slow.chain.mine(2)
-    await slow.rail.sweep(CHAIN)
+    await slow.sweep()
     found = await slow.store.topup("top_1")
     assert found is not None
     assert (found.state, found.reason) == (TopUpState.FAILED, REVERTED)
@@ -397,17 +410,18 @@ async def test_one_that_fails_on_chain_is_failed_once_that_is_final(make: Any) -
 
 async def test_a_chain_that_does_not_answer_proves_nothing(make: Any) -> None:
     """P5: a failure that one node tells of is unknown until the quorum has it; the sweep says that it could not look."""
-    bed = await make(funds_base=2_000)
-    bed.chain.fail("disagreement")
+    bed = await make()
+    bed.wire.drained = True
+    bed.chain.fail("disagreement", methods=["final", "receipt"])
     assert kept(await bed.take(bed.pay())).state is TopUpState.PAYING
     with pytest.raises(ChainDisagreement):
-        await bed.rail.sweep(CHAIN)
+        await bed.sweep()
     bed.chain.heal()
     bed.chain.fail("unavailable")
     with pytest.raises(ChainUnavailable):
-        await bed.rail.sweep(CHAIN)
+        await bed.sweep()
     bed.chain.heal()
-    await bed.rail.sweep(CHAIN)
+    await bed.sweep()
     topup = await bed.store.topup("top_1")
     assert topup is not None
     assert topup.state is TopUpState.FAILED
@@ -423,7 +437,7 @@ async def test_trouble_with_one_payment_does_not_hold_up_the_others(make: Any) -
     for _ in range(2):
         bed.chain.fail("disagreement", methods=["receipt"], calls=1)
         with pytest.raises(ChainDisagreement):
-            await bed.rail.sweep(CHAIN)
+            await bed.sweep()
     topup = await bed.store.topup("top_2")
     assert topup is not None
     assert topup.state is TopUpState.SEEN
@@ -434,7 +448,7 @@ async def test_success_is_not_receipt(make: Any) -> None:
     bed = await make()
     bed.wire.divert = Address(b"\xb1\x0c" + bytes(18))
     assert kept(await bed.take(bed.pay())).state is TopUpState.SEEN
-    await bed.rail.sweep(CHAIN)
+    await bed.sweep()
     topup = await bed.store.topup("top_1")
     assert topup is not None
     assert (topup.state, topup.reason) == (TopUpState.FAILED, NOT_RECEIVED)
@@ -447,22 +461,118 @@ async def test_a_block_that_is_replaced_is_paid_again_by_the_same_bytes(make: An
     assert kept(await bed.take(taken)).state is TopUpState.SEEN
     bed.chain.reorg(1)
     assert bed.received == 0
-    await bed.rail.sweep(CHAIN)
+    await bed.sweep()
     assert (bed.received, bed.wire.sent) == (PRICE_BASE, [taken.transaction.raw] * 2)
 
 
 async def test_a_chain_that_is_no_longer_configured(make: Any) -> None:
     """Nothing can be sent: the order stays PAYING for the start that can; other chains' sweeps leave it alone."""
     bed = await make()
+    bed.wire.lose = ["before"]
+    taken = bed.pay()
+    assert kept(await bed.take(taken)).state is TopUpState.PAYING
     bed.start(broadcasters={}, chains={1: bed.chain})
-    assert kept(await bed.take(bed.pay())).state is TopUpState.PAYING
+    assert kept(await bed.take(taken)).state is TopUpState.PAYING
     await bed.rail.sweep(1)
+    with pytest.raises(Problem) as refused:
+        await bed.take(bed.pay(OTHER))
+    assert refused.value.code == "facilitator_unavailable"
+    assert await bed.store.topup("top_2") is None
     bed.start()
-    await bed.rail.sweep(CHAIN)
-    await bed.rail.sweep(CHAIN)
+    await bed.sweep()
+    await bed.sweep()
     topup = await bed.store.topup("top_1")
     assert topup is not None
     assert topup.state is TopUpState.SEEN
+
+
+# what costs a payer nothing
+
+
+async def test_nothing_is_claimed_for_who_has_nothing(make: Any) -> None:
+    """Neither the price nor, beyond it, the most that the fee may be: no row, and nothing is sent."""
+    fee_base = 40_000
+    for name, funds_base in (("bare", 0), ("short", PRICE_BASE - 1), ("fee", PRICE_BASE + fee_base - 1)):
+        bed = await make(name, funds_base=funds_base)
+        refused = await bed.take(bed.pay(gas=1_000_000, max_fee_per_gas=40 * 10**9))
+        assert isinstance(refused, Refused)
+        assert refused.code == SHORT
+        assert (await bed.store.topup("top_1"), bed.wire.sent) == (None, [])
+    bed = await make("enough", funds_base=PRICE_BASE + fee_base)
+    assert kept(await bed.take(bed.pay(gas=1_000_000, max_fee_per_gas=40 * 10**9))).state is TopUpState.SEEN
+
+
+async def test_the_same_money_is_not_claimed_twice(make: Any) -> None:
+    """A wallet signs as often as it likes: what its other payments under way take is not there, until they are over."""
+    bed = await make(funds_base=PRICE_BASE + 4_000_000)
+    bed.wire.lose = ["before"]
+    first, second = bed.pay(), bed.pay(OTHER)
+    kept(await bed.take(first))
+    with pytest.raises(Problem) as refused:
+        await bed.take(second)
+    assert refused.value.code == "too_many_open_payments"
+    assert await bed.store.topup("top_2") is None
+    assert kept(await bed.take(first)).state is TopUpState.SEEN
+
+
+async def test_the_same_money_is_not_claimed_by_many_at_once(make: Any) -> None:
+    """Asked about together, one of them is told that it is there."""
+    bed = await make(funds_base=PRICE_BASE + 4_000_000)
+    found = await asyncio.gather(bed.take(bed.pay()), bed.take(bed.pay(OTHER)), return_exceptions=True)
+    (refused,) = [each for each in found if isinstance(each, Problem)]
+    assert refused.code == "too_many_open_payments"
+    (taken,) = [each for each in found if isinstance(each, TopUp)]
+    assert taken.state is TopUpState.SEEN
+
+
+async def test_a_chain_that_is_silent_about_a_balance_takes_nothing(make: Any) -> None:
+    """Unknown is not enough for a row; the same transaction is taken when the chain is back."""
+    bed = await make()
+    taken = bed.pay()
+    bed.chain.fail("unavailable", methods=["token_balance"])
+    with pytest.raises(Problem) as refused:
+        await bed.take(taken)
+    assert refused.value.code == "facilitator_unavailable"
+    assert (await bed.store.topup("top_1"), bed.wire.sent) == (None, [])
+    bed.chain.heal()
+    assert kept(await bed.take(taken)).state is TopUpState.SEEN
+
+
+async def test_what_never_lands_is_looked_at_ever_less_often(make: Any) -> None:
+    """A sweep a second asks for each payment when its turn comes, and again as soon as its end has passed."""
+    bed = await make()
+    bed.wire.lose = ["before"] * 99
+    kept(await bed.take(bed.pay()))
+    looks, sent = [], len(bed.wire.sent)
+    for second in range(30):
+        bed.clock.ms += 1_000
+        bed.chain.mine()
+        await bed.rail.sweep(CHAIN)
+        if len(bed.wire.sent) > sent:
+            looks.append(second)
+            sent = len(bed.wire.sent)
+    assert looks == [0, 1, 3, 8, 18]
+    topup = await bed.store.topup("top_1")
+    assert topup is not None
+    assert topup.state is TopUpState.FAILED
+
+
+async def test_one_slow_answer_holds_up_no_other(make: Any) -> None:
+    """The payments of a sweep are looked at together."""
+    bed = await make()
+    bed.wire.lose = ["before", "before"]
+    kept(await bed.take(bed.pay()))
+    kept(await bed.take(bed.pay(OTHER)))
+    both, plain = asyncio.Barrier(2), bed.chain.receipt
+
+    async def receipt(*asked: Any) -> Any:
+        await both.wait()
+        return await plain(*asked)
+
+    bed.chain.receipt = receipt
+    async with asyncio.timeout(5):
+        await bed.sweep()
+    assert bed.received == 2 * PRICE_BASE
 
 
 # P12
@@ -478,7 +588,7 @@ async def test_p12_crash_at_every_step(make: Any, loss: str) -> None:
         bed.start()
         try:
             await bed.take(taken)
-            await bed.rail.sweep(CHAIN)
+            await bed.sweep()
             crashed = False
         except Died:
             crashed = True
@@ -486,14 +596,14 @@ async def test_p12_crash_at_every_step(make: Any, loss: str) -> None:
         claimed = await bed.store.topup("top_1")
         assert (claimed is not None) or not bed.wire.sent
         for _ in range(3):  # one that is lost, one that lands, one that sees it
-            await bed.rail.sweep(CHAIN)
+            await bed.sweep()
         if claimed is not None:  # the payer need not come back
             topup = await bed.store.topup("top_1")
             assert topup is not None
             assert (topup.state, bed.received) == (TopUpState.SEEN, PRICE_BASE)
         kept(await bed.take(taken))
         for _ in range(3):
-            await bed.rail.sweep(CHAIN)
+            await bed.sweep()
         assert kept(await bed.take(taken)).state is TopUpState.SEEN
         assert bed.received == PRICE_BASE
         assert {keccak256(raw) for raw in bed.wire.sent} == {taken.transaction.tx_hash}

@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 from till_rig import EURC, OTHER, OTHER_KEY, OWN, PAYER, STRANGER, TILL, USD, TillRig, name
 
+from contracts.codec import Address
 from contracts.tokens import MODERATO_PATHUSD
 from gateway.core import commands as c
 from gateway.core.paid import ReceiptState, TopUpState, WalletAccount
 from gateway.core.paid_commands import BindWallet, PutTopUp
 from gateway.flow.paid.deposits import memo_of
+from gateway.flow.paid.tills import Till
 from gateway.ports import ChainDisagreement, ChainUnavailable
+
+SECOND = Address(b"\x5e" * 20)
 
 
 async def bind(till: TillRig, address: bytes = PAYER, account_id: str = "acct_bound") -> None:
@@ -39,7 +43,7 @@ async def test_an_exact_payment_is_credited_at_finality_and_not_before(till: Til
 async def test_p13_the_same_log_read_again_credits_nothing(till: TillRig) -> None:
     """A crash before the cursor's commit repeats the page: every row of it is there already."""
     await till.paid()
-    till.view.till_cursors[8453] = (0, bytes(32))
+    till.unread()
     await till.poll()
     assert till.available() == 5 * USD
     assert len(till.rows("SELECT * FROM incoming")) == 1
@@ -79,10 +83,10 @@ async def test_no_answer_is_no_answer(till: TillRig) -> None:
     await till.order(till.pay())
     till.chain.settle(till.pay())
     till.chain.fail("unavailable", methods=["receipt"])
-    cursor = till.view.till_cursors[8453]
+    cursor = dict(till.view.till_cursors)
     with pytest.raises(ChainUnavailable):
         await till.poll()
-    assert till.view.till_cursors[8453] == cursor
+    assert dict(till.view.till_cursors) == cursor
     till.chain.heal()
     await till.poll()
     assert till.available() == 5 * USD
@@ -131,6 +135,8 @@ async def test_another_value_than_ordered_waits_for_the_operator(till: TillRig, 
     await till.poll()
     ended = await till.topup(order)
     assert (ended.state, ended.reason) == (TopUpState.FAILED, "paid_otherwise")
+    assert sorted(till.tasks()) == ["incoming_unclaimed", "paid_otherwise"]
+    assert till.rows("SELECT subject FROM tasks WHERE kind = 'paid_otherwise'") == [{"subject": order.id}]
     await till.sound()
 
 
@@ -222,7 +228,7 @@ async def test_what_leaves_a_till_without_a_refund_freezes_it(till: TillRig) -> 
     await till.poll()
     assert till.tasks() == ["unknown_outflow"]
     assert list(till.view.freezes) == [f"wallet:0x{TILL.hex()}"]
-    till.view.till_cursors[8453] = (0, bytes(32))
+    till.unread()
     await till.poll()
     assert till.tasks() == ["unknown_outflow"]
     await till.sound()
@@ -325,3 +331,38 @@ async def test_nothing_is_lent_without_a_cap(till: TillRig) -> None:
     await till.lending.sweep()
     assert not await till.lending.lend(order.id)
     assert till.available() == 0
+
+
+async def test_a_till_that_comes_back_is_read_from_where_it_was_left(till: TillRig) -> None:
+    """M5: what came to it while it was not configured is booked, and the cursor of another till does not pass it."""
+    await till.paid()
+    await _configure(till, Till(SECOND, (till.token,)))
+    till.chain.settle(till.pay(2))
+    till.chain.move(till.token, STRANGER, TILL, 3 * USD)
+    await till.poll()
+    assert till.booked() == 5 * USD
+    await bind(till)
+    await _configure(till, Till(SECOND, (till.token,)), Till(TILL, (till.token,)))
+    await till.poll()
+    assert (till.booked(), till.available("acct_bound")) == (13 * USD, 5 * USD)
+    assert [found.value_base for found in await till.unclaimed()] == [3 * USD]
+    assert len({cursor[0] for place, cursor in till.view.till_cursors.items() if place[2] == till.token.address}) == 1
+    await till.sound()
+
+
+async def test_a_till_that_is_added_is_read_from_before_its_oldest_order(till: TillRig) -> None:
+    """M5: a payment that came to it before it was first read is its order's, and no capital of the operator's."""
+    payment = till.pay(pay_to=SECOND)
+    order = await till.order(payment)
+    till.chain.settle(payment)
+    await till.poll(blocks=9)
+    assert (await till.topup(order)).state is TopUpState.PAYING
+    await _configure(till, Till(TILL, (till.token,)), Till(SECOND, (till.token,)))
+    await till.poll()
+    assert (await till.receipt_of(order)).till == SECOND
+
+
+async def _configure(till: TillRig, *tills: Till) -> None:
+    await till.store.close()
+    till.tills = tills
+    till.restart()

@@ -336,7 +336,7 @@ async def test_on_tempo_one_expiring_transaction_goes_back() -> None:
     await till.poll(blocks=1)
     assert (await ended(till, refund)).state is RefundState.SETTLED
     assert (till.booked(), till.tasks()) == (1 * USD - FEE, [])
-    till.view.till_cursors[till.chain.chain_id] = (0, bytes(32))
+    till.unread()
     await till.poll(blocks=1)
     assert till.tasks() == []
     await till.sound()
@@ -371,7 +371,7 @@ async def test_on_tempo_a_refund_that_failed_costs_its_fee_and_nothing_else() ->
     assert (dead.state, dead.reason, till.available()) == (RefundState.DEAD, "its transaction failed", 5 * USD)
     assert till.booked() == 4 * USD - FEE
     assert set(till.tasks()) == {"unknown_outflow", "float_missing"}
-    till.view.till_cursors[till.chain.chain_id] = (0, bytes(32))
+    till.unread()
     await till.poll(blocks=1)
     assert till.booked() == 4 * USD - FEE
     assert await refused(till.refund(receipt, None, "again")) == "frozen"

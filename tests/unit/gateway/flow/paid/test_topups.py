@@ -378,3 +378,100 @@ async def test_what_is_kept_and_shown_is_in_our_own_words(rig: TopUpRig) -> None
     assert answered.topup.raw is not None
     assert b"odd" not in answered.topup.raw
     assert len(answered.topup.raw) < 2_048
+
+
+@pytest.mark.parametrize(("valid_s", "taken"), [(4_200, True), (4_201, False), (10**9, False)])
+async def test_a_payment_that_is_good_for_ever_is_refused(rig: TopUpRig, valid_s: int, taken: bool) -> None:  # noqa: FBT001 - pytest's
+    """What is claimed is kept until it can never land, so that must come: an hour and some minutes at most."""
+    offered = await rig.offer()
+    entry = offered.document["accepts"][0]
+    terms, signature = rig.signed(entry["payTo"], entry["maxAmountRequired"], 1, PAYER_KEY, valid_s)
+    header = rig.pay_v2(offered, payload={"signature": signature, "authorization": terms})
+    outcome = await rig.topups.serve(rig.wanted(), header, ())
+    assert isinstance(outcome, Answered) is taken
+    assert len(rig.orders()) == taken
+    if isinstance(outcome, Offered):
+        assert outcome.document["error"] == Reason.VALID_BEFORE
+
+
+async def test_a_longer_offer_may_be_signed_for_as_long(rig: TopUpRig) -> None:
+    """The bound follows the operator's own offer, where that stands for more than an hour."""
+    assert replace(rig.rules, order_ttl_s=86_400).window_max_s == 87_000
+    assert replace(rig.rules, order_ttl_s=10).window_max_s == 4_200
+
+
+async def test_wallets_without_an_account_have_a_share_together(rig: TopUpRig) -> None:
+    """However many wallets: no more are under way than that; accounts are not held up, and a place is free when one is seen."""
+    rig.rules = replace(rig.rules, open_keyless=2)
+    rig.patience_s = 0.01
+    rig.restart()
+    bare = rig.wanted(account_id=None)
+    rig.collector.behaviour = hangs
+    for n, key in ((1, PAYER_KEY), (2, OTHER_KEY)):
+        assert (await rig.buy(n, bare, key=key)).pending
+    third = rig.pay_v2(await rig.offer(bare), 3, key=OTHER_KEY)
+    assert await code_of(rig, bare, third) == "too_many_open_payments"
+    assert (await rig.buy(4, rig.wanted())).pending
+    assert len(rig.orders()) == 3
+    await rig.taking.close(0)
+    rig.collector.behaviour = None
+    rig.restart()
+    await rig.settle_down()
+    assert isinstance(await rig.topups.serve(bare, third, ()), Answered)
+
+
+async def test_places_are_not_given_to_many_at_once(rig: TopUpRig) -> None:
+    """Fifty payments in one moment find as many places as there are, not fifty times the same one."""
+    rig.rules = replace(rig.rules, open_keyless=3)
+    rig.patience_s = 0.01
+    rig.restart()
+    rig.collector.behaviour = hangs
+    bare = rig.wanted(account_id=None)
+    headers = [rig.pay_v2(await rig.offer(bare), n) for n in range(50)]
+    found = await asyncio.gather(*(rig.topups.serve(bare, each, ()) for each in headers), return_exceptions=True)
+    assert sum(isinstance(each, Answered) for each in found) == 3
+    assert {each.code for each in found if isinstance(each, Problem)} == {"too_many_open_payments"}
+    assert len(rig.orders()) == 3
+
+
+async def test_a_failed_order_that_is_paid_with_a_key_is_the_keys(rig: TopUpRig) -> None:
+    """The first try was nobody's; the second comes with an account's key, which says whose credit it is to be."""
+
+    async def at_first(collector: Collector, auth: Authorization, asked: int) -> Settled:
+        return settled(auth, None, "insufficient_funds") if asked == 1 else settled(auth, collector.collect(auth))
+
+    rig.collector.behaviour = at_first
+    bare = rig.wanted(account_id=None)
+    offered = await rig.offer(bare)
+    assert isinstance(await rig.topups.serve(bare, rig.pay_v2(offered, 1), ()), Offered)
+    again = await rig.topups.serve(rig.wanted(), rig.pay_v2(offered, 2), ())
+    assert isinstance(again, Answered)
+    assert (again.topup.id, again.topup.account_id) == (offered.document["order"], "acc_1")
+    await rig.poll()
+    assert rig.available("acc_1") == 5 * USD
+
+
+async def test_a_payment_that_names_no_order_is_the_wallets_own(rig: TopUpRig) -> None:
+    """Whoever sees an authorization on its way may bring it as version 1 with another key: the wallet's account has it."""
+    await rig.buy(1, rig.wanted(account_id=None))
+    await rig.poll()
+    (own,) = rig.view.wallet_accounts.values()
+    taken = await rig.topups.serve(rig.wanted(), rig.pay_v1(await rig.offer(), 2), ())
+    assert isinstance(taken, Answered)
+    assert taken.topup.account_id is None
+    await rig.poll()
+    assert (rig.available(own), rig.available("acc_1")) == (10 * USD, 0)
+    named = await rig.buy(3)
+    assert named.topup.account_id == "acc_1"
+
+
+async def test_a_forged_version_1_payment_is_told_nothing_of_the_wallets_orders(rig: TopUpRig) -> None:
+    """A name belongs to whoever signs: another's address in a payment without its signature finds no order of its."""
+    bare = rig.wanted(account_id=None, claim="k-1")
+    await rig.buy(1, bare)
+    await rig.poll()
+    document = json.loads(b64decode(rig.pay_v1(await rig.offer(), 2)))
+    document["payload"]["signature"] = "0x" + "11" * 64 + "1b"
+    rig.collector.verdict = Rejected(Reason.SIGNATURE, "forged")
+    outcome = await rig.topups.serve(rig.wanted(claim="k-1"), encoded(document), ())
+    assert isinstance(outcome, Offered)

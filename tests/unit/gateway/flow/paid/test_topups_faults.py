@@ -170,6 +170,63 @@ async def test_a_forged_signature_never_reaches_a_stranger(rig: TopUpRig) -> Non
     assert (rig.orders(), rig.collector.asked) == ([], 0)
 
 
+async def test_no_stranger_is_asked_for_who_has_nothing(rig: TopUpRig) -> None:
+    """A signature costs nothing: without the money behind it there is no row, and nobody is shown it."""
+    offered = await rig.offer()
+    outcome = await rig.topups.serve(rig.wanted(), rig.pay_v2(offered, key=b"\x09" * 32), ())
+    assert isinstance(outcome, Offered)
+    assert outcome.document["error"] == Reason.INSUFFICIENT_BALANCE
+    assert (rig.orders(), rig.collector.asked) == ([], 0)
+
+
+async def test_what_is_under_way_is_not_there_for_another_payment(rig: TopUpRig) -> None:
+    """A wallet signs for the same money as often as it likes; it is claimed once at a time."""
+    rig.collector.behaviour, rig.patience_s = hangs, 0.01
+    rig.restart()
+    rig.chain.move(rig.token, PAYER, OTHER, FUNDS - 9 * USD)
+    rig.chain.mine()
+    await is_unknown(rig, rig.pay_v2(await rig.offer(), 1))
+    with pytest.raises(Problem) as refused:
+        await rig.topups.serve(rig.wanted(), rig.pay_v2(await rig.offer(), 2), ())
+    assert refused.value.code == "too_many_open_payments"
+    assert (len(rig.orders()), rig.collector.asked) == (1, 1)
+
+
+async def test_where_nobody_knows_a_balance_nothing_is_claimed(rig: TopUpRig) -> None:
+    """Unknown is no row; and one endpoint that is a block behind is asked again."""
+    header = rig.pay_v2(await rig.offer())
+    rig.chain.fail("unavailable", methods={"token_balance"})
+    with pytest.raises(Problem) as refused:
+        await rig.topups.serve(rig.wanted(), header, ())
+    assert (refused.value.code, rig.orders()) == ("facilitator_unavailable", [])
+    rig.chain.heal()
+    rig.chain.fail("unavailable", methods={"token_balance"}, calls=1)
+    assert isinstance(await rig.topups.serve(rig.wanted(), header, ()), Answered)
+
+
+async def test_an_order_that_failed_leaves_memory_when_it_is_over(rig: TopUpRig) -> None:
+    """No chain is asked for that, however long the payment is good; and it is credited should it land all the same."""
+
+    async def refuses(_collector: Collector, auth: Authorization, _asked: int) -> Settled:
+        return settled(auth, None, Reason.INSUFFICIENT_BALANCE)
+
+    rig.collector.behaviour = refuses
+    offered = await rig.offer()
+    entry = offered.document["accepts"][0]
+    terms, signature = rig.signed(entry["payTo"], entry["maxAmountRequired"], 1, PAYER_KEY, valid_s=4_000)
+    header = rig.pay_v2(offered, payload={"signature": signature, "authorization": terms})
+    assert isinstance(await rig.topups.serve(rig.wanted(), header, ()), Offered)
+    (failed,) = rig.open_orders()
+    rig.clock.ms = failed.expires_at_ms
+    rig.chain.fail("unavailable")
+    await rig.topups.sweep()
+    assert (rig.open_orders(), [row["state"] for row in rig.orders()]) == ([], ["expired"])
+    rig.chain.heal()
+    version, payload, requirements = unpack_payment(failed.raw or b"")
+    rig.collector.collect(rig.collector.read(version, payload, requirements))
+    assert await collected(rig) == [("credited", 5 * USD)]
+
+
 def _terms(rig: TopUpRig, offered: Offered) -> dict[str, str]:
     entry = offered.document["accepts"][0]
     terms, _ = rig.signed(entry["payTo"], entry["maxAmountRequired"], 1, b"\x01" * 32)

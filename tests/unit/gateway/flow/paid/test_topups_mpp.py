@@ -80,6 +80,7 @@ class MppRig(TopUpRig):
             taking=self.taking,
             facilitator=self.collector,
             own=self.own,
+            chains={self.token.chain_id: self.chain, TEMPO_ID: self.tempo_chain},
             clock=self.clock,
             seller=self.seller,
             tempo=TempoTopUps(

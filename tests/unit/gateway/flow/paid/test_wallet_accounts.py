@@ -10,6 +10,7 @@ from contracts.codec import Address, checksum
 from contracts.signature import address_of, load_key, sign_digest
 from gateway.core.apikeys import NewKey
 from gateway.core.problems import Problem
+from gateway.flow.paid.hourly import Hourly
 from gateway.flow.paid.wallets import KEY_NAME, WalletRules, Wallets
 from gateway.rails.x402.siwx import SignIn
 
@@ -129,6 +130,58 @@ async def test_new_wallets_are_bounded_in_an_hour_and_known_ones_are_not(till: T
     await wallets.sign_in(signed_in(till, keys[0], 3))
     till.clock.ms += 3_600_001
     await wallets.sign_in(signed_in(till, keys[2], 2))
+
+
+async def test_one_wallet_signs_in_so_often_in_an_hour(till: TillRig) -> None:
+    """M7: each time is rows for ever; what is replayed does not count, and another wallet is not kept out."""
+    wallets = wallets_of(till, WalletRules(keys_per_hour=3))
+    for n in range(3):
+        await wallets.sign_in(signed_in(till, n=n))
+        for _ in range(3 - n):
+            assert await refused(wallets.sign_in(signed_in(till, n=n))) in {"challenge_used", "too_many_calls"}
+    before = till.rows("SELECT count(*) FROM journal")
+    with pytest.raises(Problem) as caught:
+        await wallets.proven(PAYER, "an MPP challenge")
+    assert (caught.value.code, caught.value.extra) == ("too_many_calls", {"retry_after_s": 3600})
+    assert till.rows("SELECT count(*) FROM journal") == before
+    await wallets.sign_in(signed_in(till, sha256(b"another").digest(), 9))
+    till.clock.ms += 3_600_000
+    await wallets.sign_in(signed_in(till, n=10))
+
+
+async def test_one_site_does_not_keep_other_sites_wallets_out(till: TillRig) -> None:
+    """M7: it makes so many accounts in an hour; those that it has sign in, and so do new ones of another."""
+    wallets = wallets_of(till, WalletRules(accounts_per_site=2))
+    keys = [sha256(b"wallet %d" % n).digest() for n in range(3)]
+    for n in range(2):
+        await wallets.sign_in(signed_in(till, keys[n], n), b"site")
+    assert await refused(wallets.sign_in(signed_in(till, keys[2], 2), b"site")) == "too_many_calls"
+    await wallets.sign_in(signed_in(till, keys[0], 3), b"site")
+    await wallets.sign_in(signed_in(till, keys[2], 2), b"another site")
+
+
+async def test_a_sign_in_looks_at_its_own_accounts_keys_only(till: TillRig) -> None:
+    """M7: other accounts' keys, and those that were revoked, are not gone through."""
+    wallets = wallets_of(till, WalletRules(keys_per_account=2))
+    for n in range(4):
+        till.clock.ms += 1
+        made = await wallets.sign_in(signed_in(till, n=n))
+    live = till.view.live_keys
+    assert set(live) == {"acc_1", made.key.account_id}
+    assert len(live[made.key.account_id]) == 2
+    till.restart()
+    assert {account_id: set(keys) for account_id, keys in till.view.live_keys.items()} == {
+        account_id: set(keys) for account_id, keys in live.items()
+    }
+
+
+def test_who_was_quiet_for_longest_is_forgotten() -> None:
+    """Memory is bounded whoever asks."""
+    hourly = Hourly(1, max_keys=2)
+    for n in range(3):
+        hourly.count(b"%d" % n, n)
+    assert len(hourly) == 2
+    assert [hourly.wait_s(b"%d" % n, 1_000) for n in range(3)] == [0, 3600, 3600]
 
 
 async def test_what_a_bare_wallet_paid_is_its_keys_to_spend(till: TillRig) -> None:

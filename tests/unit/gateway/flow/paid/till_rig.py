@@ -125,6 +125,7 @@ class TillRig:
     entropy: Counting = field(default_factory=Counting)
     heads: Heads = field(default_factory=Heads)
     mark: Marks = field(default_factory=Marks)
+    tills: tuple[Till, ...] = ()
     db: sqlite3.Connection = field(default_factory=memory_database)
 
     def __post_init__(self) -> None:
@@ -142,7 +143,7 @@ class TillRig:
             self.db, None, before_commit=self.before_commit, after_commit=self.after_commit, before_read=at_once
         )
         parts = {"store": self.store, "clock": self.clock, "entropy": self.entropy}
-        tills = [Till(TILL, (self.token,), self.foreign)]
+        tills = self.tills or (Till(TILL, (self.token,), self.foreign),)
         self.deposits = Deposits(store=self.store, tills=tills)
         self.receipts = Receipts(
             **parts,
@@ -198,6 +199,10 @@ class TillRig:
         final = await self.chain.final()
         self.heads.saw(self.chain.chain_id, self.chain.newest, final)
         await self.receipts.poll()
+
+    def unread(self) -> None:
+        """Forget how far the till was read."""
+        self.view.till_cursors.update(dict.fromkeys(self.receipts.places, (0, bytes(32))))
 
     def pay(self, n: int = 1, value_base: int = 5 * USD, key: bytes = PAYER_KEY, **changes: Any) -> Authorization:
         """Return what a payer signs for order n."""

@@ -124,6 +124,7 @@ class TopUpRig(TillRig):
             taking=self.taking,
             facilitator=self.collector,
             own=self.own,
+            chains={self.token.chain_id: self.chain},
             clock=self.clock,
         )
 
