@@ -169,13 +169,13 @@ def _require_keys(config: Config, unlocked: Unlocked) -> None:
 
 
 async def _watermark(config: Config, store: SqliteStore) -> Watermark:
-    """Open the signer's mark. One that is missing beside purchases means that nobody knows what was signed (P12)."""
+    """Open the signer's mark. One that is missing beside purchases or refunds means that nobody knows what was signed (P12)."""
     path = config.keystore.watermark
     if path.exists():
         return Watermark.open(path)
-    if not config.wallets or not await store.query(queries.ANY_PAYMENT):
+    if not await store.query(queries.ANY_SIGNED):
         return Watermark.create(path)
-    longest_s = max(wallet.max_window_s for wallet in config.wallets.values())
+    longest_s = max((each.max_window_s for each in config.guard_policy().wallets.values()), default=0)
     return Watermark.create(path, Mark(LOST_MARK, bytes(32), _now_s() + longest_s))
 
 

@@ -155,7 +155,7 @@ def endpoints(deps: ApiDeps) -> tuple[Endpoint, ...]:
 
 def rows(*, public: bool) -> tuple[Endpoint, ...]:
     """Return the routes. `public`: whether verifying takes no key."""
-    text, query = {"type": "string"}, {name: {"type": "string"} for name in FILTERS}
+    word = {**TEXT, "pattern": "^[!-~]{1,128}$"}
     return (
         Endpoint(
             "POST",
@@ -187,7 +187,11 @@ def rows(*, public: bool) -> tuple[Endpoint, ...]:
             RESOURCES,
             public=True,
             query=FILTERS,
-            query_schemas={**query, "type": text, "limit": _number(1, MAX_LIMIT), "offset": _number(0, 999_999)},
+            query_schemas={
+                **dict.fromkeys(FILTERS, word),
+                "limit": _number(1, MAX_LIMIT),
+                "offset": _number(0, 999_999),
+            },
             problems=("bad_request",),
         ),
         Endpoint(

@@ -371,9 +371,10 @@ def endpoints(deps: ApiDeps) -> tuple[Endpoint, ...]:
 
 
 def _detailed(endpoint: Endpoint, packs: list[str], charges: list[Mapping[str, str | None]]) -> Endpoint:
-    demand = None if endpoint.demand is None else replace(endpoint.demand, offers=tuple(charges))
+    if endpoint.demand is None:
+        return endpoint
     schemas = {"name": choice(*packs)} if endpoint.path == PACK_ROUTE else {}
-    return replace(endpoint, demand=demand, path_schemas=schemas)
+    return replace(endpoint, demand=replace(endpoint.demand, offers=tuple(charges)), path_schemas=schemas)
 
 
 def _charge(token: Token) -> Mapping[str, str | None]:

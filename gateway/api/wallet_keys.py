@@ -13,7 +13,7 @@ from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Demand, Endpoint, Told
 from gateway.api.exchange import Exchange, single_header
 from gateway.api.once import CREATED
-from gateway.api.schemas import ANY, TEXT, named, record, several
+from gateway.api.schemas import TEXT, named, record, several
 from gateway.core.apikeys import NewKey
 from gateway.core.problems import Problem
 from gateway.flow.paid.mpp_seller import MppRefused
@@ -121,8 +121,6 @@ ENDPOINTS = (
         status=CREATED,
         tells=("Payment-Receipt",),
         demand=_DEMAND,
-        body=ANY,
-        body_needed=False,
         problems=("body_oversized", "bad_payment", "challenge_used", "too_many_calls", "not_ready"),
     ),
 )

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import json
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Never, cast
@@ -21,6 +20,7 @@ from web3 import AsyncHTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 from yarl import URL
 
+from contracts.codec import CodecError, parse_hex
 from gateway.paid_ports import Reverted
 
 __all__ = ["CallRefused", "CallReverted", "EndpointUnavailable", "Limits", "RpcEndpoint"]
@@ -32,8 +32,7 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _REVERT_CODE = 3
 _REVERT_TEXT = "execution reverted"
 _READ_CHUNK = 64 * 1024
-_HEX = re.compile(r"0x((?:[0-9a-fA-F]{2})*)", re.ASCII)
-_REVERT_MAX_CHARS = 64 * 1024
+_REVERT_MAX_BYTES = 32 * 1024
 
 
 class EndpointUnavailable(Exception):  # noqa: N818 - named for what is known
@@ -218,8 +217,10 @@ def _decode(raw: bytes, request_id: int) -> RPCResponse:
 
 def _revert_data(data: object) -> bytes:
     """Return a revert's data; empty where the node tells none or not as hex: it decides nothing by itself."""
-    found = _HEX.fullmatch(data) if isinstance(data, str) and len(data) <= _REVERT_MAX_CHARS else None
-    return b"" if found is None else bytes.fromhex(found[1])
+    try:
+        return parse_hex(data, _REVERT_MAX_BYTES, "data")
+    except CodecError:
+        return b""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

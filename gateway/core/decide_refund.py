@@ -69,9 +69,10 @@ def decide_refund(book: Book, command: OpenRefund) -> Result:
 def decide_refund_move(book: Book, command: MoveRefund) -> Result:
     """Write down where a refund is. SETTLED and DEAD close it, by evidence, once; the same end again changes nothing.
 
-    Refused with `evidence_mismatch` where the evidence does not fit, or closed something else, and with `frozen` where what
-    is held is to leave for the first time while the operator says stop: its end is told all the same. Raises ValueError for an event
-    that is not the state, evidence of the wrong kind, or a change of what never changes: a bug of the caller's.
+    Refused with `evidence_mismatch` where the evidence does not fit, or closed something else, and with `frozen` where
+    what is held is to leave for the first time while the operator says stop: its end is told all the same. Raises
+    ValueError for an event that is not the state, evidence of the wrong kind, or a change of what never changes: a bug
+    of the caller's.
     """
     refund, evidence = command.refund, command.evidence
     kept = book.paid.refund(refund.id)

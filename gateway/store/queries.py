@@ -52,7 +52,7 @@ TASKS = (
     f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE (:open = 0 OR closed_at_ms IS NULL) AND id < :before "  # noqa: S608
     "ORDER BY id DESC LIMIT :limit"
 )
-ANY_PAYMENT = "SELECT id FROM payments LIMIT 1"
+ANY_SIGNED = "SELECT id FROM payments UNION ALL SELECT id FROM refunds LIMIT 1"
 OPEN_TASK_COUNT = "SELECT COUNT(*) AS open_tasks FROM tasks WHERE closed_at_ms IS NULL"
 KEYS_OF_ACCOUNT = f"SELECT {col.KEY_COLUMNS} FROM api_keys WHERE account_id = :account_id ORDER BY id"  # noqa: S608
 ACCOUNTS = "SELECT id, name, created_at_ms FROM agent_accounts WHERE id > :after ORDER BY id LIMIT :limit"

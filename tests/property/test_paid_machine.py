@@ -437,7 +437,11 @@ class PaidMachine(RuleBasedStateMachine):
         self.send(nonce, lambda result: _is(isinstance(result, Refused) and result.code, "challenge_used"), more=True)
         terms = make_seller() if "acc_1" not in view.sellers else newer(view.sellers["acc_1"], window_s=n)
         self.send(c.PutSeller(terms, "me", NOW_MS), lambda result: None, more=True)
-        self.send(c.MoveTillCursor(CHAIN_ID, ((TILL, TOKEN),), n, digest(f"block {n}"), NOW_MS), lambda result: None, more=more)
+        self.send(
+            c.MoveTillCursor(CHAIN_ID, ((TILL, TOKEN),), n, digest(f"block {n}"), NOW_MS),
+            lambda result: None,
+            more=more,
+        )
 
     @rule()
     def restart(self) -> None:

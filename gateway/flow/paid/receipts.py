@@ -64,7 +64,9 @@ class Receipts:
     @property
     def places(self) -> tuple[TillPlace, ...]:
         """What it reads: each token at each till, with a cursor of its own."""
-        return tuple((self.chain_id, till.address, token.address) for till in self._tills.values() for token in till.tokens)
+        return tuple(
+            (self.chain_id, till.address, token.address) for till in self._tills.values() for token in till.tokens
+        )
 
     async def poll(self) -> None:
         """Read what has become final. Raises ChainUnavailable, ChainDisagreement (a task as well), NotBooked.

@@ -89,7 +89,8 @@ class Refunds:
         """Hold what goes back and sign it; the same client token again is the same refund.
 
         Raises Problem: not_found, not_refundable, refund_exceeds_funding, insufficient_balance, till_short,
-        idempotency_conflict, too_many_open_payments, not_ready without a block of the chain, frozen or signing_refused by the till's guard.
+        idempotency_conflict, too_many_open_payments, not_ready without a block of the chain, frozen or signing_refused by
+        the till's guard.
         """
         incoming = await self._receipt(asked)
         token, signer = self._way_back(incoming)

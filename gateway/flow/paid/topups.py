@@ -182,12 +182,12 @@ class TopUps:
         known = await self._known(paid)
         if known is not None:
             return await self._again(wanted, known, paid)
-        order = self._order_of(wanted, paid)
+        marked, order = self._order_of(wanted, paid)
         if self._clock.now_ms() >= order.expires_at_ms:
             return self._ask(wanted, "the order has expired; nothing was taken", reason="order_expired")
         if echo_mismatch(paid):
             return self._ask(wanted, "an extension came back changed; nothing was taken", reason=MISMATCH)
-        judged = self._judge.document(paid, matching(self.offers.asking(wanted, order), paid))
+        judged = self._judge.document(paid, matching(self.offers.asking(wanted, marked), paid))
         if isinstance(judged, Rejected):
             return self._refuse(wanted, judged)
         exact, entry = judged
@@ -203,16 +203,19 @@ class TopUps:
         topup = await self._row(wanted, order, name)
         return await self._take(wanted, of_exact(topup, X402, exact, entry))
 
-    def _order_of(self, wanted: Wanted, paid: Paid) -> Order:
-        """The order that a payment echoes, where it is ours; else one that is made of this request."""
+    def _order_of(self, wanted: Wanted, paid: Paid) -> tuple[Order, Order]:
+        """The order that a payment echoes, where it is ours, else one that is made of this request; and as it is taken.
+
+        The latter says whose the credit is: an order that was nobody's is the account's whose key came with the payment.
+        """
         token = order_token_of(paid)
         order = self.offers.marks.read(token, wanted.amount_base, wanted.pack)
         if order is not None:
-            return self._owned(wanted, order)
+            return order, self._owned(wanted, order)
         order = self._owned(wanted, self.offers.fresh(wanted))
         # Nothing of the payment says whose the credit is to be, and whoever saw it on its way may have brought it.
         bound = self._store.view.wallet_accounts.get(payer_of(paid.document) or b"")
-        return order if bound in {None, order.account_id} else replace(order, account_id=None)
+        return order, order if bound in {None, order.account_id} else replace(order, account_id=None)
 
     def _owned(self, wanted: Wanted, order: Order) -> Order:
         """Return whose order it is. Raises Problem where it is another's, or nobody's and must be somebody's."""

@@ -34,8 +34,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class WalletRules:
-    """How much is given to wallets: live keys by signing in for one account, and in an hour keys for one wallet, and new
-    accounts for one site and for all. So many for all that no few sites keep every new wallet out.
+    """How much is given to wallets: live keys by signing in for one account; in an hour, keys for one wallet and new accounts.
+
+    So many accounts for all together that no few sites keep every new wallet out.
     """
 
     keys_per_account: int = 10
@@ -77,7 +78,8 @@ class Wallets:
     async def sign_in(self, asked: SignIn, site: bytes = b"") -> NewKey:
         """Return a new key for whoever signed, from a peer at `site`.
 
-        Raises Problem: bad_payment, challenge_used, too_many_calls, overloaded, bad_request. Also ChainUnavailable where only a contract could tell and its chain does not answer.
+        Raises Problem: bad_payment, challenge_used, too_many_calls, overloaded, bad_request. Also ChainUnavailable
+        where only a contract could tell and its chain does not answer.
         """
         if not await self._signed(asked):
             raise Problem("bad_payment", "the signature is not the address's", "SIGN-IN-WITH-X")

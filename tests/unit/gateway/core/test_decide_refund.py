@@ -255,7 +255,10 @@ def sparing() -> Desk:
     """A desk that sends back USD 1 at least, with USD 5 that an order brought."""
     opened = Desk(seeded(open_core(rules=BookRules(refund_min_base=1_000_000))))
     opened.post(put(paying(1)))
-    assert opened.post(book(1, topup=credited(paying(1)), account_id="acc_1", topup_id="top_0001", refundable=True)) == Done()
+    assert (
+        opened.post(book(1, topup=credited(paying(1)), account_id="acc_1", topup_id="top_0001", refundable=True))
+        == Done()
+    )
     return opened
 
 

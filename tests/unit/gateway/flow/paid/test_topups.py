@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from till_rig import OTHER_KEY, PAYER, TILL, USD
+from till_rig import OTHER_KEY, PAYER, PAYER_KEY, TILL, USD
 from topup_rig import Collector, TopUpRig, encoded, hangs, receipt_of, required_of, settled
 
 from contracts.codec import checksum

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from till_rig import PAYER, USD
+from till_rig import FUNDS, OTHER, PAYER, PAYER_KEY, USD
 from topup_rig import Behaviour, Collector, TopUpRig, hangs, receipt_of, settled
 
 from contracts.eip3009 import Authorization
 from gateway.core.paid import TopUpState
+from gateway.core.problems import Problem
 from gateway.flow.paid.offers import Offered
+from gateway.flow.paid.taking import unpack_payment
 from gateway.flow.paid.topups import PENDING, Answered
 from gateway.paid_ports import FacilitatorUnknown, Settled
 from gateway.rails.x402.reasons import Reason

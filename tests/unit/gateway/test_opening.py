@@ -1,0 +1,64 @@
+"""What is demanded of a configuration and a database before anything is served."""
+
+from pathlib import Path
+
+import pytest
+
+from contracts.tokens import BASE_USDC
+from gateway.app import LOST_MARK, _require_all_followed, _watermark
+from gateway.config import Config, ConfigError, parse_config
+from gateway.core import commands as c
+from gateway.core.commands import Done
+from gateway.core.view import View
+from gateway.store.sqlite import SqliteStore
+from tests.factories import NOW_MS, make_account, make_key
+from tests.paid_factories import TILL, book, paying, refund
+
+OTHER_TILL = b"\x12" * 20
+CONFIG = """\
+[keystore]
+passphrase = "env:PASSPHRASE"
+
+[chains.base]
+chain_id = 8453
+rpc = ["https://one.example/", "https://two.example/"]
+
+[tokens.base-usdc]
+
+[tills.main]
+address = "0x{till}"
+tokens = ["base-usdc"]
+"""
+
+
+def config(folder: Path, till: bytes) -> Config:
+    """Return a configuration of one till."""
+    return parse_config(CONFIG.format(till=till.hex()), {"PASSPHRASE": "x"}, directory=folder)
+
+
+def test_m5_a_start_without_the_till_of_an_open_order_is_refused(tmp_path: Path) -> None:
+    """Its payment would come to an address that nobody reads."""
+    order = paying(1, token=BASE_USDC.address)
+    view = View(topups={order.id: order}, till_cursors={(8453, TILL, bytes(BASE_USDC.address)): (7, bytes(32))})
+    _require_all_followed(config(tmp_path, TILL), view)
+    with pytest.raises(ConfigError, match="1 open order or refund needs it"):
+        _require_all_followed(config(tmp_path, OTHER_TILL), view)
+
+
+async def test_p12_a_mark_that_is_missing_beside_refunds_is_a_lost_one(tmp_path: Path) -> None:
+    """What the tills signed is as unknown then as what the wallets signed; beside nothing it is a first start."""
+    made = config(tmp_path, TILL)
+    made.keystore.watermark.parent.mkdir(parents=True, exist_ok=True)
+    store = await SqliteStore.open(tmp_path / "gateway.db")
+    for command in (c.OpenAccount(make_account()), c.AddKey(make_key()), book(1, account_id="acc_1", refundable=True)):
+        assert isinstance(await store.post(command), Done)
+    first = await _watermark(made, store)
+    assert first.read().height == 0
+    first.close()
+    made.keystore.watermark.unlink()
+    assert isinstance(await store.post(refund(1)), Done)
+    lost = await _watermark(made, store)
+    assert lost.read().height == LOST_MARK
+    assert lost.read().max_valid_before > NOW_MS // 1000
+    lost.close()
+    await store.close()
