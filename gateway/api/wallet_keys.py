@@ -59,7 +59,6 @@ async def create_wallet_key(deps: ApiDeps, exchange: Exchange) -> Told:
     proven = door.mpp.verify_proof(presented, body)
     if isinstance(proven, MppRefused):
         return _challenge(deps, exchange, door, body, proven.problem, proven.detail)
-    deps.keyless.count(exchange.request.remote, deps.clock.now_ms())
     made = await door.wallets.proven(proven.address, proven.challenge_id, site_of(exchange.request.remote))
     return _made(made, ("Payment-Receipt", door.mpp.receipt(presented)))
 

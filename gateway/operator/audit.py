@@ -23,6 +23,7 @@ from gateway.store import queries
 
 TRACE_MAX = 50
 PAGE_ROWS = 1_000
+GWEI_PER_COIN = 10**9
 _HASH = re.compile(r"(?:0x)?([0-9a-fA-F]{64})", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
@@ -128,12 +129,20 @@ async def balances(services: Services, _params: Params) -> dict[str, Any]:
             {
                 "code": row["code"],
                 "asset": row["asset"],
-                "posted": format_amount(own_base),
-                "reserved": format_amount(reserved_base),
-                "available": format_amount(own_base - reserved_base),
+                "posted": _amount(row["asset"], own_base),
+                "reserved": _amount(row["asset"], reserved_base),
+                "available": _amount(row["asset"], own_base - reserved_base),
             }
         )
     return {"accounts": accounts, "currency": USD}
+
+
+def _amount(asset: str, amount_base: int) -> str:
+    """Gas is counted in gwei and shown in the chain's coin; everything else in millionths."""
+    if not asset.startswith("gas:"):
+        return format_amount(amount_base)
+    whole, gwei = divmod(abs(amount_base), GWEI_PER_COIN)
+    return f"{'-' if amount_base < 0 else ''}{whole}.{gwei:09d}"
 
 
 async def journal_verify(services: Services, _params: Params) -> dict[str, Any]:

@@ -734,3 +734,6 @@ async def test_a_seller_bears_his_share_of_what_failed(bed: Bed) -> None:
     assert await bed.store.gas_burnt_wei("acc_1", 0) == 10**20 // 2 + 1 + 7
     assert await bed.store.gas_burnt_wei("acc_1", NOW_MS + 1) == 7
     assert await bed.store.gas_burnt_wei("acc_2", 0) == 0
+    assert await bed.store.burners("acc_1", 0) == {failed.authorizer: 2}
+    assert await bed.store.burners("acc_1", NOW_MS + 1) == {failed.authorizer: 1}
+    assert await bed.store.burners("acc_2", 0) == {}

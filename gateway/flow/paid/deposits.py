@@ -49,12 +49,19 @@ class Deposits:
         return self._store.view.wallet_accounts.get(moved.sender)
 
     def ways_of(self, account_id: str) -> tuple[Way, ...]:
-        """Return every accepted token once, with where an account sends it, and with which memo on Tempo."""
-        memo = memo_of(account_id)
+        """Return every accepted token once, with where an account sends it, and with which memo on Tempo.
+
+        Without a memo a transfer is its sender's: an account that no wallet has opened has no such way, for the money would
+        be somebody else's.
+        """
+        memo, by_sender = memo_of(account_id), bool(self.wallets_of(account_id))
         ways: dict[tuple[int, bytes], Way] = {}
         for till in self._tills:
             for token in till.accepted:
-                ways.setdefault(token.key, Way(token, till.address, memo if token.standard == "tip20" else None))
+                if token.standard == "tip20":
+                    ways.setdefault(token.key, Way(token, till.address, memo))
+                elif by_sender:
+                    ways.setdefault(token.key, Way(token, till.address, None))
         return tuple(ways.values())
 
     def wallets_of(self, account_id: str) -> tuple[bytes, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.api import facilitator as routes
+from gateway.api.keyless import Keyless
 from gateway.api.server import build_api
 from gateway.core.commands import Done
 from gateway.core.paid import SellerTerms
@@ -73,7 +74,13 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def desk_on(
-    directory: Path, base: LocalBase, *, public: bool = False, per_payer: int = 1_000, per_payee: int = 1_000
+    directory: Path,
+    base: LocalBase,
+    *,
+    public: bool = False,
+    per_payer: int = 1_000,
+    per_payee: int = 1_000,
+    keyless: Keyless | None = None,
 ) -> AsyncIterator[Desk]:
     """Start it."""
     chain, endpoint = relay_chain(base)
@@ -92,7 +99,7 @@ async def desk_on(
             public,
             lambda: (PACK,),
         )
-        api = build_api(dataclasses.replace(bed.server.api.deps, facilitator=door))
+        api = build_api(dataclasses.replace(bed.server.api.deps, facilitator=door, keyless=keyless or Keyless()))
         async with _Watched.of(api) as url:
             desk = Desk(bed, facilitating, url, Draft(secret))
             desk.key = await bed.new_key("settle")
@@ -262,6 +269,23 @@ async def test_whoever_names_another_s_address_uses_up_only_its_own_share(
         other = await desk.bed.new_key("settle", account_id="acc_2")
         assert [(await desk.post("verify", body, other)).status for _ in range(2)] == [200, 429]
         assert settled(await desk.post("settle", body))["success"] is True
+
+
+async def test_strangers_share_what_may_be_verified_without_a_key(
+    tmp_path: Path, shared_automine_base: LocalBase
+) -> None:
+    """Whoever names another payer each time is bounded all the same; keys are not, nor what asks no chain."""
+    async with desk_on(tmp_path, shared_automine_base, public=True, keyless=Keyless(per_site=2)) as desk:
+
+        async def bare(body: object) -> Got:
+            return await desk.bed.bare("POST", "/facilitator/verify", url=desk.url, json=body)
+
+        payers = [Draft("0x" + f"{n:02x}" * 32) for n in range(1, 5)]
+        found = [await bare(body) for body in (payers[0].sign(2).body, {}, payers[1].sign(2).body, {})]
+        assert [got.status for got in found] == [200] * 4
+        refused = await bare(payers[2].sign(2).body)
+        assert (refused.status, refused.code, refused.headers["Retry-After"]) == (429, "too_many_calls", "30")
+        assert (await desk.post("verify", payers[3].sign(2).body)).status == 200
 
 
 # what is told of itself

@@ -18,6 +18,7 @@ from contracts.mpp_proof import IdentityProof
 from contracts.signature import address_of, load_key, sign_digest
 from contracts.tokens import BASE_USDC, MODERATO_PATHUSD
 from gateway.api import deposits, incoming, refunds, wallet_keys
+from gateway.api.keyless import Keyless
 from gateway.api.server import build_api
 from gateway.core.apikeys import new_key
 from gateway.core.commands import AddKey, Done, SetFreeze
@@ -123,7 +124,7 @@ class Counter:
 
 
 @contextlib.asynccontextmanager
-async def counter_in(directory: Path) -> AsyncIterator[Counter]:
+async def counter_in(directory: Path, keyless: Keyless | None = None) -> AsyncIterator[Counter]:
     """Start it, with a till on Base and one on Tempo."""
     clock, entropy = SystemClock(), SystemEntropy()
     async with opened(directory) as bed:
@@ -156,7 +157,11 @@ async def counter_in(directory: Path) -> AsyncIterator[Counter]:
         )
         door = WalletDoor(Wallets(**parts, contracts=None, rules=None), desk, seller)
         deps = dataclasses.replace(
-            bed.server.api.deps, refunds=back, wallets=door, deposits=Deposits(store=bed.store, tills=tills)
+            bed.server.api.deps,
+            refunds=back,
+            wallets=door,
+            deposits=Deposits(store=bed.store, tills=tills),
+            keyless=keyless or Keyless(),
         )
         async with _Watched.of(build_api(deps)) as url:
             desk._domain, desk._uri = url.removeprefix("http://"), f"{url}/v1/wallet-keys"
@@ -250,13 +255,10 @@ async def test_a_refund_needs_a_token_a_right_and_no_freeze(counter: Counter) ->
 
 
 async def test_deposits_tell_address_memo_and_wallets(counter: Counter) -> None:
-    """On Tempo the account's memo, elsewhere the wallets that have proven themselves."""
+    """On Tempo the account's memo. Without a wallet that has proven itself no other way: it would be the sender's account."""
     told = await counter.ask("GET", "/v1/deposits")
     check(told.json, deposits.DEPOSITS)
-    assert {way["network"]: way["memo"] for way in told.json["ways"]} == {
-        "eip155:8453": None,
-        "eip155:42431": "0x" + memo_of("acc_1").hex(),
-    }
+    assert {way["network"]: way["memo"] for way in told.json["ways"]} == {"eip155:42431": "0x" + memo_of("acc_1").hex()}
     assert {way["to"] for way in told.json["ways"]} == {checksum(TILL)}
     assert told.json["wallets"] == []
 
@@ -308,6 +310,21 @@ async def test_a_bad_proof_gets_a_fresh_challenge(counter: Counter, header: str)
     assert asked.json["type"].endswith("verification-failed")
     assert "PAYMENT-REQUIRED" in asked.headers
     assert counter.bed.store.view.wallet_accounts == {}
+
+
+async def test_sign_ins_of_what_may_be_a_contract_are_bounded(tmp_path: Path) -> None:
+    """Only a chain can tell; one that answers no challenge of ours asks none, and counts for nothing."""
+    async with counter_in(tmp_path, Keyless(per_site=1)) as counter:
+        asked = await counter.ask("POST", "/v1/wallet-keys", None)
+        extension = asked.json["extensions"]["sign-in-with-x"]
+        document = {**extension["info"], **extension["supportedChains"][0], "address": checksum(PAYER)}
+        signed = base64.b64encode(json.dumps({**document, "signature": "0x" + "ab" * 130}).encode()).decode()
+        found = [
+            await counter.ask("POST", "/v1/wallet-keys", None, headers={"SIGN-IN-WITH-X": header})
+            for header in ("e30=", "e30=", signed, signed)
+        ]
+        assert [got.status for got in found[:2]] == [402, 402]
+        assert [got.code for got in found[2:]] == ["bad_payment", "too_many_calls"]
 
 
 async def test_two_proofs_at_once_are_refused(counter: Counter) -> None:

@@ -17,6 +17,7 @@ from contracts.eip3009 import Authorization
 from contracts.signature import address_of, load_key, sign_digest
 from contracts.tokens import BASE_USDC, MODERATO_PATHUSD
 from gateway.api import topups as routes
+from gateway.api.keyless import Keyless
 from gateway.api.schemas import PAYMENT_REQUIRED
 from gateway.api.server import build_api
 from gateway.flow.paid.offers import Offers, TillPrice, TopUpRules, mac_of
@@ -78,7 +79,7 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def shop_in(directory: Path, rules: TopUpRules = RULES) -> AsyncIterator[Shop]:
+async def shop_in(directory: Path, rules: TopUpRules = RULES, keyless: Keyless | None = None) -> AsyncIterator[Shop]:
     """Start it."""
     clock, says = SystemClock(), Says()
     marks = OrderMarks(mac_of(Secret(b"\x07" * 32)))
@@ -87,7 +88,9 @@ async def shop_in(directory: Path, rules: TopUpRules = RULES) -> AsyncIterator[S
         parts: dict[str, Any] = {"store": bed.store, "facilitator": says, "own": True, "clock": clock}
         taking = Taking(**parts, chains={}, tokens=offers.tokens, patience_s=5)
         topups = TopUps(**parts, chains={}, offers=offers, taking=taking)
-        async with _Watched.of(build_api(dataclasses.replace(bed.server.api.deps, topups=topups))) as url:
+        async with _Watched.of(
+            build_api(dataclasses.replace(bed.server.api.deps, topups=topups, keyless=keyless or Keyless()))
+        ) as url:
             yield Shop(bed, url, says)
         await taking.close(1)
 
@@ -347,3 +350,19 @@ async def test_without_top_ups_there_is_no_route(bed: Bed) -> None:
     """Where nobody can buy credit, the routes do not exist."""
     assert (await bed.bare("POST", "/v1/topups")).code == "not_found"
     assert (await bed.bare("GET", "/v1/topups/top_1")).code == "not_found"
+
+
+@pytest.mark.parametrize("rail", ["x402", "mpp"])
+async def test_payments_without_a_key_are_bounded(tmp_path: Path, rail: str) -> None:
+    """Each may cost a chain's answer; asking what to pay costs nothing, and a key is not held up by those without."""
+    async with shop_in(tmp_path, keyless=Keyless(per_site=2)) as shop:
+        offered = await shop.post(None)
+        for n in (1, 2):
+            header = pay(offered, n) if rail == "x402" else {"Authorization": "Payment e30"}
+            assert (await shop.post(None, **header)).status != 429
+        header = pay(offered, 3) if rail == "x402" else {"Payment_Authorization": "Payment e30"}
+        refused = await shop.post(None, **header)
+        assert (refused.status, refused.code, refused.headers["Retry-After"]) == (429, "too_many_calls", "30")
+        assert (await shop.post(None)).status == 402
+        assert (await shop.post(**pay(await shop.post(), 4))).status == 200
+        assert len(shop.says.settled) == (2 if rail == "x402" else 1)
