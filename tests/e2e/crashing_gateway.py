@@ -135,7 +135,8 @@ def refit(fuse: Fuse, parts: Parts) -> Parts:
         "chains": {chain_id: Counted(chain, fuse, questions) for chain_id, chain in parts.chains.items()},
         "relays": {chain_id: Counted(relay, fuse, {"send": "relay.send"}) for chain_id, relay in parts.relays.items()},
         "broadcasters": {
-            chain_id: Counted(each, fuse, {"send_raw": "broadcast.send"}) for chain_id, each in parts.broadcasters.items()
+            chain_id: Counted(each, fuse, {"send_raw": "broadcast.send"})
+            for chain_id, each in parts.broadcasters.items()
         },
     }
     return replace(parts, **wrapped)

@@ -285,3 +285,18 @@ async def test_an_idempotency_key_holds_across_rails(rig: MppRig) -> None:
     assert isinstance(outcome, Answered)
     assert outcome.topup.id == first.topup.id
     assert rig.collector.asked == 0
+
+
+async def test_a_transaction_of_who_has_nothing_gets_a_402(rig: MppRig) -> None:
+    """Nothing is claimed or sent for it; under a name whose payment took all there was, the repeat has that one's answer."""
+    bare = rig.wanted(account_id=None, claim="k-1")
+    rig.tempo_chain.move(MODERATO_PATHUSD, PAYER, TILL, FUNDS - 6 * USD)
+    rig.tempo_chain.mine()
+    first = await rig.paid(rig.pay_tempo(rig.challenges(await rig.offer(bare))[0]), bare)
+    rig.clock.ms += 5_000
+    again = await rig.paid(rig.pay_tempo(rig.challenges(await rig.offer(bare))[0]), bare)
+    assert again.topup.id == first.topup.id
+    outcome = await rig.topups.serve(rig.bare(), None, rig.pay_tempo(rig.challenges(await rig.offer())[0]))
+    assert isinstance(outcome, Offered)
+    assert outcome.document["error"] == Reason.INSUFFICIENT_BALANCE
+    assert (len(rig.orders()), len(rig.wire.sent)) == (1, 1)
