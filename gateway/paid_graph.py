@@ -209,6 +209,7 @@ def _engine(config: Config, base: PaidBase) -> SettlementEngine | None:
         max_gas_single=facilitator.gas_per_settlement,
         fee_cap_wei=facilitator.fee_cap_wei,
         priority_cap_wei=facilitator.priority_fee_cap_wei,
+        seller_min_base=facilitator.seller_min_base,
         house_gas_budget_wei=facilitator.house_gas_budget_wei,
         replace_after_s=facilitator.replace_after_s,
     )

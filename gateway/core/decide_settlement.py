@@ -32,6 +32,8 @@ def decide_claim(book: Book, command: ClaimSettlement) -> Result:
         if kept.terms != settlement.terms:
             return Refused("duplicate_settlement", "another payload with this authorization's nonce was taken before")
         again = kept.state is SettlementState.FAILED and kept.ended_at_ms is None and settlement.id == kept.id
+        if again and settlement.account_id != kept.account_id and HOUSE in {settlement.account_id, kept.account_id}:
+            return Refused("duplicate_settlement", "this authorization pays for something else already")
         if not again or (settlement.version, settlement.fence) != (kept.version + 1, kept.fence + 1):
             return Attached(kept.id)
     elif _is_anothers(book, settlement):

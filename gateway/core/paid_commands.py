@@ -18,7 +18,7 @@ class ClaimSettlement:
     became of it. Refused `duplicate_settlement`: another payload has this identity, or what it pays for is somebody else's;
     a seller may claim what a purchase of our own wallets pays it.
     One that FAILED without an end (`ended_at_ms` None) is claimed again: `settlement` must then have its id, the next
-    version and the next fence.
+    version and the next fence, and may be another seller's by now, who answers for its gas.
     """
 
     settlement: Settlement

@@ -44,19 +44,20 @@ class Burning:
         return await asyncio.shield(kept[1])
 
     async def refusal(self, desk: Desk, claim: Settlement) -> tuple[Reason, str] | None:
-        """Say why a payment to the house is not sent, if it is not. Raises ChainUnavailable.
+        """Say why a settlement is not sent, if it is not. Raises ChainUnavailable.
 
         SETTLE_UNKNOWN: not now, because of what is under way. Any other reason: not within a day of what was burnt.
         """
+        if claim.account_id != HOUSE:
+            return await self._seller_refusal(desk, claim)
         if not claim.contract_wallet:
             return await self._key_refusal(desk, claim)
-        under_way = [s for s in self._store.view.settlements.values() if _is_risk(s)]
+        under_way = self._under_way(HOUSE)
         own = sum(s.authorizer == claim.authorizer for s in under_way)
         burnt_wei, times = await self._burnt()
         if times.get(claim.authorizer, 0) >= TIMES_PER_PAYER:
             return _BURNER
-        fees = await fees_now(desk)
-        each_wei = self._rules.max_gas_single * (self._rules.fee_cap_wei if fees is None else fees.max_wei)
+        each_wei = await self._each_wei(desk)
         if burnt_wei + each_wei > self._rules.house_gas_budget_wei:
             await self._ask(desk, burnt_wei)
             return Reason.SIMULATION_FAILED, "the gas that contract wallets may cost is used up for today"
@@ -64,7 +65,7 @@ class Burning:
             times.get(claim.authorizer, 0) + own >= TIMES_PER_PAYER
             or burnt_wei + each_wei * (len(under_way) + 1) > self._rules.house_gas_budget_wei
         ):
-            return Reason.SETTLE_UNKNOWN, "others of contract wallets are under way; ask again"
+            return _BUSY
         return None
 
     async def _key_refusal(self, desk: Desk, claim: Settlement) -> tuple[Reason, str] | None:
@@ -80,6 +81,26 @@ class Burning:
             return _BURNER
         return None
 
+    async def _seller_refusal(self, desk: Desk, claim: Settlement) -> tuple[Reason, str] | None:
+        """Contract wallets' payments under way count to the seller's budget as if they burnt; one alone always goes."""
+        terms = self._store.view.sellers.get(claim.account_id)
+        under_way = self._under_way(claim.account_id) if claim.contract_wallet else []
+        if terms is None or not under_way:
+            return None
+        now_ms = self._clock.now_ms()
+        burnt_wei = await self._store.gas_burnt_wei(terms.account_id, now_ms - terms.window_s * 1000)
+        if burnt_wei + await self._each_wei(desk) * (len(under_way) + 1) > terms.gas_budget_wei:
+            return _BUSY
+        return None
+
+    def _under_way(self, account_id: str) -> list[Settlement]:
+        found = self._store.view.settlements.values()
+        return [s for s in found if s.account_id == account_id and s.contract_wallet and s.state in _UNDER_WAY]
+
+    async def _each_wei(self, desk: Desk) -> int:
+        fees = await fees_now(desk)
+        return self._rules.max_gas_single * (self._rules.fee_cap_wei if fees is None else fees.max_wei)
+
     async def _burnt(self) -> tuple[int, dict[bytes, int]]:
         since_ms = self._clock.now_ms() - WINDOW_MS
         times = await self._store.burners(HOUSE, since_ms)
@@ -91,8 +112,5 @@ class Burning:
         await desk.ask("gas_burnt", "house", detail)
 
 
-def _is_risk(settlement: Settlement) -> bool:
-    return settlement.account_id == HOUSE and settlement.contract_wallet and settlement.state in _UNDER_WAY
-
-
 _BURNER = (Reason.SIMULATION_FAILED, "payments of this payer failed in blocks today; no more of them are sent")
+_BUSY = (Reason.SETTLE_UNKNOWN, "others of contract wallets are under way; ask again")

@@ -35,7 +35,7 @@ class Rules:
     """How the operator wants settlements submitted. Fees in wei, times in seconds, gas in gas.
 
     `house_gas_budget_wei` is what payments to the house may burn in a day before contract wallets, and payers who burnt some
-    of it, are refused. `in_flight_max` bounds a relayer's transactions in no block yet: nodes drop more than some of one sender.
+    of it, are refused. `seller_min_base` is the least that is collected for sellers, in a token. `in_flight_max` bounds a relayer's transactions in no block yet: nodes drop more than some of one sender.
     `linger_s` is how long a first arrival waits for those that come with it.
     """
 
@@ -46,6 +46,7 @@ class Rules:
     max_gas_single: int = 200_000
     fee_cap_wei: int = 50 * GWEI
     priority_cap_wei: int = 2 * GWEI
+    seller_min_base: int = 0
     house_gas_budget_wei: int = GWEI * GWEI // 100
     replace_after_s: float = 15.0
     in_flight_max: int = 16

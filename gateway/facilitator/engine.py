@@ -103,7 +103,7 @@ class SettlementEngine:
         self._works: Mapping[int, _Works] = {
             parts.relay.chain_id: _Works(Desk(parts, rules, store, clock, entropy, self._told)) for parts in desks
         }
-        self._burning = Burning(store, rules, clock)
+        self._burning, self._rules = Burning(store, rules, clock), rules
         self._closing = False
 
     # life
@@ -171,11 +171,11 @@ class SettlementEngine:
             return _refused(exact, Reason.DUPLICATE, "another payload with this authorization's nonce was taken before")
         if not may_claim_again(known):
             return known
-        return await self._denied(exact, account_id) or await self._within(works, exact, _again(known))
+        return await self._denied(exact, account_id) or await self._within(works, exact, _again(known, account_id))
 
     async def _within(self, works: _Works, exact: Exact, claim: Settlement) -> Settlement | Settled:
         """Claim within what may be burnt. What our own tills signed, refunds, fools nobody and has no such bound."""
-        if claim.account_id != HOUSE or works.desk.gives_back(claim):
+        if works.desk.gives_back(claim):
             return await self._take(works, exact, claim)
         if not claim.contract_wallet:
             return await self._bounded(works, exact, claim)
@@ -201,7 +201,7 @@ class SettlementEngine:
             if other is None:
                 return claim
             if claim.version == 1 and may_claim_again(other) and self._told.of(other.identity) is None:
-                return await self._take(works, exact, _again(other))
+                return await self._take(works, exact, _again(other, claim.account_id))
             return other
         works.desk.note(claim)
         works.submitter.put(claim)
@@ -218,6 +218,8 @@ class SettlementEngine:
             return _refused(exact, Reason.INVALID_REQUIREMENTS, "this account may not settle")
         if terms.payees and exact.authorization.pay_to not in terms.payees:
             return _refused(exact, Reason.INVALID_REQUIREMENTS, "this account may not settle for that payTo")
+        if exact.authorization.value_base < self._rules.seller_min_base:
+            return _refused(exact, Reason.INVALID_REQUIREMENTS, "so little is not settled here")
         if await self._burning.seller_wei(terms) > terms.gas_budget_wei:
             return _refused(exact, Reason.SETTLE_UNKNOWN, "failed settlements have burnt this account's gas budget")
         return None
@@ -281,9 +283,10 @@ def _new(desk: Desk, exact: Exact, account_id: str, *, contract_wallet: bool) ->
     )
 
 
-def _again(known: Settlement) -> Settlement:
+def _again(known: Settlement, account_id: str) -> Settlement:
     return replace(
         known,
+        account_id=account_id,  # who asks now answers for the gas
         state=SettlementState.CLAIMED,
         relay_id=None,
         tx_hash=None,

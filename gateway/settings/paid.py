@@ -70,6 +70,7 @@ class FacilitatorConfig:
     gas_per_settlement: Annotated[int, Key(r.integer(60_000, 2_000_000), 200_000)]
     fee_cap_gwei: Annotated[int, Key(r.integer(1, 1_000_000), 50)]
     priority_fee_cap_gwei: Annotated[int, Key(r.integer(0, 1_000_000), 5)]
+    seller_min_base: Annotated[int, Key(r.amount_or_zero, "0.0001", name="seller_min")]
     house_gas_budget_base: Annotated[int, Key(r.amount_or_zero, "0.01", name="house_gas_budget")]
     replace_after_s: Annotated[float, Key(r.seconds(1, 3600), 15)]
     per_payer_per_minute: Annotated[int, Key(r.integer(1, 1_000_000), 600)]

@@ -1,5 +1,7 @@
 """What is demanded of a configuration and a database before anything is served."""
 
+import contextlib
+import time
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,9 @@ from contracts.tokens import BASE_USDC
 from gateway.app import LOST_MARK, _require_all_followed, _watermark
 from gateway.config import Config, ConfigError, parse_config
 from gateway.core import commands as c
-from gateway.core.commands import Done
 from gateway.core.view import View
 from gateway.store.sqlite import SqliteStore
-from tests.factories import NOW_MS, make_account, make_key
+from tests.factories import make_account, make_key
 from tests.paid_factories import TILL, book, paying, refund
 
 OTHER_TILL = b"\x12" * 20
@@ -49,16 +50,18 @@ async def test_p12_a_mark_that_is_missing_beside_refunds_is_a_lost_one(tmp_path:
     """What the tills signed is as unknown then as what the wallets signed; beside nothing it is a first start."""
     made = config(tmp_path, TILL)
     made.keystore.watermark.parent.mkdir(parents=True, exist_ok=True)
-    store = await SqliteStore.open(tmp_path / "gateway.db")
-    for command in (c.OpenAccount(make_account()), c.AddKey(make_key()), book(1, account_id="acc_1", refundable=True)):
-        assert isinstance(await store.post(command), Done)
-    first = await _watermark(made, store)
-    assert first.read().height == 0
-    first.close()
-    made.keystore.watermark.unlink()
-    assert isinstance(await store.post(refund(1)), Done)
-    lost = await _watermark(made, store)
-    assert lost.read().height == LOST_MARK
-    assert lost.read().max_valid_before > NOW_MS // 1000
-    lost.close()
-    await store.close()
+    async with contextlib.AsyncExitStack() as stack:
+        store = await SqliteStore.open(tmp_path / "gateway.db")
+        stack.push_async_callback(store.close)
+        paid_in = book(1, account_id="acc_1", refundable=True)
+        for command in (c.OpenAccount(make_account()), c.AddKey(make_key()), paid_in):
+            assert isinstance(await store.post(command), c.Done)
+        first = await _watermark(made, store)
+        stack.callback(first.close)
+        assert first.read().height == 0
+        made.keystore.watermark.unlink()
+        assert isinstance(await store.post(refund(1)), c.Done)
+        lost = await _watermark(made, store)
+        stack.callback(lost.close)
+        assert lost.read().height == LOST_MARK
+        assert lost.read().max_valid_before > time.time()

@@ -144,6 +144,19 @@ def test_what_failed_before_it_was_sent_is_claimed_again(desk: Desk) -> None:
     assert desk.post(claim(1, version=4, fence=3)) == Attached("stl_0001")
 
 
+def test_whoever_claims_again_answers_for_the_gas(desk: Desk) -> None:
+    """A second seller's claim of what failed is his; a seller never claims the house's again, nor the house a seller's."""
+    desk.post(claim(1))
+    desk.post(move("failed", None, newer(make_settlement(1), state=FAILED)))
+    again = {"version": 3, "fence": 2}
+    assert desk.refused(claim(1, account_id=HOUSE, **again)) == "duplicate_settlement"
+    assert desk.post(claim(1, account_id="acc_2", **again)) == Done()
+    assert desk.view.settlements["stl_0001"].account_id == "acc_2"
+    desk.post(claim(2, account_id=HOUSE))
+    desk.post(move("failed", None, newer(make_settlement(2, account_id=HOUSE), state=FAILED)))
+    assert desk.refused(claim(2, **again)) == "duplicate_settlement"
+
+
 def test_what_failed_for_good_is_never_claimed_again(desk: Desk) -> None:
     """An end is an end; only a block that collected it all the same is believed."""
     settlement, relay = sent(desk)

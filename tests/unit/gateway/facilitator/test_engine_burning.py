@@ -10,7 +10,10 @@ from engine_bed import Bed, Payer, bed, collect, many, random_payee
 
 from contracts.codec import Address, checksum, to_hex
 from contracts.tokens import BASE_USDC
-from gateway.core.paid import Settlement, SettlementState
+from gateway.core.commands import OpenAccount
+from gateway.core.paid import SellerTerms, Settlement, SettlementState
+from gateway.core.paid_commands import PutSeller
+from gateway.core.records import AgentAccount
 from gateway.facilitator.burning import TIMES_PER_PAYER
 from gateway.paid_ports import Exact, Settled
 from sandbox.chain import LocalBase
@@ -173,6 +176,60 @@ async def test_h1_a_key_that_burnt_gas_is_refused_above_the_budget(automine_base
         await it.open()
         assert (await it.settle(payer.pays())).reason == "invalid_exact_evm_transaction_simulation_failed"
         assert (await it.settle(other.pays())).success
+
+
+# M4: what a seller may cost
+
+
+async def sells(it: Bed, account_id: str, budget_wei: int) -> None:
+    """Make an account a seller."""
+    now_ms = it.clock.now_ms()
+    await it.store.post(OpenAccount(AgentAccount(account_id, account_id, now_ms)))
+    await it.store.post(PutSeller(SellerTerms(account_id, budget_wei, 3_600, 0.0, (), now_ms), "test", now_ms))
+
+
+async def test_m4_a_sellers_contract_wallets_under_way_count_to_its_budget(
+    automine_base: LocalBase, tmp_path: Path, contract: Callable[[str], Address]
+) -> None:
+    """With a budget for less than one more failure one goes at a time; the others are told to ask again, and go then."""
+    async with bed(automine_base, tmp_path) as it:
+        await sells(it, "acc_seller", 1)
+        payments = [asks(contract("0x" + YES)) for _ in range(5)]
+        automine_base.rpc("evm_setAutomine", False)
+        waiting = [asyncio.create_task(it.settle(exact, account_id="acc_seller")) for exact in payments]
+        await it.until(lambda: sum(task.done() for task in waiting) == 4)
+        assert {task.result().reason for task in waiting if task.done()} == {"unexpected_settle_error"}
+        automine_base.rpc("evm_setAutomine", True)
+        automine_base.mine()
+        await asyncio.gather(*waiting)
+        assert [(await it.settle(exact, account_id="acc_seller")).success for exact in payments] == [True] * 5
+
+
+async def test_m4_less_than_the_least_is_not_collected_for_sellers(automine_base: LocalBase, tmp_path: Path) -> None:
+    """What is worth less than its gas is refused before it is claimed; a top-up has its own bounds."""
+    async with bed(automine_base, tmp_path, seller_min_base=1_000) as it:
+        await sells(it, "acc_seller", 10**16)
+        (payer,) = many(1)
+        it.fund([payer])
+        assert (await it.settle(payer.pays(999), account_id="acc_seller")).reason == "invalid_payment_requirements"
+        assert not it.store.view.settlements
+        assert (await it.settle(payer.pays(1_000), account_id="acc_seller")).success
+        assert (await it.settle(payer.pays(999))).success
+
+
+async def test_m4_whoever_asks_again_answers_for_the_gas(automine_base: LocalBase, tmp_path: Path) -> None:
+    """What failed for one seller before it was sent and is settled for another is the other's."""
+    async with bed(automine_base, tmp_path) as it:
+        await sells(it, "acc_one", 10**16)
+        await sells(it, "acc_two", 10**16)
+        (payer,) = many(1)
+        exact = payer.pays()
+        assert not (await it.settle(exact, account_id="acc_one")).success
+        it.fund([payer])
+        answer = await it.settle(exact, account_id="acc_two")
+        kept = await it.store.settlement(answer.settlement_id or "")
+        assert kept is not None
+        assert (answer.success, kept.account_id) == (True, "acc_two")
 
 
 # M1: claims that nothing sends
