@@ -34,8 +34,9 @@ log = structlog.get_logger()
 class Rules:
     """How the operator wants settlements submitted. Fees in wei, times in seconds, gas in gas.
 
-    `house_gas_budget_wei` is what payments to the house may burn in a day before contract wallets, and payers who burnt some
-    of it, are refused. `seller_min_base` is the least that is collected for sellers, in a token. `in_flight_max` bounds a relayer's transactions in no block yet: nodes drop more than some of one sender.
+    `seller_min_base` is the least that is collected for sellers, in a token. `house_gas_budget_wei` is what payments to the
+    house may burn in a day before contract wallets, and payers who burnt some of it, are refused. `in_flight_max` bounds a
+    relayer's transactions in no block yet: nodes drop more than some of one sender.
     `linger_s` is how long a first arrival waits for those that come with it.
     """
 
