@@ -120,7 +120,7 @@ ENDPOINTS = (
         status=CREATED,
         tells=("Payment-Receipt",),
         demand=_DEMAND,
-        problems=("body_oversized", "bad_payment", "challenge_used", "too_many_calls", "not_ready"),
+        problems=("body_oversized", "challenge_used", "too_many_calls", "not_ready"),
     ),
 )
 

@@ -22,7 +22,7 @@ from gateway.core.records import ApiKey
 from gateway.flow.paid.hourly import Hourly
 from gateway.flow.paid.mpp_seller import MppSeller
 from gateway.ports import Clock, Entropy, Store
-from gateway.rails.x402.siwx import SignIn, SignInDesk
+from gateway.rails.x402.siwx import SignIn, SignInDesk, SignInRefused
 
 SIWX, MPP = "siwx", "mpp"
 KEY_NAME = "signed in by wallet"
@@ -78,11 +78,11 @@ class Wallets:
     async def sign_in(self, asked: SignIn, site: bytes = b"") -> NewKey:
         """Return a new key for whoever signed, from a peer at `site`.
 
-        Raises Problem: bad_payment, challenge_used, too_many_calls, overloaded, bad_request. Also ChainUnavailable
-        where only a contract could tell and its chain does not answer.
+        Raises SignInRefused for another's signature, Problem: challenge_used, too_many_calls, overloaded, bad_request.
+        Also ChainUnavailable where only a contract could tell and its chain does not answer.
         """
         if not await self._signed(asked):
-            raise Problem("bad_payment", "the signature is not the address's", "SIGN-IN-WITH-X")
+            raise SignInRefused("the signature is not the address's")
         return await self._admit(asked.address, SIWX, asked.nonce, site)
 
     async def proven(self, address: Address, challenge_id: str, site: bytes = b"") -> NewKey:

@@ -323,8 +323,9 @@ async def test_sign_ins_of_what_may_be_a_contract_are_bounded(tmp_path: Path) ->
             await counter.ask("POST", "/v1/wallet-keys", None, headers={"SIGN-IN-WITH-X": header})
             for header in ("e30=", "e30=", signed, signed)
         ]
-        assert [got.status for got in found[:2]] == [402, 402]
-        assert [got.code for got in found[2:]] == ["bad_payment", "too_many_calls"]
+        assert [got.status for got in found[:3]] == [402, 402, 402]
+        assert [got.code for got in found[2:]] == ["payment_required", "too_many_calls"]
+        assert "PAYMENT-REQUIRED" in found[2].headers  # a fresh challenge: nothing was used up
 
 
 async def test_two_proofs_at_once_are_refused(counter: Counter) -> None:

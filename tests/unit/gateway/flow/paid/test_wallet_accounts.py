@@ -12,7 +12,7 @@ from gateway.core.apikeys import NewKey
 from gateway.core.problems import Problem
 from gateway.flow.paid.hourly import Hourly
 from gateway.flow.paid.wallets import KEY_NAME, WalletRules, Wallets
-from gateway.rails.x402.siwx import SignIn
+from gateway.rails.x402.siwx import SignIn, SignInRefused
 
 CONTRACT = Address(b"\xcc" * 20)
 
@@ -89,9 +89,11 @@ async def test_a_wrong_signature_is_nobodys_and_uses_nothing_up(till: TillRig) -
     other = sign_digest(load_key(sha256(b"mallory").digest()), good.digest)
     for signature in (other, good.signature[:64], bytes(65), b""):
         wrong = SignIn(good.address, 8453, good.nonce, signature, good.text)
-        assert await refused(wallets.sign_in(wrong)) == "bad_payment"
+        with pytest.raises(SignInRefused):
+            await wallets.sign_in(wrong)
     moved = SignIn(good.address, 8453, good.nonce, good.signature, good.text + ".")
-    assert await refused(wallets.sign_in(moved)) == "bad_payment"
+    with pytest.raises(SignInRefused):
+        await wallets.sign_in(moved)
     assert till.view.wallet_accounts == {}
     assert (await wallets.sign_in(good)).key.account_id
 
@@ -101,9 +103,12 @@ async def test_a_contract_counts_on_its_chain_alone(till: TillRig) -> None:
     asked = SignIn(CONTRACT, 8453, "n", b"", "text")
     yes = SignIn(CONTRACT, 8453, "n", b"yes" + asked.digest, "text")
     elsewhere = SignIn(CONTRACT, 4217, "n", b"yes" + asked.digest, "text")
-    assert await refused(wallets_of(till).sign_in(yes)) == "bad_payment"
-    assert await refused(wallets_of(till, contracts=True).sign_in(elsewhere)) == "bad_payment"
-    assert await refused(wallets_of(till, contracts=True).sign_in(asked)) == "bad_payment"
+    with pytest.raises(SignInRefused):
+        await wallets_of(till).sign_in(yes)
+    with pytest.raises(SignInRefused):
+        await wallets_of(till, contracts=True).sign_in(elsewhere)
+    with pytest.raises(SignInRefused):
+        await wallets_of(till, contracts=True).sign_in(asked)
     made = await wallets_of(till, contracts=True).sign_in(yes)
     assert till.view.wallet_accounts[CONTRACT] == made.key.account_id
 
