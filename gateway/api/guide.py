@@ -104,12 +104,15 @@ _TOP_UP = """
 
 - `POST /v1/topups` {"amount": "5.00"} answers 402 with all that a wallet needs: x402 version 2 (header PAYMENT-REQUIRED) and 1 \
 (the body), and MPP (WWW-Authenticate). Pay it with any stock client, which repeats the request by itself with the payment. `GET \
-/v1/topups` shows what you bought.
+/v1/topups` shows what you bought. Fixed amounts answer a plain GET: `/v1/topups/packs/<name>`.
 - 200: paid and in a block; `credit` is `pending` until that block is final, then `available`. 202: nobody knows yet; do not \
 pay again, ask the address in `Location`. 402 again: nothing was taken. 409: this order has another payment, and yours was not \
 touched.
-- No key? Pay without one: the paying wallet's account is opened. `POST /v1/wallet-keys` gives it a key for a signature.
-- `POST /v1/refunds` {"topup": "top_..."} with an Idempotency-Key sends what you have not used back to the wallet that paid.
+- No key? Pay without one: the paying wallet's account is opened. `POST /v1/wallet-keys` gives it a key for a signature \
+(header SIGN-IN-WITH-X).
+- `POST /v1/refunds` {"topup": "top_..."} with an Idempotency-Key sends what you have not used back to the wallet that \
+paid; it takes a key with the scope `proxy` and no budget. `GET /v1/deposits` tells of plain transfers, \
+`GET /v1/receipts` what came in.
 """
 
 _BASICS = """

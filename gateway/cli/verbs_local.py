@@ -70,6 +70,22 @@ passphrase = {passphrase}
 # kind = "cryptovps"
 # base_url = "https://api.cryptovps.example"
 # ceiling = "1"
+#
+# For agents to buy credit, with two more addresses of `gateway wallet new` (docs/topups.md):
+#
+# [tills.main]                        # receives, and gives back
+# address = "0x…"
+# tokens = ["base-usdc"]
+#
+# [relayers.one]                      # pays gas: send it ether
+# address = "0x…"
+# chains = ["base"]
+#
+# [facilitator]
+# tokens = ["base-usdc"]
+#
+# [topups]
+# packs = {{ one = "1" }}
 """
 
 

@@ -69,15 +69,25 @@ def _import(arguments: argparse.Namespace) -> Exit:
 
 
 def _added(config: Config, address: Address, *, as_json: bool) -> Exit:
-    named = next((wallet.name for wallet in config.wallets.values() if wallet.address == address), None)
+    named = _named(config).get(address)
     if as_json:
         print_json({"address": checksum(address), "configured_as": named})
         return Exit.OK
     print(checksum(address))
     if named is None:
-        print("Write it into the configuration as the address of a [wallets.<name>] table to pay with it.")
+        print(
+            "Write it into the configuration: as the address of [wallets.<name>] it pays, of [tills.<name>] it receives,"
+        )
+        print("of [relayers.<name>] it pays gas. One address, one of them.")
     print("A running server loads it when it is started again.")
     return Exit.OK
+
+
+def _named(config: Config) -> dict[Address, str]:
+    """Return what each address is configured as: a wallet by its name, a till or relayer by its table's."""
+    named = {wallet.address: wallet.name for wallet in config.wallets.values()}
+    named |= {till.address: f"tills.{till.name}" for till in config.tills.values()}
+    return named | {relayer.address: f"relayers.{relayer.name}" for relayer in config.relayers.values()}
 
 
 def _list(arguments: argparse.Namespace) -> Exit:
@@ -86,7 +96,7 @@ def _list(arguments: argparse.Namespace) -> Exit:
         kinds = Keystore(config.keystore.directory).list_wallets()
     except KeystoreError as error:
         raise CliError(Exit.CONFIG, str(error)) from None
-    named = {wallet.address: wallet.name for wallet in config.wallets.values()}
+    named = _named(config)
     rows = [
         {"address": checksum(address), "kind": kind.value, "configured_as": named.get(address)}
         for address, kind in kinds.items()
