@@ -25,7 +25,7 @@ from gateway.chains.finality import Finality, FinalMark
 from gateway.chains.logs import incoming_logs_of, outgoing_logs_of, payment_logs_of
 from gateway.chains.node import Node, WrongChain
 from gateway.chains.rpc import CallReverted, EndpointUnavailable, RpcEndpoint
-from gateway.ports import Block, Receipt
+from gateway.ports import Block, ChainUnavailable, Receipt
 
 __all__ = ["QuorumChain", "WrongChainError"]
 
@@ -87,7 +87,11 @@ class QuorumChain:
             await endpoint.close()
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except (WrongChainError, ChainUnavailable):
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
