@@ -1,5 +1,6 @@
 """The two beds on which the Chain port's suite runs: the scripted chain, and a quorum over a real anvil behind faulty nodes."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,7 +21,7 @@ from tests.fakes.rpc_server import FaultyNode
 
 PAYEE = parse_address("0x8ecbd65228930060363c70854da7d37d57ffc358")
 FUNDS_BASE = 50_000_000
-FAST = Limits(connect_s=1.0, attempt_s=1.0, call_s=2.0, attempts=2, backoff_s=0.01)
+FAST = Limits(connect_s=0.5, attempt_s=0.5, call_s=1.5, attempts=2, backoff_s=0.01)
 
 
 class Bed(Protocol):
@@ -150,6 +151,7 @@ def lie(method: str, _params: list[object], result: object) -> object:
 async def anvil_bed(base: LocalBase, *, endpoints: int = 2) -> AsyncIterator[AnvilBed]:
     """Run so many faulty nodes before one anvil, with a quorum of two over them."""
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(base.rpc, "eth_chainId")  # it may still be busy going back to where a test began
         nodes = [await stack.enter_async_context(FaultyNode(base.rpc_url)) for _ in range(endpoints)]
         bed = AnvilBed(base, nodes, [RpcEndpoint(node.url, FAST) for node in nodes])
         await stack.enter_async_context(bed.chain)
