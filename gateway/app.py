@@ -81,8 +81,7 @@ async def open_gateway(
             endpoints = [RpcEndpoint(url.reveal(), Limits(attempt_s=chain.request_timeout_s)) for url in chain.rpc]
             broadcasters[chain.chain_id] = RpcBroadcaster(endpoints, chain.chain_id)
             if config.facilitator is not None and config.relayers_on(chain.chain_id):
-                batch = config.facilitator.batch_contract
-                relays[chain.chain_id] = RpcRelayChain(endpoints, chain.chain_id, batch=batch)
+                relays[chain.chain_id] = RpcRelayChain(endpoints, chain.chain_id, batch=config.facilitator.batch)
             opened = _chain(chain, endpoints, store.view)
             stack.push_async_callback(opened.close)
             await opened.start()

@@ -6,10 +6,10 @@ can be known to be wrong is said before the first connection, with file, line an
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contracts.batch import SETTLE, TRANSACTION_GAS_MAX, batch_address, deployment
+from contracts.batch import SETTLE, TRANSACTION_GAS_MAX, deployment
 from contracts.calls import SELECTOR_BYTES, TRANSFER_BYTES, TRANSFER_VRS
 from contracts.codec import Address
 from contracts.tokens import Token, TokenKey
@@ -42,7 +42,7 @@ from gateway.settings.model import (
     WebhooksConfig,
     WhenUnfunded,
 )
-from gateway.settings.paid import FacilitatorConfig, RelayerConfig, TillConfig, TopUpsConfig
+from gateway.settings.paid import GWEI, FacilitatorConfig, RelayerConfig, TillConfig, TopUpsConfig
 from gateway.settings.paid_checks import paid_findings
 from gateway.settings.table import At, ConfigError, Source, Spoiled, expand, read_table
 from wallets.guard import CallKey, Policy, WalletPolicy
@@ -78,7 +78,6 @@ REFUND_MIN_BASE = 10_000
 """What goes back at least where no top-ups say what they take: a refund costs gas."""
 
 MAX_FILE_BYTES = 1024 * 1024
-ATTO_PER_GWEI = 10**9
 CLOCK_MARGIN_S = 60  # a block's time may lie ahead of ours
 
 Checks = Callable[["Config"], Iterable[Finding]]
@@ -162,8 +161,8 @@ class Config(Settings):
         return {
             chain.chain_id: TempoFees(
                 gas=chain.gas,
-                max_fee_per_gas=chain.max_fee_gwei * ATTO_PER_GWEI,
-                max_priority_fee_per_gas=chain.priority_fee_gwei * ATTO_PER_GWEI,
+                max_fee_per_gas=chain.max_fee_gwei * GWEI,
+                max_priority_fee_per_gas=chain.priority_fee_gwei * GWEI,
                 valid_for_s=chain.payment_valid_for_s,
             )
             for chain in self.chains.values()
@@ -250,28 +249,22 @@ class Config(Settings):
 
     def _relayer_policy(self, relayer: RelayerConfig) -> WalletPolicy:
         """A relayer calls what collects an authorization, pays nobody, and may use a nonce up by calling itself."""
+        chain_ids = frozenset(self.chains[name].chain_id for name in relayer.chains)
+        policy = WalletPolicy(chain_ids, max_value_base={}, payees=frozenset(), max_window_s=0)
         facilitator = self.facilitator
-        chain_ids = {self.chains[name].chain_id for name in relayer.chains}
+        if facilitator is None:
+            return policy
+        deployer, deploying = deployment()
         calls: dict[CallKey, int] = {}
-        for chain_id in chain_ids if facilitator is not None else ():
-            batch = batch_address() if facilitator is None else facilitator.batch_contract or batch_address()
-            deployer, deploying = deployment()
-            calls[CallKey(chain_id, batch, SETTLE)] = 0
+        for chain_id in chain_ids:
+            calls[CallKey(chain_id, facilitator.batch, SETTLE)] = 0
             calls[CallKey(chain_id, deployer, deploying[:SELECTOR_BYTES])] = 0
             calls[CallKey(chain_id, relayer.address, b"")] = 0
-        for label in () if facilitator is None else facilitator.tokens:
-            token = self.token(label)
+        for token in map(self.token, facilitator.tokens):
             if token.chain_id in chain_ids:
                 calls[CallKey(token.chain_id, token.address, TRANSFER_VRS)] = 0
                 calls[CallKey(token.chain_id, token.address, TRANSFER_BYTES)] = 0
-        return WalletPolicy(
-            chain_ids=frozenset(chain_ids),
-            max_value_base={},
-            payees=frozenset(),
-            max_window_s=0,
-            calls=calls,
-            max_fee_wei=0 if facilitator is None else TRANSACTION_GAS_MAX * facilitator.fee_cap_wei,
-        )
+        return replace(policy, calls=calls, max_fee_wei=TRANSACTION_GAS_MAX * facilitator.fee_cap_wei)
 
     def _realms(self, vendor: VendorConfig) -> Iterable[tuple[int, str]]:
         """Yield (chain, realm) of every proof of identity that the vendor may ask for: none of x402 alone (P8)."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from contracts.batch import batch_address
 from contracts.codec import Address
 from contracts.tokens import Token
 from gateway.chains.contract_wallets import RelayContractWallets
@@ -138,10 +137,8 @@ def assemble_paid(config: Config, base: PaidBase) -> PaidSide:
         tempo = _tempo(base, prices)
         rules = _rules(topups)
         marks = OrderMarks(mac_of(derive_key(base.data_key, "top-up orders")))
-        # Without anybody who collects them, authorizations are not asked for.
-        sold = [p for p in prices if p.token.standard == "tip20" or facilitator is not None]
         offers = Offers(
-            sold,
+            prices,
             rules,
             marks,
             config.public_url,
@@ -212,6 +209,7 @@ def _engine(config: Config, base: PaidBase) -> SettlementEngine | None:
         seller_min_base=facilitator.seller_min_base,
         house_gas_budget_wei=facilitator.house_gas_budget_wei,
         replace_after_s=facilitator.replace_after_s,
+        in_flight_max=facilitator.in_flight_max,
     )
     desks = []
     for chain_id, relay in base.relays.items():
@@ -220,8 +218,7 @@ def _engine(config: Config, base: PaidBase) -> SettlementEngine | None:
             Relayer(base.signers[each.address], each.low_wei, each.floor_wei) for each in config.relayers_on(chain_id)
         ]
         if tokens and relayers:
-            batch = facilitator.batch_contract or batch_address()
-            desks.append(DeskParts(relay, base.chains[chain_id], tokens, relayers, batch))
+            desks.append(DeskParts(relay, base.chains[chain_id], tokens, relayers, facilitator.batch))
     return SettlementEngine(store=base.store, desks=desks, rules=rules, clock=base.clock, entropy=base.entropy)
 
 

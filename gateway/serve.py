@@ -17,7 +17,7 @@ from dataclasses import replace
 import structlog
 from aiohttp import web
 
-from contracts.batch import batch_address
+from gateway.api.callers import Callers
 from gateway.api.deps import Accounts, ApiDeps, ApiSettings, Webhooks
 from gateway.api.exchange import log_request
 from gateway.api.lines import JsonLines, RequestLog
@@ -157,7 +157,7 @@ def _relaying(gateway: Gateway) -> Relaying | None:
     if engine is None or config.facilitator is None:
         return None
     named = [(each.name, chain_id, each.address) for chain_id in relays for each in config.relayers_on(chain_id)]
-    return Relaying(named, relays, engine, config.facilitator.batch_contract or batch_address())
+    return Relaying(named, relays, engine, config.facilitator.batch)
 
 
 def _deps(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> ApiDeps:
@@ -183,6 +183,7 @@ def _deps(gateway: Gateway, loops: Loops, on_broken: Callable[[], None]) -> ApiD
         refunds=gateway.paid.refunds,
         wallets=gateway.paid.wallets,
         deposits=gateway.paid.deposits,
+        callers=Callers(server.trusted_proxies),
         request_log=_request_log(gateway.config.log),
         settings=ApiSettings(
             buffer_bytes=server.max_paid_body_bytes, stream_bytes=server.max_body_bytes, metrics=server.metrics

@@ -18,6 +18,7 @@ from gateway.core.problems import Problem
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _LIMIT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 _CURSOR = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
+_AFTER_EVERY_ID = "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Page:
 
     after: str | None
     limit: int
+
+    @property
+    def before(self) -> str:
+        """The id that ids of a list with the newest first are below."""
+        return self.after or _AFTER_EVERY_ID
 
 
 def max_charge(request: web.BaseRequest) -> int | None:

@@ -5,8 +5,9 @@ only are counted, for whoever shares an address (a NAT, a proxy before us) with 
 """
 
 import ipaddress
-from collections import OrderedDict, deque
 from typing import Final
+
+from gateway.core.window import SlidingWindow
 
 MAX_FAILURES: Final = 10
 WINDOW_MS: Final = 60_000
@@ -18,11 +19,8 @@ _SITE_BYTES: Final = 8  # of an IPv6 address: whoever has one has all that share
 class Attempts:
     """Counts failures in a sliding window. The address that was quiet for longest is forgotten when memory is full."""
 
-    def __init__(
-        self, max_failures: int = MAX_FAILURES, window_ms: int = WINDOW_MS, max_addresses: int = MAX_ADDRESSES
-    ) -> None:
-        self._max_failures, self._window_ms, self._max_addresses = max_failures, window_ms, max_addresses
-        self._failures: OrderedDict[bytes, deque[int]] = OrderedDict()
+    def __init__(self) -> None:
+        self._failures = SlidingWindow(MAX_FAILURES, WINDOW_MS, MAX_ADDRESSES)
 
     def __len__(self) -> int:
         """Return how many addresses are remembered."""
@@ -31,16 +29,10 @@ class Attempts:
     def failed(self, address: str | None, now_ms: int) -> int:
         """Count a failure. Returns 0, or the seconds to wait where there were too many already (then it does not count)."""
         site = site_of(address)
-        times = self._failures.setdefault(site, deque())
-        self._failures.move_to_end(site)
-        while times and not 0 <= now_ms - times[0] < self._window_ms:  # below 0: the clock was set back
-            times.popleft()
-        if len(times) >= self._max_failures:
-            return -(-(times[0] + self._window_ms - now_ms) // 1000)
-        times.append(now_ms)
-        if len(self._failures) > self._max_addresses:
-            self._failures.popitem(last=False)
-        return 0
+        wait_s = self._failures.wait_s(site, now_ms)
+        if not wait_s:
+            self._failures.count(site, now_ms)
+        return wait_s
 
 
 def site_of(address: str | None) -> bytes:

@@ -7,7 +7,6 @@ because a transfer that says less than that belongs to nobody until a human has 
 from typing import Any, Final
 
 from contracts.codec import Address, checksum
-from contracts.networks import Network
 from gateway.api.asked import query_of
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Told
@@ -56,18 +55,19 @@ DEPOSITS = named(
 async def show_deposits(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with every way to deposit. A deposit is credited when it is final, and never refunded."""
     query_of(exchange.query, frozenset())
-    deposits = _deposits(deps)
+    deposits, account_id = _deposits(deps), exchange.account_id
+    wallets = deposits.wallets_of(account_id)
     return Told(
         {
-            "ways": [_view(way) for way in deposits.ways_of(exchange.account_id)],
-            "wallets": [checksum(Address(wallet)) for wallet in deposits.wallets_of(exchange.account_id)],
+            "ways": [_view(way) for way in deposits.ways_of(account_id, wallets)],
+            "wallets": [checksum(Address(wallet)) for wallet in wallets],
         }
     )
 
 
 def _view(way: Way) -> dict[str, Any]:
     return {
-        "network": Network(way.token.chain_id).caip2,
+        "network": way.token.network.caip2,
         "asset": way.token.asset_id,
         "symbol": way.token.symbol,
         "to": checksum(Address(way.address)),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.account_ports import AccountVendor
+from gateway.api.callers import Callers
 from gateway.api.exchange import log_request
 from gateway.api.keyless import Keyless
 from gateway.api.lines import RequestLog
@@ -89,7 +90,8 @@ class ApiDeps:
     `sightings` tells of settlements that are not final yet; `ready` gives the reasons why this process could not pay now,
     `limits` what stops every purchase all the same, both in words for anybody; `loops` tells how the background work is;
     `on_broken` is called when the store turns out to have stopped for good: the process must end. `request_log` takes one
-    line a request: structlog's chain by default, JsonLines where it has to be cheap.
+    line a request: structlog's chain by default, JsonLines where it has to be cheap. `callers` tells addresses from which
+    nobody with a key calls, for what is counted by them.
     """
 
     store: Store
@@ -115,6 +117,7 @@ class ApiDeps:
     request_log: RequestLog = log_request
     settings: ApiSettings = field(default_factory=ApiSettings)
     keyless: Keyless = field(default_factory=Keyless)
+    callers: Callers = field(default_factory=Callers)
 
     @property
     def periods(self) -> Mapping[str, Period]:

@@ -4,7 +4,7 @@ Must not know what any handler does.  Theory: the description that agents read i
 them, so the two cannot drift apart.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -34,6 +34,11 @@ class Told:
     def stream(self) -> AsyncIterator[bytes] | None:
         """The body as pieces that come, None for one that is there."""
         return self.body if isinstance(self.body, AsyncIterator) else None
+
+
+def listed(entries: Sequence[Mapping[str, Any]], *, more: bool) -> Told:
+    """Return one page of a list. `more`: it goes on after the last of these entries, which is then `next` by its id."""
+    return Told({"entries": entries, "next": entries[-1]["id"] if more else None})
 
 
 Handler = Callable[[ApiDeps, Exchange], Awaitable[Told]]
@@ -101,6 +106,11 @@ class Found:
 
     by_method: Mapping[str, Endpoint]
     parameters: Mapping[str, str]
+
+    @property
+    def always(self) -> tuple[tuple[str, str], ...]:
+        """What every answer of the path carries, as far as one of its methods says so."""
+        return max((endpoint.always for endpoint in self.by_method.values()), key=len)
 
 
 class Table:

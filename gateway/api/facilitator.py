@@ -109,7 +109,7 @@ async def verify(deps: ApiDeps, exchange: Exchange) -> Told:
         return Told(_verdict(exact))
     caller = _caller(deps, exchange)
     if not caller:
-        deps.keyless.count(exchange.request.remote, deps.clock.now_ms())
+        deps.keyless.count(deps.callers.address(exchange.request), deps.clock.now_ms())
     door.count(exact, caller)
     try:
         return Told(_verdict(await door.facilitator.verify_exact(exact)))

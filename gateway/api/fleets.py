@@ -10,7 +10,7 @@ from gateway.api import examples
 from gateway.api.asked import idempotency_key, max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.moments import TIME_IN, parse_time
 from gateway.api.needs import (
@@ -25,7 +25,6 @@ from gateway.api.needs import (
     parse_spec,
 )
 from gateway.api.once import REPLAYED, fingerprint_of
-from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import (
     AMOUNT,
@@ -119,12 +118,11 @@ async def create_fleet(deps: ApiDeps, exchange: Exchange) -> Told:
 async def list_fleets(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with the account's fleets, the newest first."""
     asked = page_of(query_of(exchange.query, PAGE), deps.settings)
-    before, limit = asked.after or AFTER_EVERY_ID, asked.limit + 1
-    parameters = {"account_id": exchange.account_id, "before": before, "limit": limit}
+    parameters = {"account_id": exchange.account_id, "before": asked.before, "limit": asked.limit + 1}
     rows = await deps.store.query(queries.FLEETS_OF_ACCOUNT, parameters)
     fleets = [kept_columns.fleet_from(tuple(row.values())) for row in rows[: asked.limit]]
     entries = [fleet_view(await neutral_of(deps).fleets.see(fleet)) for fleet in fleets]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(rows) > asked.limit else None})
+    return listed(entries, more=len(rows) > asked.limit)
 
 
 async def show_fleet(deps: ApiDeps, exchange: Exchange) -> Told:

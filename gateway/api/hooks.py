@@ -52,7 +52,7 @@ class Hooks:
             raise Problem("method_not_allowed", "this route takes POST", extra={"allow": ["POST"]})
         raw = await self._read(request, hook)
         if not hook.is_genuine(raw, _signature(request, hook)):
-            raise self._refused(request.remote)
+            raise self._refused(self._deps.callers.address(request))
         taken = await self._take(hook, raw)
         return answer(exchange, self._deps.store, _ACCEPTED, encode({"taken": taken}), NO_STORE)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from contracts.codec import Address, checksum
 from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.schemas import ADDRESS, AMOUNT, FLAG, HASH, INTEGER, TEXT, TIME, choice, maybe, named, page, record
 from gateway.api.views import hex_or_none
@@ -64,7 +64,7 @@ async def list_receipts(deps: ApiDeps, exchange: Exchange) -> Told:
     asked = page_of(query_of(exchange.query, PAGE), deps.settings)
     found = await deps.store.receipts_of(exchange.account_id, asked.after or "", asked.limit + 1)
     entries = [receipt_view(incoming) for incoming in found[: asked.limit]]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(found) > asked.limit else None})
+    return listed(entries, more=len(found) > asked.limit)
 
 
 async def show_receipt(deps: ApiDeps, exchange: Exchange) -> Told:

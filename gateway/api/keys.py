@@ -11,7 +11,7 @@ from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.newkey import BODY, MAX_BODY_BYTES, KeyAsked, parse_key_body
 from gateway.api.once import CREATED, once
@@ -33,7 +33,7 @@ async def list_keys(deps: ApiDeps, exchange: Exchange) -> Told:
     now_ms, uses = deps.clock.now_ms(), deps.store.view.budget_uses
     keys = [key for key in await _keys(deps, exchange.account_id) if key.id > (asked.after or "")]
     entries = [key_view(key, uses, now_ms) for key in keys[: asked.limit]]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(keys) > asked.limit else None})
+    return listed(entries, more=len(keys) > asked.limit)
 
 
 async def create_key(deps: ApiDeps, exchange: Exchange) -> Told:

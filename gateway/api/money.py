@@ -10,7 +10,7 @@ from typing import Any
 from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.schemas import AMOUNT, FLAG, INTEGER, TEXT, TIME, choice, maybe, named, page, record, several
 from gateway.api.views import time_or_none
@@ -117,7 +117,7 @@ async def statement(deps: ApiDeps, exchange: Exchange) -> Told:
         queries.STATEMENT, {"account_id": account_id, "after": after, "limit": asked.limit + 1}
     )
     entries = [entry_view(row, agent(account_id)) for row in rows[: asked.limit]]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(rows) > asked.limit else None})
+    return listed(entries, more=len(rows) > asked.limit)
 
 
 def entry_view(row: Mapping[str, Any], code: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.money import ENTRY, entry_view
 from gateway.api.schemas import AMOUNT, ANY, HASH, INTEGER, TEXT, TIME, choice, maybe, named, page, record, several
@@ -24,7 +24,6 @@ from gateway.core.records import Payment
 from gateway.core.times import utc_text
 from gateway.store import columns, queries
 
-AFTER_EVERY_ID = "~"
 # What operators wrote about a payment (tasks, freezes, who decided a dispute) is not the agent's to read.
 SHOWN_JOURNAL = ("payment.", "resource.", "server.")
 
@@ -59,14 +58,10 @@ DETAIL = named("PaymentDetail", _DETAIL, examples.PAYMENT_DETAIL)
 async def payments(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with the account's payments, newest first."""
     asked = page_of(query_of(exchange.query, PAGE), deps.settings)
-    parameters = {
-        "account_id": exchange.account_id,
-        "before": asked.after or AFTER_EVERY_ID,
-        "limit": asked.limit + 1,
-    }
+    parameters = {"account_id": exchange.account_id, "before": asked.before, "limit": asked.limit + 1}
     rows = await deps.store.query(queries.PAYMENTS_OF_ACCOUNT, parameters)
     entries = [payment_view(columns.payment_from(tuple(row.values()))) for row in rows[: asked.limit]]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(rows) > asked.limit else None})
+    return listed(entries, more=len(rows) > asked.limit)
 
 
 async def payment(deps: ApiDeps, exchange: Exchange) -> Told:

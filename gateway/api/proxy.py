@@ -98,7 +98,7 @@ class Proxy:
         self._logins: VendorLogins | None = None
         if deps.accounts is not None:
             self._doors.update((name, _AccountDoor(vendor)) for name, vendor in deps.accounts.vendors.items())
-            self._logins = VendorLogins(deps.store, deps.accounts.tokens, deps.clock)
+            self._logins = VendorLogins(deps.store, deps.accounts.tokens, deps.clock, deps.callers)
         self._purchases: set[asyncio.Task[Reply]] = set()
 
     async def serve(self, exchange: Exchange) -> web.StreamResponse:

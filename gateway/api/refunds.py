@@ -10,11 +10,10 @@ from contracts.codec import Address, checksum
 from gateway.api.asked import idempotency_key, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_object
-from gateway.api.once import CREATED, fingerprint_of
-from gateway.api.payments import AFTER_EVERY_ID
+from gateway.api.once import CREATED, REPLAYED, fingerprint_of
 from gateway.api.schemas import (
     ADDRESS,
     AMOUNT,
@@ -104,7 +103,7 @@ async def create_refund(deps: ApiDeps, exchange: Exchange) -> Told:
         raise Problem("scope_missing", "a key with a budget sends nothing back: a refund is no purchase of its own")
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
     receipt_id, topup_id, amount_base = _asked(body)
-    refund = await _refunds(deps).open(
+    refund, repeated = await _refunds(deps).open(
         RefundAsked(
             account_id=exchange.account_id,
             key_id=exchange.granted.id,
@@ -115,15 +114,15 @@ async def create_refund(deps: ApiDeps, exchange: Exchange) -> Told:
             fingerprint=fingerprint_of("POST", "/v1/refunds", body),
         )
     )
-    return Told(refund_view(refund), CREATED)
+    return Told(refund_view(refund), CREATED, (REPLAYED,) if repeated else ())
 
 
 async def list_refunds(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with the account's refunds, the newest first. Raises Problem."""
     asked = page_of(query_of(exchange.query, PAGE), deps.settings)
-    found = await deps.store.refunds_of(exchange.account_id, asked.after or AFTER_EVERY_ID, asked.limit + 1)
+    found = await deps.store.refunds_of(exchange.account_id, asked.before, asked.limit + 1)
     entries = [refund_view(refund) for refund in found[: asked.limit]]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(found) > asked.limit else None})
+    return listed(entries, more=len(found) > asked.limit)
 
 
 async def show_refund(deps: ApiDeps, exchange: Exchange) -> Told:

@@ -11,12 +11,11 @@ from gateway.api import examples
 from gateway.api.asked import max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.moments import TIME_IN, parse_time
 from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import once
-from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import INTEGER, named, optional, page, record
 from gateway.api.server_view import SERVER, server_view
@@ -70,12 +69,12 @@ async def list_renewals(deps: ApiDeps, exchange: Exchange) -> Told:
         "account_id": server.account_id,
         "vendor": server.vendor,
         "ref": server.ref,
-        "before": asked.after or AFTER_EVERY_ID,
+        "before": asked.before,
         "limit": asked.limit + 1,
     }
     rows = await deps.store.query(queries.RENEWALS_OF, parameters)
     entries = [payment_view(columns.payment_from(tuple(row.values()))) for row in rows[: asked.limit]]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(rows) > asked.limit else None})
+    return listed(entries, more=len(rows) > asked.limit)
 
 
 def _units(members: dict[str, Any]) -> int | None:

@@ -148,6 +148,7 @@ class Api:
         found = self.table.find(path)
         if found is None:
             raise Problem("not_found", "there is no such route; see /openapi.json")
+        exchange.always = found.always  # a method that the path does not have is refused with what its others say
         endpoint = _endpoint(exchange, found)
         exchange.always = endpoint.always
         if not endpoint.public:

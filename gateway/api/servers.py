@@ -14,7 +14,7 @@ from gateway.api import examples
 from gateway.api.asked import idempotency_key, max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.events import stream_events, wants_stream
 from gateway.api.exchange import Exchange
 from gateway.api.moments import TIME_IN, parse_time
@@ -31,7 +31,6 @@ from gateway.api.needs import (
     parse_spec,
 )
 from gateway.api.once import REPLAYED, fingerprint_of
-from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import FLAG, PRICE_IN, TEXT, choice, maybe, named, optional, page, record
 from gateway.api.server_view import SERVER, server_view
@@ -167,7 +166,7 @@ async def list_servers(deps: ApiDeps, exchange: Exchange) -> Told:
         raise bad("fleet is the id of a fleet", "fleet")
     parameters = {
         "account_id": exchange.account_id,
-        "before": asked.after or AFTER_EVERY_ID,
+        "before": asked.before,
         "open": int(query.get("open") == "true"),
         "state": query.get("state", ""),
         "vendor": query.get("vendor", ""),
@@ -175,9 +174,8 @@ async def list_servers(deps: ApiDeps, exchange: Exchange) -> Told:
         "limit": asked.limit + 1,
     }
     rows = await deps.store.query(queries.SERVERS_OF_ACCOUNT, parameters)
-    found = [columns.server_from(tuple(row.values())) for row in rows[: asked.limit]]
-    entries = [await server_view(deps, server) for server in found]
-    return Told({"entries": entries, "next": found[-1].id if len(rows) > asked.limit else None})
+    entries = [await server_view(deps, columns.server_from(tuple(row.values()))) for row in rows[: asked.limit]]
+    return listed(entries, more=len(rows) > asked.limit)
 
 
 async def show_server(deps: ApiDeps, exchange: Exchange) -> Told:

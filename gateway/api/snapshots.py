@@ -9,14 +9,13 @@ from collections.abc import Collection
 from typing import Any
 
 from gateway.api import examples
-from gateway.api.asked import idempotency_key, max_charge, page_of, query_of
+from gateway.api.asked import Page, idempotency_key, max_charge, page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import fingerprint_of
-from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import TEXT, TIME, choice, maybe, named, optional, page, record
 from gateway.api.server_actions import cost_headers
@@ -88,7 +87,7 @@ async def snapshots_of_server(deps: ApiDeps, exchange: Exchange) -> Told:
     who = Who(exchange.granted, exchange.request_id)
     server = await neutral_of(deps).snapshots.refresh(who, exchange.parameters["id"])
     parameters = {"account_id": server.account_id, "server_id": server.id}
-    return await _page(deps, queries.SNAPSHOTS_OF_SERVER, parameters, asked.after, asked.limit)
+    return await _page(deps, queries.SNAPSHOTS_OF_SERVER, parameters, asked)
 
 
 async def list_snapshots(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -96,7 +95,7 @@ async def list_snapshots(deps: ApiDeps, exchange: Exchange) -> Told:
     asked = page_of(query_of(exchange.query, PAGE), deps.settings)
     neutral_of(deps)
     parameters = {"account_id": exchange.account_id}
-    return await _page(deps, queries.SNAPSHOTS_OF_ACCOUNT, parameters, asked.after, asked.limit)
+    return await _page(deps, queries.SNAPSHOTS_OF_ACCOUNT, parameters, asked)
 
 
 async def show_snapshot(deps: ApiDeps, exchange: Exchange) -> Told:
@@ -161,11 +160,10 @@ async def _members(deps: ApiDeps, exchange: Exchange, allowed: Collection[str]) 
     return body, members
 
 
-async def _page(deps: ApiDeps, sql: str, parameters: dict[str, Any], after: str | None, limit: int) -> Told:
-    rows = await deps.store.query(sql, {**parameters, "before": after or AFTER_EVERY_ID, "limit": limit + 1})
-    found = [columns.snapshot_from(tuple(row.values())) for row in rows[:limit]]
-    entries = [snapshot_view(deps, snapshot) for snapshot in found]
-    return Told({"entries": entries, "next": found[-1].id if len(rows) > limit else None})
+async def _page(deps: ApiDeps, sql: str, parameters: dict[str, Any], asked: Page) -> Told:
+    rows = await deps.store.query(sql, {**parameters, "before": asked.before, "limit": asked.limit + 1})
+    entries = [snapshot_view(deps, columns.snapshot_from(tuple(row.values()))) for row in rows[: asked.limit]]
+    return listed(entries, more=len(rows) > asked.limit)
 
 
 ENDPOINTS = (

@@ -10,11 +10,10 @@ from gateway.api import examples
 from gateway.api.asked import page_of, query_of
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_object
 from gateway.api.once import CREATED, once
-from gateway.api.payments import AFTER_EVERY_ID
 from gateway.api.plans import neutral_of
 from gateway.api.schemas import TEXT, TIME, named, page, record, several
 from gateway.core.apikeys import READ, SPEND
@@ -69,15 +68,10 @@ async def add_ssh_key(deps: ApiDeps, exchange: Exchange) -> Told:
 async def list_ssh_keys(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with the account's keys, the newest first. Raises Problem."""
     asked = page_of(query_of(exchange.query, PAGE), deps.settings)
-    parameters = {
-        "account_id": exchange.account_id,
-        "before": asked.after or AFTER_EVERY_ID,
-        "limit": asked.limit + 1,
-    }
+    parameters = {"account_id": exchange.account_id, "before": asked.before, "limit": asked.limit + 1}
     rows = await deps.store.query(queries.SSH_KEYS_OF_ACCOUNT, parameters)
-    found = [columns.ssh_key_from(tuple(row.values())) for row in rows[: asked.limit]]
-    entries = [ssh_key_view(key) for key in found]
-    return Told({"entries": entries, "next": found[-1].id if len(rows) > asked.limit else None})
+    entries = [ssh_key_view(columns.ssh_key_from(tuple(row.values()))) for row in rows[: asked.limit]]
+    return listed(entries, more=len(rows) > asked.limit)
 
 
 async def show_ssh_key(deps: ApiDeps, exchange: Exchange) -> Told:

@@ -10,54 +10,39 @@ from dataclasses import replace
 from typing import Any, Final
 
 from contracts.codec import checksum
+from contracts.networks import Network
 from contracts.tokens import Token
 from gateway.api.asked import idempotency_key, page_of, query_of
 from gateway.api.auth import authenticate
 from gateway.api.body import read_small
+from gateway.api.cors import NO_CONTENT, allowing, preflight, readable
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Demand, Endpoint, Handler, Told
+from gateway.api.endpoint import PAGE, Demand, Endpoint, Handler, Told, listed
 from gateway.api.exchange import Exchange, single_header
 from gateway.api.needs import check_members, parse_object
+from gateway.api.once import REPLAYED
 from gateway.api.respond import PROBLEM_TYPE
 from gateway.api.schemas import ADDRESS, AMOUNT, HASH, PRICE_IN, TEXT, TIME, Schema, choice, maybe, named, page, record
-from gateway.api.views import time_or_none
+from gateway.api.views import hex_or_none, time_or_none
 from gateway.core.apikeys import READ
 from gateway.core.money import AmountError, format_amount, parse_amount
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.problems import Problem
 from gateway.core.times import utc_text
-from gateway.flow.paid.offers import EXPOSED, ROUTE, Offered, Wanted
+from gateway.flow.paid.offers import ROUTE, Offered, Wanted
 from gateway.flow.paid.topups import RETRY_AFTER_S, Answered, TopUps
 from gateway.rails.x402.selling import PAYMENT_HEADERS
 
 MAX_BODY_BYTES: Final = 16 * 1024
 PACK_ROUTE: Final = "/v1/topups/packs/{name}"
-NO_CONTENT: Final = 204
+Named = tuple[tuple[str, str], ...]
+"""Headers, each with its name."""
+
 CREDIT: Final = ("none", "pending", "available")
-LAST: Final = "~"  # after every id
 
 _TAKEN = (200, 202)
 _PAID_BY = ("Payment-Authorization", *PAYMENT_HEADERS)
-_ORIGIN = ("Access-Control-Allow-Origin", "*")
-_EXPOSED = (_ORIGIN, ("Access-Control-Expose-Headers", f"{EXPOSED}, X-Request-Id, X-Balance-Available"))
-_PREFLIGHT = (
-    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-    (
-        # Stock clients send Access-Control-Expose-Headers itself with the paid retry (x402.md 1.1).
-        "Access-Control-Allow-Headers",
-        ", ".join(
-            (
-                "Authorization",
-                "X-Api-Key",
-                "Idempotency-Key",
-                "Content-Type",
-                *_PAID_BY,
-                "Access-Control-Expose-Headers",
-            )
-        ),
-    ),
-    ("Access-Control-Max-Age", "600"),
-)
+_PREFLIGHT = allowing(_PAID_BY)
 
 _TOPUP = record(
     id=TEXT,
@@ -141,9 +126,9 @@ async def show_topup(deps: ApiDeps, exchange: Exchange) -> Told:
 async def list_topups(deps: ApiDeps, exchange: Exchange) -> Told:
     """Answer with the account's top-ups, the newest first. Raises Problem."""
     asked = page_of(query_of(exchange.query, PAGE), deps.settings)
-    found = await deps.store.topups_of(exchange.account_id, asked.after or LAST, asked.limit + 1)
+    found = await deps.store.topups_of(exchange.account_id, asked.before, asked.limit + 1)
     entries = [topup_view(each) for each in found[: asked.limit]]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(found) > asked.limit else None})
+    return listed(entries, more=len(found) > asked.limit)
 
 
 async def allow_topup(_deps: ApiDeps, _exchange: Exchange) -> Told:
@@ -179,10 +164,10 @@ def topup_view(topup: TopUp, hint: bytes | None = None) -> dict[str, Any]:
         "credit": _credit(topup),
         "pack": topup.pack or None,
         "rail": topup.rail or None,
-        "network": None if topup.chain_id is None else f"eip155:{topup.chain_id}",
-        "asset": _hex(topup.token),
-        "payer": _hex(topup.payer),
-        "transaction": _hex(transaction),
+        "network": None if topup.chain_id is None else Network(topup.chain_id).caip2,
+        "asset": hex_or_none(topup.token),
+        "payer": hex_or_none(topup.payer),
+        "transaction": hex_or_none(transaction),
         "reason": topup.reason or None,
         "created_at": utc_text(topup.created_at_ms),
         "expires_at": utc_text(topup.expires_at_ms),
@@ -199,6 +184,8 @@ async def _pack(deps: ApiDeps, exchange: Exchange, body: bytes) -> Told:
 async def _serve(deps: ApiDeps, exchange: Exchange, body: bytes, amount_base: int, pack: str) -> Told:
     query_of(exchange.query, frozenset())
     bearer = _know(deps, exchange)
+    x402, mpp = _payments(exchange)
+    paid_in = [name for name, value in (*x402, *mpp) if name in PAYMENT_HEADERS or _pays_by_mpp(value)]
     wanted = Wanted(
         method="POST" if exchange.request.method == "POST" else "GET",
         path=exchange.request.raw_path.partition("?")[0],
@@ -208,11 +195,12 @@ async def _serve(deps: ApiDeps, exchange: Exchange, body: bytes, amount_base: in
         account_id=None if exchange.key is None else exchange.account_id,
         claim=idempotency_key(exchange.request),
         bearer=bearer,
+        paid_in=paid_in[0] if paid_in else "",
     )
-    x402, authorizations = _payment(exchange)
-    if exchange.key is None and (x402 is not None or _pays_by_mpp(authorizations)):
-        deps.keyless.count(exchange.request.remote, deps.clock.now_ms())
-    outcome = await topups_of(deps).serve(wanted, x402, authorizations)
+    if exchange.key is None and paid_in:
+        deps.keyless.count(deps.callers.address(exchange.request), deps.clock.now_ms())
+    presented = x402[0][1] if x402 else None
+    outcome = await topups_of(deps).serve(wanted, presented, [value for _, value in mpp])
     return _offered(exchange, outcome) if isinstance(outcome, Offered) else _answered(outcome)
 
 
@@ -236,20 +224,24 @@ def _shows_other(exchange: Exchange) -> bool:
     return bool(value.strip()) and "payment" not in value.lower()
 
 
-def _payment(exchange: Exchange) -> tuple[str | None, list[str]]:
-    """Return the payment headers. Raises Problem("bad_request") for more than one of x402's."""
+def _payments(exchange: Exchange) -> tuple[Named, Named]:
+    """Return the headers that hold a payment by x402, one at most, and those that may hold one by MPP, by their names.
+
+    Raises Problem("bad_request") for more than one of x402's.
+    """
     if exchange.request.method == "HEAD":  # whoever asks for no answer has not read what to pay
-        return None, []
-    shown = [value for name in PAYMENT_HEADERS if (value := single_header(exchange.request, name)) is not None]
-    if len(shown) > 1:
+        return (), ()
+    given = ((name, single_header(exchange.request, name)) for name in PAYMENT_HEADERS)
+    x402 = tuple((name, value) for name, value in given if value is not None)
+    if len(x402) > 1:
         raise Problem("bad_request", "pay once; none of the payments of this request was taken", PAYMENT_HEADERS[0])
     headers = exchange.request.headers
-    mpp = [value for name in ("Authorization", "Payment-Authorization") for value in headers.getall(name, ())]
-    return (shown[0] if shown else None), mpp
+    mpp = tuple((name, value) for name in ("Authorization", _PAID_BY[0]) for value in headers.getall(name, ()))
+    return x402, mpp
 
 
-def _pays_by_mpp(values: list[str]) -> bool:
-    return any("payment" in value.lower() for value in values)
+def _pays_by_mpp(value: str) -> bool:
+    return "payment" in value.lower()
 
 
 def _offered(exchange: Exchange, offered: Offered) -> Told:
@@ -263,14 +255,13 @@ def _offered(exchange: Exchange, offered: Offered) -> Told:
 
 
 def _answered(answered: Answered) -> Told:
-    view = topup_view(answered.topup, answered.hint)
-    return Told(view, 202 if answered.pending else 200, _without_common(answered.headers))
+    view, headers = topup_view(answered.topup, answered.hint), _without_common(answered.headers)
+    return Told(view, 202 if answered.pending else 200, (*headers, REPLAYED) if answered.repeated else headers)
 
 
-def _without_common(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Every answer of ours says no-store already, and these routes' what a page may read."""
-    common = {"Cache-Control", "Access-Control-Expose-Headers"}
-    return tuple((name, value) for name, value in headers if name not in common)
+def _without_common(headers: Named) -> Named:
+    """Every answer of ours says no-store already."""
+    return tuple((name, value) for name, value in headers if name != "Cache-Control")
 
 
 def _may_see(deps: ApiDeps, exchange: Exchange, topup: TopUp) -> bool:
@@ -284,10 +275,6 @@ def _credit(topup: TopUp) -> str:
     if topup.state is TopUpState.CREDITED or topup.lent_base:
         return "available"
     return "pending" if topup.state in {TopUpState.PAYING, TopUpState.SEEN} else "none"
-
-
-def _hex(value: bytes | None) -> str | None:
-    return None if value is None else "0x" + value.hex()
 
 
 _PROBLEMS = (
@@ -307,6 +294,7 @@ _TELLS = ("PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE", "Payment-Receipt", "Location
 
 
 _DEMANDS = ("WWW-Authenticate", "PAYMENT-REQUIRED")
+_READABLE = readable(*_DEMANDS, *_TELLS, REPLAYED[0])
 _DEMAND = Demand("what to pay, in every form that is taken: nothing was collected", _DEMANDS, _PAID_BY)
 
 
@@ -327,12 +315,8 @@ def _buying(
         idempotent_key=True,
         tells=_TELLS,
         demand=_DEMAND,
-        always=_EXPOSED,
+        always=_READABLE,
     )
-
-
-def _preflight(path: str, summary: str, handler: Handler) -> Endpoint:
-    return Endpoint("OPTIONS", path, summary, handler, {}, public=True, status=NO_CONTENT, always=(_ORIGIN,))
 
 
 _STATUS_ROUTE: Final = f"{ROUTE}/{{id}}"
@@ -347,16 +331,16 @@ _OF_ANY_AMOUNT = (
         public=True,
         problems=("not_found", "key_unknown", "key_revoked", "key_missing"),
         tells=("Retry-After",),
-        always=_EXPOSED,
+        always=_READABLE,
     ),
     Endpoint("GET", ROUTE, "The account's top-ups, newest first", list_topups, page(TOPUP), scope=READ, query=PAGE),
-    _preflight(ROUTE, "May a page pay here", allow_topup),
-    _preflight(_STATUS_ROUTE, "May a page see how it stands", allow_status),
+    preflight(ROUTE, "May a page pay here", allow_topup),
+    preflight(_STATUS_ROUTE, "May a page see how it stands", allow_status),
 )
 _OF_PACKS = (
     _buying("GET", PACK_ROUTE, "Buy a fixed pack of credit with a plain GET", get_pack),
     _buying("POST", PACK_ROUTE, "Buy a fixed pack of credit", buy_pack, NOTHING, body_needed=False),
-    _preflight(PACK_ROUTE, "May a page buy a pack here", allow_pack),
+    preflight(PACK_ROUTE, "May a page buy a pack here", allow_pack),
 )
 ENDPOINTS = (*_OF_ANY_AMOUNT, *_OF_PACKS)
 

@@ -15,6 +15,7 @@ from gateway.account_ports import AccountVendor, LocalAnswer
 from gateway.api.attempts import Attempts
 from gateway.api.auth import key_of_password, own_key
 from gateway.api.body import read_small
+from gateway.api.callers import Callers
 from gateway.api.deps import ApiSettings
 from gateway.api.exchange import Exchange
 from gateway.api.respond import NO_STORE, answer
@@ -53,9 +54,9 @@ class TurnedAway:
 class VendorLogins:
     """Serves the logins of every vendor. One object, for it counts failures by address."""
 
-    def __init__(self, store: Store, tokens: VendorTokens, clock: Clock) -> None:
+    def __init__(self, store: Store, tokens: VendorTokens, clock: Clock, callers: Callers) -> None:
         self._store, self._tokens, self._clock = store, tokens, clock
-        self._attempts = Attempts()
+        self._callers, self._attempts = callers, Attempts()
 
     def enter(self, request: web.BaseRequest, vendor: AccountVendor, match: Match, body: bytes) -> Entered | TurnedAway:
         """Let an agent in by the password in the body, else by an API key in a header.
@@ -69,7 +70,7 @@ class VendorLogins:
         now_ms = self._clock.now_ms()
         if key is None:
             # A live key is let in whatever others at its address do: with 256 random bits, it is no guess.
-            wait_s = self._attempts.failed(request.remote, now_ms)
+            wait_s = self._attempts.failed(self._callers.address(request), now_ms)
             if wait_s:
                 said = vendor.refusal(_TOO_MANY, "too many failed logins; wait before the next")
                 return TurnedAway(said, (("Retry-After", str(wait_s)),))

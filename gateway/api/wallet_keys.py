@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.api.asked import query_of
 from gateway.api.attempts import site_of
 from gateway.api.body import read_small
+from gateway.api.cors import NO_CONTENT, allowing, preflight, readable
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Demand, Endpoint, Told
 from gateway.api.exchange import Exchange, single_header
@@ -25,7 +26,7 @@ from gateway.rails.x402.siwx import HEADER, RANDOM_BYTES, REQUIRED, SignInRefuse
 
 MAX_BODY_BYTES = 4 * 1024
 PAYMENT_REQUIRED: Final = 402
-EXPOSED: Final = ("Access-Control-Expose-Headers", f"{REQUIRED}, WWW-Authenticate, Payment-Receipt")
+ROUTE: Final = "/v1/wallet-keys"
 EXAMPLE: Final = {
     "id": "key_01M82FF94XHJFCH65KXKZ2P4SN",
     "account": "acct_01M82FF94XHJFCH65KXKZ2P4SN",
@@ -46,51 +47,65 @@ async def create_wallet_key(deps: ApiDeps, exchange: Exchange) -> Told:
     body = await read_small(exchange.request, MAX_BODY_BYTES, deps.settings.body_silence_s)
     signed = single_header(exchange.request, HEADER)
     headers = exchange.request.headers
-    values = [value for name in (AUTHORIZATION, PAYMENT_AUTHORIZATION) for value in headers.getall(name, [])]
-    presented = None if door.mpp is None else door.mpp.read(values)
+    shown = [(name, value) for name in (AUTHORIZATION, PAYMENT_AUTHORIZATION) for value in headers.getall(name, [])]
+    presented = None if door.mpp is None else door.mpp.read([value for _, value in shown])
     if signed is not None and presented is not None:
-        raise Problem("bad_request", "sign in in one way: two proofs came with this request")
+        raise Problem("bad_request", "sign in in one way: two proofs came with this request", HEADER)
     if signed is not None:
         return await _sign_in(deps, exchange, door, signed, body)
     if presented is None or door.mpp is None:
-        return _challenge(deps, exchange, door, body, MppProblem.PAYMENT_REQUIRED, "sign in with a wallet to get a key")
+        asking = MppRefused(MppProblem.PAYMENT_REQUIRED, "sign in with a wallet to get a key")
+        return _challenge(deps, exchange, door, body, asking)
+    shown_in = next((name for name, value in shown if "payment" in value.lower()), None)
     if isinstance(presented, MppRefused):
-        return _challenge(deps, exchange, door, body, presented.problem, presented.detail)
+        return _challenge(deps, exchange, door, body, presented, shown_in)
     proven = door.mpp.verify_proof(presented, body)
     if isinstance(proven, MppRefused):
-        return _challenge(deps, exchange, door, body, proven.problem, proven.detail)
-    made = await door.wallets.proven(proven.address, proven.challenge_id, site_of(exchange.request.remote))
+        return _challenge(deps, exchange, door, body, proven, shown_in)
+    made = await door.wallets.proven(proven.address, proven.challenge_id, _site(deps, exchange))
     return _made(made, ("Payment-Receipt", door.mpp.receipt(presented)))
 
 
 async def _sign_in(deps: ApiDeps, exchange: Exchange, door: WalletDoor, signed: str, body: bytes) -> Told:
     try:
         asked = door.desk.read(signed, deps.clock.now_ms())
-        deps.keyless.count(exchange.request.remote, deps.clock.now_ms())
-        made = await door.wallets.sign_in(asked, site_of(exchange.request.remote))
+        deps.keyless.count(deps.callers.address(exchange.request), deps.clock.now_ms())
+        made = await door.wallets.sign_in(asked, _site(deps, exchange))
     except SignInRefused as refused:
-        return _challenge(deps, exchange, door, body, MppProblem.VERIFICATION_FAILED, str(refused))
+        wrong = MppRefused(MppProblem.VERIFICATION_FAILED, str(refused))
+        return _challenge(deps, exchange, door, body, wrong, HEADER)
     except ChainUnavailable:
         raise Problem("not_ready", "the chain that could tell does not answer; ask again shortly") from None
     return _made(made)
 
 
+async def allow_wallet_key(_deps: ApiDeps, _exchange: Exchange) -> Told:
+    """Tell a browser that a page may sign in there."""
+    return Told(b"", NO_CONTENT, _PREFLIGHT)
+
+
+def _site(deps: ApiDeps, exchange: Exchange) -> bytes:
+    return site_of(deps.callers.address(exchange.request))
+
+
 def _challenge(
-    deps: ApiDeps, exchange: Exchange, door: WalletDoor, body: bytes, problem: MppProblem, detail: str
+    deps: ApiDeps, exchange: Exchange, door: WalletDoor, body: bytes, why: MppRefused, field: str | None = None
 ) -> Told:
-    """Return a 402 that asks for a signature and for no money; its nonces are new."""
+    """Return a 402 that asks for a signature and for no money; its nonces are new. `field` held the proof that was none."""
     extension = door.desk.extension(deps.clock.now_ms(), deps.entropy.bytes(RANDOM_BYTES))
     document: dict[str, Any] = {
-        "type": PROBLEM_BASE + problem.value,
+        "type": PROBLEM_BASE + why.problem.value,
         "title": "Sign in with a wallet",
         "status": PAYMENT_REQUIRED,
-        "detail": detail,
+        "detail": why.detail,
         "remedy": "sign the message of `extensions`, or answer WWW-Authenticate; it costs nothing",
         "code": "payment_required",
         "request_id": exchange.request_id,
         "extensions": extension,
     }
-    headers = [(REQUIRED, door.desk.header(extension)), EXPOSED]
+    if field is not None:
+        document["field"] = field
+    headers = [(REQUIRED, door.desk.header(extension))]
     challenge = None if door.mpp is None else door.mpp.sign_in_challenge(body, own_header=False)
     if challenge is not None:
         headers.append(("WWW-Authenticate", challenge))
@@ -100,7 +115,7 @@ def _challenge(
 def _made(made: NewKey, *headers: tuple[str, str]) -> Told:
     key = made.key
     document = {"id": key.id, "account": key.account_id, "scopes": list(key.scopes), "key": made.text.reveal()}
-    return Told(document, CREATED, (EXPOSED, *headers))
+    return Told(document, CREATED, headers)
 
 
 def _door(deps: ApiDeps) -> WalletDoor:
@@ -108,11 +123,13 @@ def _door(deps: ApiDeps) -> WalletDoor:
     return deps.wallets
 
 
-_DEMAND = Demand("what to sign: it costs nothing", (REQUIRED, "WWW-Authenticate"), (HEADER, PAYMENT_AUTHORIZATION))
+_TAKES = (HEADER, PAYMENT_AUTHORIZATION)
+_DEMAND = Demand("what to sign: it costs nothing", (REQUIRED, "WWW-Authenticate"), _TAKES)
+_PREFLIGHT = allowing(_TAKES)
 ENDPOINTS = (
     Endpoint(
         "POST",
-        "/v1/wallet-keys",
+        ROUTE,
         "An API key of a wallet's account, for a signature",
         create_wallet_key,
         WALLET_KEY,
@@ -121,7 +138,9 @@ ENDPOINTS = (
         tells=("Payment-Receipt",),
         demand=_DEMAND,
         problems=("body_oversized", "challenge_used", "too_many_calls", "not_ready"),
+        always=readable(*_DEMAND.tells, "Payment-Receipt"),
     ),
+    preflight(ROUTE, "May a page sign in here", allow_wallet_key),
 )
 
 

@@ -12,7 +12,7 @@ from gateway.api.asked import page_of, query_of
 from gateway.api.auth import require_scope
 from gateway.api.body import read_small
 from gateway.api.deps import ApiDeps
-from gateway.api.endpoint import PAGE, Endpoint, Told
+from gateway.api.endpoint import PAGE, Endpoint, Told, listed
 from gateway.api.events import EVENT_ID_IN
 from gateway.api.exchange import Exchange
 from gateway.api.needs import bad, check_members, parse_flag, parse_object
@@ -82,7 +82,7 @@ async def list_hooks(deps: ApiDeps, exchange: Exchange) -> Told:
     hooks = _telling(deps).hooks
     own = [hook for hook in hooks.of_account(exchange.account_id) if hook.id > (asked.after or "")]
     entries = [_view(hooks, hook) for hook in own[: asked.limit]]
-    return Told({"entries": entries, "next": entries[-1]["id"] if len(own) > asked.limit else None})
+    return listed(entries, more=len(own) > asked.limit)
 
 
 async def show_hook(deps: ApiDeps, exchange: Exchange) -> Told:

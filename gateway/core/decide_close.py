@@ -4,8 +4,6 @@ Must not know what proves a settlement: evidence arrives judged.  Theory: every 
 `follow`, so capture, void and refund each have one writer, and a hold closes exactly once (P6, P13).
 """
 
-from dataclasses import replace
-
 from gateway.core import chart
 from gateway.core.book import DAY_MS, Book
 from gateway.core.commands import (
@@ -31,6 +29,7 @@ from gateway.core.payment import (
     settle_dispute,
 )
 from gateway.core.records import BudgetUse, Evidence, Freeze, Payment, Resource, Task
+from gateway.core.replacing import replace
 
 NO_CHAIN = "a billing period is settled by its vendor's rule, not by a chain"
 
@@ -240,9 +239,14 @@ def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
 
 def _close(book: Book, payment: Payment, charge: Charge, at_ms: int) -> Payment:
     captured = _end_hold(book, payment, charge)
-    closed = replace(payment, axes=payment.axes.charged(charge), captured_base=captured, closed_at_ms=at_ms)
-    if not book.has_answer(closed.id):  # nothing was answered and nothing ever will be: the same request may buy again
-        closed = replace(closed, answered=True)
+    closed = replace(
+        payment,
+        axes=payment.axes.charged(charge),
+        captured_base=captured,
+        closed_at_ms=at_ms,
+        # Where nothing was answered nothing ever will be: the same request may buy again.
+        answered=payment.answered or not book.has_answer(payment.id),
+    )
     book.put_payment(closed)
     _release_budget(book, payment, payment.hold_base - captured, at_ms)
     if closed.renews and closed.resource_ref is not None:

@@ -5,8 +5,6 @@ before the first change, so a refusal costs nothing, and the agent's hold and th
 of one decision: neither exists without the other.
 """
 
-from dataclasses import replace
-
 from gateway.core import chart
 from gateway.core.book import Book, Claim
 from gateway.core.commands import Attached, Done, Purchase, Refused, Result
@@ -22,6 +20,7 @@ from gateway.core.records import (
     PeriodTerms,
     TransferKind,
 )
+from gateway.core.replacing import replace
 
 PLACED = Axes(transfer=Transfer.PRESENTED)
 PLACED_METERED = Axes(transfer=Transfer.PREPARED)

@@ -9,15 +9,17 @@ Canonical bytes (pinned by tests/vectors/journal.json): JSON with keys sorted by
 digest = SHA-256("gateway-journal-v1" || seq as 8 bytes big-endian || previous digest (32 bytes) || canonical bytes).
 """
 
-import json
-from collections.abc import Iterable, Mapping
+import json.encoder
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 TAG = b"gateway-journal-v1"
 GENESIS = bytes(32)
 
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+_quoted = json.encoder.encode_basestring_ascii
 
 
 class JournalError(ValueError):
@@ -38,28 +40,45 @@ class Record:
 
 def canonical(value: Mapping[str, object]) -> bytes:
     """Return the canonical bytes of a record's content. Raises JournalError for floats and foreign types."""
-    _check(value)
-    return _encode(value).encode("ascii")
+    return _object(value).encode("ascii")
 
 
-_PLAIN = frozenset({str, int, bool, type(None)})
+# One pass that checks each value where it writes it; the standard encoder would write what is refused here.
 
 
-def _check(value: object) -> None:
-    if type(value) in _PLAIN or isinstance(value, str | int):
-        return
+def _object(value: Mapping[str, object]) -> str:
+    keys, text = _frame(tuple(value))
+    return text % tuple([_PLAIN.get(type(item := value[key]), _text)(item) for key in keys])
+
+
+@lru_cache(maxsize=1_024)
+def _frame(names: tuple[str, ...]) -> tuple[list[str], str]:
+    """Return an object's keys in order, and its text with a place for each value: the kinds of row are few."""
+    for name in names:
+        if not isinstance(name, str):
+            raise JournalError(f"a journal key is text, not {name!r}")
+    keys = sorted(names)
+    return keys, "{" + ",".join(_quoted(key).replace("%", "%%") + ":%s" for key in keys) + "}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, int):
+        return int.__repr__(value)  # the number, also where its type prints a name
     if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise JournalError(f"a journal key is text, not {key!r}")
-            if type(item) not in _PLAIN:
-                _check(item)
-        return
+        return _object(value)
     if isinstance(value, list | tuple):
-        for item in value:
-            _check(item)
-        return
+        return "[" + ",".join([_PLAIN.get(type(item), _text)(item) for item in value]) + "]"
     raise JournalError(f"a journal value is text, integer, boolean, null, list or object, not {type(value).__name__}")
+
+
+_PLAIN: dict[type, Callable[[Any], str]] = {
+    str: _quoted,
+    int: int.__repr__,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): {None: "null"}.__getitem__,
+}
 
 
 def digest(seq: int, previous: bytes, body: bytes) -> bytes:

@@ -5,8 +5,9 @@ so that nothing of it can stop the store; the journal names every record that a 
 that the rows can be proven from it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
 
 from gateway.core.commands import Refused
 from gateway.core.money import MAX_AMOUNT_BASE
@@ -27,37 +28,48 @@ MOST_TEXT = 4_096
 
 def value_refusal(record: Record | SellerTerms) -> Refused | None:
     """Refuse what no row can hold, whoever failed to check it."""
-    for name, value in _values(record):
-        wrong = _wrong(name, value)
-        if wrong:
-            return Refused("bad_request", f"{name} {wrong}")
+    kind: type = type(record)
+    for bounds in _bounds(kind):
+        value = getattr(record, bounds.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            wrong = bounds.broken_by(part)
+            if wrong:
+                return Refused("bad_request", f"{bounds.name} {wrong}")
     return None
 
 
 def is_text(text: str) -> bool:
     """Say whether it can be written: half a surrogate pair, as JSON's escapes can write it, cannot."""
-    return not any("\ud800" <= char <= "\udfff" for char in text)
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _values(record: Record | SellerTerms) -> Iterator[tuple[str, object]]:
-    for each in fields(record):
-        value = getattr(record, each.name)
-        if isinstance(value, tuple):
-            yield from ((each.name, part) for part in value)
-        else:
-            yield each.name, value
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What a field may hold: so many bytes, None for any number up to MOST_BYTES, and an integer up to `most`."""
+
+    name: str
+    size: int | None
+    most: int
+
+    def broken_by(self, value: object) -> str:
+        """Return what is wrong with a value, "" for nothing; what is no text, bytes or number has no bounds."""
+        if isinstance(value, str):
+            return "" if len(value) <= MOST_TEXT and is_text(value) else "is too long, or no text"
+        if isinstance(value, bytes):
+            fits = len(value) <= MOST_BYTES if self.size is None else len(value) == self.size
+            return "" if fits else "has a wrong length"
+        if isinstance(value, int) and not 0 <= value <= self.most:
+            return f"must lie between 0 and {self.most}"
+        return ""
 
 
-def _wrong(name: str, value: object) -> str:
-    if isinstance(value, str):
-        return "" if len(value) <= MOST_TEXT and is_text(value) else "is too long, or no text"
-    if isinstance(value, bytes):
-        size = SIZES.get(name)
-        return "" if len(value) == size or (size is None and len(value) <= MOST_BYTES) else "has a wrong length"
-    if isinstance(value, int):
-        most = LARGEST_WIDE if name in WIDE else MAX_AMOUNT_BASE if name.endswith("_base") else LARGEST
-        return "" if 0 <= value <= most else f"must lie between 0 and {most}"
-    return ""
+@cache
+def _bounds(record: type) -> tuple[_Bounds, ...]:
+    return tuple(_Bounds(each.name, SIZES.get(each.name), _most(each.name)) for each in fields(record))
+
+
+def _most(name: str) -> int:
+    return LARGEST_WIDE if name in WIDE else MAX_AMOUNT_BASE if name.endswith("_base") else LARGEST
 
 
 def told(*changed: Record) -> dict[str, object]:

@@ -13,6 +13,7 @@ import structlog
 
 from contracts.batch import deployment
 from contracts.calls import SIGNATURE_MAX_BYTES
+from contracts.codec import checksum, to_hex
 from gateway.core.commands import Attached, Refused
 from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.paid import Identity, RelayState, Settlement, SettlementState
@@ -22,7 +23,7 @@ from gateway.facilitator.answers import Told, answer_of
 from gateway.facilitator.burning import Burning
 from gateway.facilitator.desk import Desk, DeskParts, Rules
 from gateway.facilitator.inclusion import Follower
-from gateway.facilitator.lanes import Call, Lanes, fees_now
+from gateway.facilitator.lanes import Call, Lanes, fees_now, too_dear
 from gateway.facilitator.submit import Submitter
 from gateway.facilitator.upkeep import Upkeep
 from gateway.facilitator.verify import may_claim_again
@@ -40,7 +41,11 @@ log = structlog.get_logger()
 
 
 class NotDeployed(Exception):  # noqa: N818 - named for what is known
-    """The batch contract is not at its address: nobody can send now, or it takes longer than was waited."""
+    """The batch contract is not at its address: says why. `remedy` is what an operator does about it."""
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(why)
+        self.remedy = remedy
 
 
 class _Works:
@@ -233,29 +238,38 @@ class SettlementEngine:
     async def deploy(self, chain_id: int, wait_s: float = 60.0) -> bytes | None:
         """Put the batch contract at its address; return the transaction's hash, None where it stands already.
 
-        Raises NotDeployed, ChainUnavailable, SigningRefused, KeyError for a chain that is not served.
+        Raises NotDeployed, ChainUnavailable, Reverted, SigningRefused, KeyError for a chain that is not served.
         """
         works = self._works[chain_id]
         if await works.desk.relay.has_code(works.desk.parts.batch):
             return None
+        to, data = deployment()
+        if not await works.desk.relay.has_code(to):  # what is sent to nobody succeeds, and does nothing
+            remedy = "deploy the deterministic deployment proxy there first; without batches each payment goes alone"
+            raise NotDeployed(f"chain {chain_id} has no contract at {checksum(to)}, which would deploy it", remedy)
         await works.resume()
         lane, fees = works.lanes.pick(), await fees_now(works.desk)
-        if lane is None or fees is None:
-            raise NotDeployed("no relayer can send now, or gas costs more than the cap")
-        to, data = deployment()
+        if lane is None:
+            raise NotDeployed(*works.lanes.shut())
+        if fees is None:
+            raise NotDeployed(*await too_dear(works.desk))
         estimated = await works.desk.relay.estimate(lane.address, to, data)
         gas = estimated * _DEPLOY_MARGIN_NUMERATOR // _DEPLOY_MARGIN_DENOMINATOR
         relay = await works.submitter.send_call(lane, Call(to, data, gas), fees, "deploy")
+        if relay is None:
+            raise NotDeployed(f"{lane.label}: its next account nonce was used meanwhile; nothing was sent", "ask again")
         deadline_s = asyncio.get_running_loop().time() + wait_s
-        while relay is not None and asyncio.get_running_loop().time() < deadline_s:
+        while asyncio.get_running_loop().time() < deadline_s:
             newest = await self._store.relay(relay.id)
             if newest is not None and newest.mined_hash is not None:
                 if newest.status == 1:
                     return newest.mined_hash
-                raise NotDeployed("the transaction failed")
+                why = f"transaction {to_hex(newest.mined_hash)} failed in block {newest.block_number}"
+                raise NotDeployed(why, "look at it with a block explorer; ask again if the contract is not there")
             await works.follower.look()
             await asyncio.sleep(_DEPLOY_POLL_S)
-        raise NotDeployed("it was sent, and is in no block yet")
+        why = f"{to_hex(relay.attempts[-1].tx_hash)} of {lane.label} was sent, and is in no block after {wait_s:.0f} s"
+        raise NotDeployed(why, "nothing needs to be sent again: ask again later whether it stands")
 
 
 def _terms(exact: Exact) -> tuple[object, ...]:

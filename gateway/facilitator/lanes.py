@@ -7,13 +7,14 @@ one given out. Lanes know nothing of each other, so one that is stuck or poor st
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from contracts.codec import Address, checksum
 from contracts.keccak import keccak256
 from gateway.core.paid import Relay, RelayAttempt, RelayState
 from gateway.facilitator.desk import Desk, Relayer, Rules
 
-__all__ = ["Call", "Fees", "Lane", "Lanes", "fees_now", "raised", "sign"]
+__all__ = ["Call", "Fees", "Lane", "Lanes", "Shut", "fees_now", "raised", "sign", "too_dear"]
 
 GAS_PLAIN = 21_000
 """What a transaction costs that does nothing."""
@@ -37,6 +38,13 @@ class Call:
     to: Address
     data: bytes
     gas: int
+
+
+class Shut(NamedTuple):
+    """Why nothing can be sent now, with figures, and what an operator does about it."""
+
+    why: str
+    remedy: str
 
 
 @dataclass(slots=True)
@@ -71,6 +79,22 @@ class Lane:
         if self.balance_wei is None or self.balance_wei < self.relayer.floor_wei:
             return 0
         return max(0, rules.in_flight_max - len(self.sent) - self.reserved)
+
+    def shut(self, rules: Rules, now_s: float) -> Shut | None:
+        """Say why `free` is 0, None where it is not."""
+        if self.free(rules, now_s):
+            return None
+        floor_wei = self.relayer.floor_wei
+        if self.next_nonce is None or self.balance_wei is None:
+            return Shut(f"{self.label}: the chain was not asked about it yet", "ask again in a moment")
+        if self.balance_wei < floor_wei:
+            why = f"{self.label} has {self.balance_wei} wei; below {floor_wei} (floor_ether) it is not used"
+            return Shut(why, "send it ether: it is noticed within a minute")
+        if now_s < self.paused_until_s:
+            why = f"{self.label}: its signer refused, and is asked again in {self.paused_until_s - now_s:.0f} s"
+            return Shut(why, "see the task relayer_refused")
+        why = f"{self.label} has {len(self.sent) + self.reserved} transactions in no block, of {rules.in_flight_max}"
+        return Shut(f"{why} at most (in_flight_max)", "wait until one of them is mined")
 
     def allocate(self) -> int:
         """Give out the next nonce: the lowest hole, else the one after all."""
@@ -138,6 +162,13 @@ class Lanes:
         best = max(self.lanes, key=lambda lane: lane.free(self._desk.rules, now_s))
         return best if best.free(self._desk.rules, now_s) else None
 
+    def shut(self) -> Shut:
+        """Say of each lane why it sends nothing now; where `pick` has found none."""
+        now_s = self._desk.now_s()
+        found = [shut for lane in self.lanes if (shut := lane.shut(self._desk.rules, now_s)) is not None]
+        remedies = dict.fromkeys(shut.remedy for shut in found)
+        return Shut("; ".join(shut.why for shut in found), "; ".join(remedies))
+
     async def count(self, lane: Lane) -> int:
         """Ask the chain how many of a lane's transactions are in blocks, and take that in. Raises ChainUnavailable."""
         count = await self._desk.relay.account_nonce(lane.address)
@@ -157,6 +188,14 @@ class Lanes:
         if lane.balance_wei < lane.relayer.low_wei:
             used = "; it is not used" if lane.balance_wei < lane.relayer.floor_wei else ""
             await self._desk.ask("relayer_low", lane.label, f"it has {lane.balance_wei} wei left for gas{used}")
+
+
+async def too_dear(desk: Desk) -> Shut:
+    """Say what gas costs where `fees_now` has no offer. Raises ChainUnavailable."""
+    base_wei, tip_wei = await desk.relay.fees()
+    asked_wei = base_wei + min(max(1, tip_wei), desk.rules.priority_cap_wei)
+    why = f"chain {desk.chain_id} asks {asked_wei} wei for a gas; the most that is paid is {desk.rules.fee_cap_wei}"
+    return Shut(f"{why} (fee_cap_gwei)", "wait for cheaper gas, or raise fee_cap_gwei in [facilitator]")
 
 
 async def fees_now(desk: Desk) -> Fees | None:

@@ -15,6 +15,7 @@ from gateway.core.problems import Problem
 from gateway.core.records import AgentAccount, Budget
 from gateway.core.view import Balance
 from gateway.operator import describe
+from gateway.operator.paging import PAGE_MAX, listed
 from gateway.operator.params import Params
 from gateway.operator.posting import post
 from gateway.operator.services import Services
@@ -22,7 +23,6 @@ from gateway.store import columns as col
 from gateway.store import queries
 
 DEFAULT_SCOPES = (PROXY, READ)
-PAGE_MAX = 1_000
 YEAR_S = 365 * 86_400
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -93,7 +93,7 @@ async def account_list(services: Services, params: Params) -> dict[str, Any]:
         queries.ACCOUNTS, {"after": params.optional_identifier("after") or "", "limit": limit}
     )
     accounts = [_account(services, AgentAccount(row["id"], row["name"], row["created_at_ms"])) for row in rows]
-    return {"accounts": accounts, "next": accounts[-1]["id"] if accounts and len(accounts) == limit else None}
+    return listed("accounts", accounts, limit)
 
 
 async def key_new(services: Services, params: Params) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from contracts.codec import to_hex
 from gateway.core.journal import GENESIS, JournalError, verify
 from gateway.core.ledger import Side
 from gateway.core.money import USD, format_amount
+from gateway.core.paid import Refund
 from gateway.core.problems import Problem
 from gateway.operator import describe
 from gateway.operator.describe_paid import paid_record
@@ -83,8 +84,19 @@ async def _paid(services: Services, asked: Mapping[str, Any]) -> list[dict[str, 
         read = readers.get(record_id.partition("_")[0])
         record = None if read is None else await read(record_id)
         if record is not None:
-            found.append({"found_as": sorted(found_as), **paid_record(record)})
+            shown = {"found_as": sorted(found_as), **paid_record(record)}
+            if isinstance(record, Refund):
+                shown |= await _settlement_id(services, record, shown.pop("settlement_id"))
+            found.append(shown)
     return found
+
+
+async def _settlement_id(services: Services, refund: Refund, kept: str | None) -> dict[str, str]:
+    """A refund that relayers collect has the settlement of its authorization, once there is one; one on Tempo has none."""
+    identity = (refund.chain_id, refund.token, refund.till, refund.nonce)
+    settlement = None if kept is not None else await services.store.settlement_of(identity)
+    settlement_id = kept if settlement is None else settlement.id
+    return {} if settlement_id is None else {"settlement_id": settlement_id}
 
 
 async def _resources(services: Services, payments: list[dict[str, Any]]) -> list[dict[str, Any]]:

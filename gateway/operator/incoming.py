@@ -12,11 +12,10 @@ from gateway.core.paid import Incoming
 from gateway.core.paid_commands import ResolveIncoming
 from gateway.core.problems import Problem
 from gateway.operator import describe
+from gateway.operator.paging import PAGE_MAX, listed
 from gateway.operator.params import Params
 from gateway.operator.posting import post
 from gateway.operator.services import Services
-
-PAGE_MAX = 1_000
 
 
 async def incoming_list(services: Services, params: Params) -> dict[str, Any]:
@@ -30,7 +29,7 @@ async def incoming_list(services: Services, params: Params) -> dict[str, Any]:
     else:
         raise Problem("not_found", f"there is no account {account_id}")
     incoming = [_view(each) for each in found]
-    return {"incoming": incoming, "next": incoming[-1]["id"] if incoming and len(incoming) == limit else None}
+    return listed("incoming", incoming, limit)
 
 
 async def incoming_resolve(services: Services, params: Params) -> dict[str, Any]:

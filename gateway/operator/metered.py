@@ -14,33 +14,24 @@ from gateway.core.problems import Problem
 from gateway.core.records import MeterState
 from gateway.core.runway import hourly_base
 from gateway.operator import describe
+from gateway.operator.paging import at_vendors, listed
 from gateway.operator.params import Params
 from gateway.operator.services import Services
 from gateway.store import columns as col
 from gateway.store import queries
 
-PAGE_MAX = 1_000
-_LAST = "~"  # sorts after every id
-
 
 async def meters(services: Services, params: Params) -> dict[str, Any]:
     """Return what is charged by time, the newest first; what is over as well if `all` is asked for."""
-    limit = params.number("limit", 100, PAGE_MAX)
-    account_id, vendor = params.optional_identifier("account") or "", params.optional_identifier("vendor") or ""
-    asked = {
-        "open": int(not params.flag("all")),
-        "before": params.optional_identifier("before") or _LAST,
-        "account_id": account_id,
-        "vendor": vendor,
-        "limit": limit,
-    }
+    asked = at_vendors(params)
+    account_id, vendor = asked["account_id"], asked["vendor"]
     rows = await services.store.query(queries.METERS, asked)
     found = [describe.meter(col.meter_from(tuple(row.values()))) for row in rows]
     if not found and vendor and vendor not in services.routes:
         raise Problem("vendor_unknown", f"{vendor} is not in the configuration, and nothing ever ran there", "vendor")
     if not found and account_id and account_id not in services.store.view.agent_accounts:
         raise Problem("not_found", f"there is no account {account_id}")
-    return {"meters": found, "next": found[-1]["id"] if found and len(found) == limit else None}
+    return listed("meters", found, asked["limit"])
 
 
 async def vendor_balance(services: Services, params: Params) -> dict[str, Any]:

@@ -12,21 +12,19 @@ from gateway.core.payment import Charge
 from gateway.core.problems import Problem
 from gateway.core.records import Payment
 from gateway.operator import describe
+from gateway.operator.paging import PAGE_MAX, before_of, listed
 from gateway.operator.params import Params
 from gateway.operator.posting import post
 from gateway.operator.services import Services
 from gateway.store import columns as col
 from gateway.store import queries
 
-PAGE_MAX = 1_000
-_LAST = "~"  # sorts after every id
-
 
 async def payments_list(services: Services, params: Params) -> dict[str, Any]:
     """Return payments, the newest first; of one account, or only those whose hold is open."""
     limit = params.number("limit", 50, PAGE_MAX)
     account_id, only_open = params.optional_identifier("account"), params.flag("open")
-    page: dict[str, Any] = {"before": params.optional_identifier("before") or _LAST, "limit": limit}
+    page: dict[str, Any] = {"before": before_of(params), "limit": limit}
     if account_id is None:
         rows = await services.store.query(queries.PAYMENTS, {**page, "open": int(only_open)})
     elif only_open:
@@ -34,7 +32,7 @@ async def payments_list(services: Services, params: Params) -> dict[str, Any]:
     else:
         rows = await services.store.query(queries.PAYMENTS_OF_ACCOUNT, {**page, "account_id": account_id})
     payments = [describe.payment(col.payment_from(tuple(row.values()))) for row in rows]
-    return {"payments": payments, "next": payments[-1]["id"] if payments and len(payments) == limit else None}
+    return listed("payments", payments, limit)
 
 
 async def payments_show(services: Services, params: Params) -> dict[str, Any]:

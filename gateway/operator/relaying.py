@@ -13,6 +13,7 @@ from gateway.facilitator.engine import NotDeployed
 from gateway.operator import describe
 from gateway.operator.params import Params
 from gateway.operator.services import Relaying, Services
+from gateway.paid_ports import Reverted
 from gateway.ports import ChainUnavailable
 from wallets.guard import SigningRefused
 
@@ -47,13 +48,24 @@ async def batches_deploy(services: Services, params: Params) -> dict[str, Any]:
         raise Problem("not_found", f"no relayer serves chain {chain_id}", "chain_id")
     try:
         tx_hash = await relaying.deployer.deploy(chain_id)
-    except (NotDeployed, ChainUnavailable, SigningRefused) as problem:
-        raise Problem("not_ready", str(problem)) from None
+    except NotDeployed as problem:
+        raise _not_deployed(str(problem), problem.remedy) from None
+    except ChainUnavailable as problem:
+        raise _not_deployed(f"no endpoint of chain {chain_id} answers: {problem}", "ask again when one does") from None
+    except SigningRefused as problem:
+        raise _not_deployed(f"the relayer's guard refused: {problem}", "lift the freeze, if it is one") from None
+    except Reverted:
+        raise _not_deployed("the chain says that it would fail", "see whether other code stands there") from None
     return {
         "changed": tx_hash is not None,
         "contract": describe.address(relaying.batch),
         "tx_hash": None if tx_hash is None else to_hex(tx_hash),
     }
+
+
+def _not_deployed(why: str, remedy: str) -> Problem:
+    """What the operator does is not what an agent would do."""
+    return Problem("not_ready", why, extra={"title": "The batch contract was not put up", "remedy": remedy})
 
 
 def _relaying(services: Services) -> Relaying:

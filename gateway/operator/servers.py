@@ -15,34 +15,26 @@ from gateway.core.records import Payment, Resource, Task
 from gateway.core.server import ORDERED, Server, ServerState
 from gateway.flow.servers.ordering import CONFLICT, UNREADABLE, claim_of
 from gateway.operator import describe
+from gateway.operator.paging import LAST, PAGE_MAX, at_vendors, listed
 from gateway.operator.params import Params
 from gateway.operator.posting import post
 from gateway.operator.services import Services
 from gateway.store import columns, queries
 from gateway.store import kept_columns as col
 
-PAGE_MAX = 1_000
 REASON_MAX = 500
 THING = "server"  # what vendors with many kinds of things call the one that an order makes
-_LAST = "~"  # sorts after every id
 
 
 async def servers(services: Services, params: Params) -> dict[str, Any]:
     """Return servers, the newest first; those that have ended as well if `all` is asked for."""
-    limit = params.number("limit", 100, PAGE_MAX)
-    account_id, vendor = params.optional_identifier("account") or "", params.optional_identifier("vendor") or ""
-    asked = {
-        "open": int(not params.flag("all")),
-        "before": params.optional_identifier("before") or _LAST,
-        "account_id": account_id,
-        "vendor": vendor,
-        "limit": limit,
-    }
+    asked = at_vendors(params)
+    account_id = asked["account_id"]
     rows = await services.store.query(queries.SERVERS, asked)
     if not rows and account_id and account_id not in services.store.view.agent_accounts:
         raise Problem("not_found", f"there is no account {account_id}")
     found = [await _described(services, col.server_from(tuple(row.values()))) for row in rows]
-    return {"servers": found, "next": found[-1]["id"] if found and len(found) == limit else None}
+    return listed("servers", found, asked["limit"])
 
 
 async def server_resolve(services: Services, params: Params) -> dict[str, Any]:
@@ -127,7 +119,7 @@ async def _server(services: Services, server_id: str) -> Server:
 async def _open_tasks(services: Services, server: Server, payment: Payment | None) -> list[Task]:
     """Return what waits for a human who finds out what this order has made."""
     subjects = {(CONFLICT, server.id)} | ({(UNREADABLE, payment.id)} if payment is not None else set())
-    found, before = list[Task](), _LAST
+    found, before = list[Task](), LAST
     while True:
         rows = await services.store.query(queries.TASKS, {"open": 1, "before": before, "limit": PAGE_MAX})
         tasks = [columns.task_from(tuple(row.values())) for row in rows]

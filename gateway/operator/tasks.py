@@ -13,28 +13,27 @@ from gateway.core.money import format_amount
 from gateway.core.problems import Problem
 from gateway.core.records import Task
 from gateway.operator import describe
+from gateway.operator.paging import PAGE_MAX, before_of, listed
 from gateway.operator.params import Params
 from gateway.operator.posting import post
 from gateway.operator.services import Services
 from gateway.store import columns as col
 from gateway.store import queries
 
-PAGE_MAX = 1_000
 PAYEE_UNKNOWN = "payee_unknown"
 PRICE_KINDS = frozenset({"price_changed", "price_unknown"})
-_LAST = "~"
 _PAYEE = re.compile(r"([^/]+)/([1-9][0-9]{0,18})/(0x[0-9a-fA-F]{40})", re.ASCII)
 
 
 async def tasks_list(services: Services, params: Params) -> dict[str, Any]:
     """Return tasks, the newest first; open ones unless `all` is asked for."""
     limit = params.number("limit", 50, PAGE_MAX)
-    before = params.optional_identifier("before") or _LAST
+    before = before_of(params)
     rows = await services.store.query(
         queries.TASKS, {"open": int(not params.flag("all")), "before": before, "limit": limit}
     )
     tasks = [describe.task(col.task_from(tuple(row.values()))) for row in rows]
-    return {"tasks": tasks, "next": tasks[-1]["id"] if tasks and len(tasks) == limit else None}
+    return listed("tasks", tasks, limit)
 
 
 async def tasks_show(services: Services, params: Params) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _wallets(settings: Settings) -> Iterator[Finding]:
         if wallet.address in seen:
             yield (*place, "address"), f"wallets.{seen[wallet.address]} has it too", "describe each wallet once"
         seen[wallet.address] = wallet.name
-        yield from _token_names(settings, place, wallet.tokens)
+        yield from token_names(settings, place, wallet.tokens)
         yield from _fees(settings, wallet)
 
 
@@ -98,7 +98,8 @@ def _fees(settings: Settings, wallet: WalletConfig) -> Iterator[Finding]:
             yield (*place, "max_window_s"), what, "raise it"
 
 
-def _token_names(settings: Settings, place: KeyPath, names: tuple[str, ...]) -> Iterator[Finding]:
+def token_names(settings: Settings, place: KeyPath, names: tuple[str, ...]) -> Iterator[Finding]:
+    """Yield a finding for each name in a table's `tokens` that is no enabled token's."""
     for number, name in enumerate(names):
         found = settings.tokens.get(name)
         if found is None:
@@ -110,7 +111,7 @@ def _token_names(settings: Settings, place: KeyPath, names: tuple[str, ...]) -> 
 
 def _vendor(settings: Settings, vendor: VendorConfig) -> Iterator[Finding]:
     place = ("vendors", vendor.name)
-    yield from _token_names(settings, place, vendor.tokens)
+    yield from token_names(settings, place, vendor.tokens)
     yield from _payees(settings, vendor)
     if settings.server.public_url == vendor.base_url:
         yield (*place, "base_url"), "is our own public_url", "write the vendor's own address"

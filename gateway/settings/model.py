@@ -128,6 +128,7 @@ class ServerConfig:
     host: Annotated[str, Key(r.text, "127.0.0.1")]
     port: Annotated[int, Key(r.integer(0, 65_535), 8402)]
     public_url: Annotated[Origin | None, Key(r.origin, None)]
+    trusted_proxies: Annotated[tuple[Network, ...], Key(r.several(r.network), [])]
     operator_socket: Annotated[Path, Key(r.socket_path, "operator.sock")]
     max_body_bytes: Annotated[int, Key(r.integer(1024, 1024 * MIB), 16 * MIB)]
     max_paid_body_bytes: Annotated[int, Key(r.integer(1024, 16 * MIB), MIB)]
@@ -137,6 +138,9 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.max_paid_body_bytes > self.max_body_bytes:
             raise BadValue("is above max_body_bytes", "write at most that", "max_paid_body_bytes")
+        if any(network.prefixlen == 0 for network in self.trusted_proxies):
+            what = "trusts everybody, so whoever calls could name any address"
+            raise BadValue(what, "write the networks of your own proxies", "trusted_proxies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

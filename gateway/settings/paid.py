@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
+from contracts.batch import batch_address
 from contracts.codec import Address
 from gateway.http.egress import EgressRule, Origin, Timeouts
 from gateway.settings import readers as r
@@ -16,7 +17,7 @@ from wallets.secret import Secret
 
 DAY_S = 86_400
 WEI_PER_MILLIONTH = 10**12
-GWEI = 10**9
+GWEI = 10**9  # of the unit that gas is priced in: wei, and atto-dollars on a chain like Tempo's
 ANSWER_MAX_S = 90  # stock sellers give a facilitator no longer
 
 
@@ -73,8 +74,14 @@ class FacilitatorConfig:
     seller_min_base: Annotated[int, Key(r.amount_or_zero, "0.0001", name="seller_min")]
     house_gas_budget_base: Annotated[int, Key(r.amount_or_zero, "0.01", name="house_gas_budget")]
     replace_after_s: Annotated[float, Key(r.seconds(1, 3600), 15)]
+    in_flight_max: Annotated[int, Key(r.integer(1, 1_000), 16)]
     per_payer_per_minute: Annotated[int, Key(r.integer(1, 1_000_000), 600)]
     per_payee_per_minute: Annotated[int, Key(r.integer(1, 1_000_000), 60_000)]
+
+    @property
+    def batch(self) -> Address:
+        """Where the batch contract stands, or would stand."""
+        return self.batch_contract or batch_address()
 
     @property
     def fee_cap_wei(self) -> int:

@@ -5,17 +5,15 @@ Must not start anything.  Theory: as of `gateway.settings.checks`: a contradicti
 
 from collections.abc import Iterator
 
-from gateway.settings.lines import KeyPath
+from gateway.settings.checks import Finding, token_names
 from gateway.settings.model import Settings
-
-Finding = tuple[KeyPath, str, str]
 
 
 def paid_findings(settings: Settings) -> Iterator[Finding]:
     """Yield (key, what is wrong, what to write) for every contradiction about tills, relayers, facilitator and top-ups."""
     yield from _addresses(settings)
     for till in settings.tills.values():
-        yield from _token_names(settings, ("tills", till.name), till.tokens)
+        yield from token_names(settings, ("tills", till.name), till.tokens)
     for relayer in settings.relayers.values():
         for number, name in enumerate(relayer.chains):
             if name not in settings.chains:
@@ -40,20 +38,11 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
         seen[address] = f"{section}.{name}"
 
 
-def _token_names(settings: Settings, place: KeyPath, names: tuple[str, ...]) -> Iterator[Finding]:
-    for number, name in enumerate(names):
-        found = settings.tokens.get(name)
-        if found is None:
-            yield (*place, "tokens", str(number)), "there is no [tokens] table of that name", "add it"
-        elif not found.enabled:
-            yield (*place, "tokens", str(number)), f"tokens.{name} is not enabled", "remove it, or enable the token"
-
-
 def _facilitator(settings: Settings) -> Iterator[Finding]:
     facilitator = settings.facilitator
     if facilitator is None:
         return
-    yield from _token_names(settings, ("facilitator",), facilitator.tokens)
+    yield from token_names(settings, ("facilitator",), facilitator.tokens)
     served = {chain for relayer in settings.relayers.values() for chain in relayer.chains}
     served_ids = {settings.chains[name].chain_id for name in served if name in settings.chains}
     for number, name in enumerate(facilitator.tokens):

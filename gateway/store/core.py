@@ -77,6 +77,7 @@ class StoreCore:
         if self._broken is not None:
             raise StoreBroken("the store stopped after an earlier failure") from self._broken
         try:
+            self.db.execute("BEGIN IMMEDIATE")  # before deciding, so that what decisions read takes its locks once
             results = [apply(self.book, command) for command in commands]
             rows = self.book.take_rows()
             step = step_of(rows)
@@ -89,7 +90,6 @@ class StoreCore:
         return results, step
 
     def _commit(self, rows: Rows) -> None:
-        self.db.execute("BEGIN IMMEDIATE")
         write_rows(self.db, rows)
         self.db.execute("COMMIT")
 

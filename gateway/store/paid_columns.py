@@ -7,6 +7,7 @@ written; wei and 256-bit numbers are decimal text, lists are JSON, and a field t
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from gateway.core.paid import (
@@ -62,40 +63,50 @@ _WIDE: Codec = (_wide, _narrow)
 _FLAG: Codec = (int, bool)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PaidTable:
-    """Where records of one type are kept, by which column, and the codecs of the columns that are not the value itself."""
+    """Where records of one type are kept, by which column, and the codecs of the columns that are not the value itself.
+
+    `fixed` are columns that no later version of a record changes, the key among them: an update that does not name a column
+    leaves its indexes alone.
+    """
 
     name: str
     record: type
     key: str
     codecs: Mapping[str, Codec]
+    fixed: frozenset[str] = frozenset()
     extra: str = ""  # a column that is written once and is no field
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns that are fields, in the order of the fields."""
         return tuple(each.name for each in fields(self.record))
 
-    @property
+    @cached_property
+    def changing(self) -> tuple[str, ...]:
+        """The columns that a later version may change, in the order of the fields."""
+        return tuple(name for name in self.names if name != self.key and name not in self.fixed)
+
+    @cached_property
     def columns(self) -> str:
         """The columns that are fields, as a statement names them."""
-        return ", ".join(f'"{name}"' if name == "to" else name for name in self.names)
+        return ", ".join(map(_quoted, self.names))
 
-    @property
+    @cached_property
     def insert(self) -> str:
         """The statement that adds a row, with its extra column's value last."""
         names = self.columns + (f", {self.extra}" if self.extra else "")
         marks = ", ".join("?" * len(names.split(", ")))
         return f"INSERT INTO {self.name} ({names}) VALUES ({marks})"  # noqa: S608 - names are ours
 
-    @property
+    @cached_property
     def update(self) -> str:
-        """The statement that replaces a row's earlier version; the key's value comes last."""
-        change = ", ".join(f"{name} = ?" for name in self.columns.split(", "))
+        """The statement that makes a row a later version, with what `change` returns."""
+        change = ", ".join(f"{_quoted(name)} = ?" for name in self.changing)
         return f"UPDATE {self.name} SET {change} WHERE {self.key} = ?"  # noqa: S608 - names are ours
 
-    @property
+    @cached_property
     def by_key(self) -> str:
         """The statement that finds one by its key."""
         return self.where(f"{self.key} = ?")
@@ -106,9 +117,16 @@ class PaidTable:
 
     def row(self, record: object) -> tuple[Any, ...]:
         """Return a record's row."""
+        return self._values(self.names, record)
+
+    def change(self, record: object) -> tuple[Any, ...]:
+        """Return what `update` takes: what may have changed, and the key."""
+        return self._values((*self.changing, self.key), record)
+
+    def _values(self, names: tuple[str, ...], record: object) -> tuple[Any, ...]:
+        codecs = self.codecs
         return tuple(
-            self.codecs[name][0](getattr(record, name)) if name in self.codecs else getattr(record, name)
-            for name in self.names
+            [codecs[name][0](getattr(record, name)) if name in codecs else getattr(record, name) for name in names]
         )
 
     def from_row(self, row: Any) -> Any:  # noqa: ANN401 - a tuple, sqlite3.Row or mapping's values; the record's own type
@@ -117,6 +135,10 @@ class PaidTable:
         return self.record(
             **{name: self.codecs[name][1](value) if name in self.codecs else value for name, value in values}
         )
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if name == "to" else name  # SQL's own word
 
 
 def _state(states: type) -> Codec:
@@ -133,6 +155,20 @@ SETTLEMENTS = PaidTable(
         "valid_before_s": _WIDE,
         "contract_wallet": _FLAG,
     },
+    # Settlement.terms, which gateway/core/decide_settlement.py holds to.
+    fixed=frozenset(
+        {
+            "chain_id",
+            "token",
+            "authorizer",
+            "nonce",
+            "pay_to",
+            "value_base",
+            "valid_after_s",
+            "valid_before_s",
+            "signature",
+        }
+    ),
 )
 RELAYS = PaidTable(
     "relays",
@@ -144,6 +180,7 @@ RELAYS = PaidTable(
         "attempts": (_attempts_text, _attempts_from),
         "fee_wei": _WIDE,
     },
+    fixed=frozenset({"chain_id", "relayer", "account_nonce"}),
 )
 TOPUPS = PaidTable("topups", TopUp, "id", {"state": _state(TopUpState), "valid_before_s": _WIDE}, extra="token_owner")
 INCOMING = PaidTable("incoming", Incoming, "id", {"state": _state(ReceiptState), "refundable": _FLAG})

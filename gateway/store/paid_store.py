@@ -4,6 +4,7 @@ Must not know what the rows are for.  Theory: the embedded store's reading conne
 records come back as they were committed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,16 +20,18 @@ TOPUP_BY_TOKEN = TOPUPS.where("token_owner = ? AND client_token = ? AND client_t
 INCOMING_OF_LOG = INCOMING.where("chain_id = ? AND tx_hash = ? AND log_index = ?")
 
 
-class PaidReading:
+class PaidReading(ABC):
     """The reading methods of `gateway.ports.Store` about being paid; the store that mixes them in runs the statements."""
 
     view: View
 
+    @abstractmethod
     async def _one(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> tuple[Any, ...] | None:
-        raise NotImplementedError
+        """Return a statement's first row, or None."""
 
+    @abstractmethod
     async def _all(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        raise NotImplementedError
+        """Return a statement's rows."""
 
     async def settlement(self, settlement_id: str) -> Settlement | None:
         """Return a settlement as committed, open or not."""

@@ -45,7 +45,7 @@ def _put(
 ) -> None:
     if not records:
         return
-    changed = [(*table.row(record), key) for key, record in records.items() if key not in new]
+    changed = [table.change(record) for key, record in records.items() if key not in new]
     if changed:
         db.executemany(table.update, changed)
     added = [table.row(record) for key, record in records.items() if key in new]

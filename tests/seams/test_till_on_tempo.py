@@ -169,7 +169,7 @@ async def test_paid_by_transaction_deposited_by_memo_and_refunded_with_its_fee(b
     assert paid.receipt_id is not None
     assert (shop.available("acc_1"), shop.available("acc_2"), shop.booked) == (2 * USD, 1 * USD, 3 * USD)
     before = await shop.held(bed.wallet)
-    refund = await shop.refunds.open(RefundAsked("acc_1", "key_1", paid.receipt_id, None, None, "one", bytes(32)))
+    refund, _ = await shop.refunds.open(RefundAsked("acc_1", "key_1", paid.receipt_id, None, None, "one", bytes(32)))
     await shop.refunds.sweep()
     assert refund.tx_hash is not None
     await shop.look(refund.tx_hash)

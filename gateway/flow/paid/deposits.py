@@ -5,7 +5,7 @@ where it says whose by itself: on Tempo by the memo that follows from the accoun
 the account's. A plain transfer proves nothing of who may have it back, so no deposit is ever refunded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from contracts.incoming import Moved
@@ -48,19 +48,19 @@ class Deposits:
             return self._memos().get(moved.memo)
         return self._store.view.wallet_accounts.get(moved.sender)
 
-    def ways_of(self, account_id: str) -> tuple[Way, ...]:
+    def ways_of(self, account_id: str, wallets: Collection[bytes]) -> tuple[Way, ...]:
         """Return every accepted token once, with where an account sends it, and with which memo on Tempo.
 
-        Without a memo a transfer is its sender's: an account that no wallet has opened has no such way, for the money would
-        be somebody else's.
+        `wallets` are the account's. Without a memo a transfer is its sender's: an account that no wallet has opened has no
+        such way, for the money would be somebody else's.
         """
-        memo, by_sender = memo_of(account_id), bool(self.wallets_of(account_id))
+        memo = memo_of(account_id)
         ways: dict[tuple[int, bytes], Way] = {}
         for till in self._tills:
             for token in till.accepted:
                 if token.standard == "tip20":
                     ways.setdefault(token.key, Way(token, till.address, memo))
-                elif by_sender:
+                elif wallets:
                     ways.setdefault(token.key, Way(token, till.address, None))
         return tuple(ways.values())
 

@@ -28,11 +28,6 @@ from wallets.secret import Secret
 
 PAYMENT_REQUIRED: Final = "https://paymentauth.org/problems/payment-required"
 TITLE: Final = "Payment required"
-EXPOSED: Final = (
-    "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, WWW-Authenticate, Payment-Receipt, Location, Retry-After"
-)
-"""What a browser's script may read of an answer (x402.md 1.1)."""
-
 ROUTE: Final = "/v1/topups"
 OPEN_KEYLESS: Final = 1_000
 LONGEST_SIGNED_S: Final = 3_600
@@ -94,6 +89,7 @@ class Wanted:
     """A request for credit, whether it pays or not. `path` is our own route's, without a query.
 
     `bearer` says that the caller's key came in Authorization, which stock MPP clients overwrite with their payment.
+    `paid_in` is the header that holds a payment, "" where none does: what is wrong with the payment is said of it.
     """
 
     method: str
@@ -104,6 +100,7 @@ class Wanted:
     account_id: str | None
     claim: str | None  # the Idempotency-Key
     bearer: bool = False
+    paid_in: str = ""
 
     @property
     def fingerprint(self) -> bytes:
@@ -242,7 +239,7 @@ class Offers:
         if asking.prices:
             headers.append(("PAYMENT-REQUIRED", payment_required(asking)))
             document |= body_members(asking)
-        headers += [("Cache-Control", "no-store"), ("Access-Control-Expose-Headers", EXPOSED)]
+        headers.append(("Cache-Control", "no-store"))
         return Offered(tuple(headers), document)
 
     def receipt(self, topup: TopUp, token: Token) -> Mapping[str, Any] | None:

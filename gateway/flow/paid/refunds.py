@@ -8,7 +8,7 @@ the hold stays until a final block tells which of the two ends it was.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -60,6 +60,13 @@ class RefundAsked:
     fingerprint: bytes
 
 
+class Opened(NamedTuple):
+    """A refund as it stands. `repeated`: an earlier request with the same client token has opened it."""
+
+    refund: Refund
+    repeated: bool
+
+
 @dataclass(frozen=True, slots=True)
 class RefundParts:
     """What refunds are made of. `signers` are the tills', `broadcasters` and `tempo_fees` by chain id.
@@ -85,7 +92,7 @@ class Refunds:
         self._clock, self._entropy = clock, entropy
         self._again_ms: dict[str, int] = {}
 
-    async def open(self, asked: RefundAsked) -> Refund:
+    async def open(self, asked: RefundAsked) -> Opened:
         """Hold what goes back and sign it; the same client token again is the same refund.
 
         Raises Problem: not_found, not_refundable, refund_exceeds_funding, insufficient_balance, till_short,
@@ -102,10 +109,10 @@ class Refunds:
         result = await self._store.post(OpenRefund(refund, self._clock.now_ms()))
         if isinstance(result, Refused):
             raise Problem(result.code, result.detail)
-        refund_id = result.payment_id if isinstance(result, Attached) else refund.id
-        found = await self._store.refund(refund_id)
+        repeated = isinstance(result, Attached)
+        found = await self._store.refund(result.payment_id if isinstance(result, Attached) else refund.id)
         assert found is not None, "a refund that was committed is found"
-        return found
+        return Opened(found, repeated)
 
     async def sweep(self) -> None:
         """Send what was opened, again and again until it has an end. What cannot be sent now is tried again later."""
@@ -224,7 +231,7 @@ class Refunds:
             return
         self._again_ms[refund.id] = now_ms + int(AGAIN_S * 1000)
         self._leaving()
-        exact = Exact(2, f"eip155:{token.chain_id}", authorization, refund.signature)
+        exact = Exact(2, token.network.caip2, authorization, refund.signature)
         try:
             settled = await engine.settle(exact, HOUSE, 0.0)
         except (

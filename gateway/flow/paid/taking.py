@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from contracts.codec import Address, ContractError
+from contracts.codec import Address, ContractError, parse_address
 from contracts.eip3009 import Authorization
 from contracts.logs import decode_authorization_used
 from contracts.proof import Mismatch, prove_settlement
@@ -260,9 +260,8 @@ class Taking:
         result = await self._store.post(PutTopUp(moved, event, self._clock.now_ms()))
         if isinstance(result, Refused):
             return await self.current(topup)
-        if state is not TopUpState.PAYING:
-            self._tries.pop(topup.id, None)
-            self._hints.pop(topup.id, None)
+        self._tries.pop(topup.id, None)
+        self._hints.pop(topup.id, None)
         return moved
 
     # what the chain says before it is final: enough to answer, never to credit
@@ -315,7 +314,7 @@ class Taking:
             return Authorization(
                 token=token,
                 authorizer=Address(topup.payer),
-                pay_to=Address(bytes.fromhex(requirements["payTo"].removeprefix("0x"))),
+                pay_to=parse_address(requirements["payTo"], "payTo"),
                 value_base=topup.value_base or 0,
                 valid_after=0,
                 valid_before=topup.valid_before_s or 0,

@@ -17,7 +17,6 @@ What is decided here, besides what `offers` and `taking` say of themselves:
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from contracts.codec import Address, to_hex
 from gateway.core.commands import Refused
@@ -70,12 +69,14 @@ _PAID = frozenset({TopUpState.PAYING, TopUpState.SEEN, TopUpState.CREDITED})
 class Answered:
     """A payment was taken: its order as it stands. `hint` is a transaction that was named for it and is not proven.
 
-    `pending`: whether it lands is not known yet; nobody may sign anew.
+    `repeated`: by an earlier request, and nothing of this one. `pending`: whether it lands is not known yet; nobody may
+    sign anew.
     """
 
     topup: TopUp
     headers: Headers
     hint: bytes | None = None
+    repeated: bool = False
 
     @property
     def pending(self) -> bool:
@@ -119,9 +120,10 @@ class TopUps:
         """
         presented = None if self._seller is None else self._seller.read(authorizations)
         if presented is not None and x402 is not None:
-            raise Problem("bad_request", "pay on one rail; none of the payments of this request was taken")
+            detail = "pay on one rail; none of the payments of this request was taken"
+            raise Problem("bad_request", detail, wanted.paid_in or None)
         if x402 is not None and not self._judge.serves:
-            raise Problem("bad_request", "x402 is not served here; nothing was taken")
+            raise Problem("bad_request", "x402 is not served here; nothing was taken", wanted.paid_in or None)
         if presented is not None:
             return await self._mpp(wanted, presented)
         return await self._unpaid(wanted) if x402 is None else await self._x402(wanted, x402)
@@ -151,10 +153,17 @@ class TopUps:
             self._require_open(kept)
         return self._ask(wanted)
 
-    def _ask(self, wanted: Wanted, error: str = "", **said: Any) -> Offered:  # noqa: ANN401 - passed on as it is
-        """Return a 402 with an order that nobody has paid. Raises Problem("key_missing") where only accounts may order."""
+    def _ask(
+        self, wanted: Wanted, error: str = "", *, reason: str = "", problem: Mapping[str, object] | None = None
+    ) -> Offered:
+        """Return a 402 with an order that nobody has paid. `error` says what is wrong with the payment that came.
+
+        Raises Problem("key_missing") where only accounts may order.
+        """
         self._require_owner(wanted.account_id)
-        return self.offers.offer(wanted, self.offers.fresh(wanted), error, **said)
+        if error and wanted.paid_in:
+            problem = {**(problem or {}), "field": wanted.paid_in}
+        return self.offers.offer(wanted, self.offers.fresh(wanted), error, reason=reason, problem=problem)
 
     def _require_owner(self, account_id: str | None) -> None:
         if account_id is None and not self.offers.rules.wallet_accounts:
@@ -178,7 +187,7 @@ class TopUps:
             paid = read_header(header)
             identifier = identifier_of(paid)
         except PaymentHeaderError as bad:
-            raise Problem("bad_request", f"{bad}; nothing was taken") from None
+            raise Problem("bad_request", f"{bad}; nothing was taken", wanted.paid_in or None) from None
         known = await self._known(paid)
         if known is not None:
             return await self._again(wanted, known, paid)
@@ -221,7 +230,8 @@ class TopUps:
         """Return whose order it is. Raises Problem where it is another's, or nobody's and must be somebody's."""
         self._require_owner(wanted.account_id or order.account_id)
         if wanted.account_id is not None and order.account_id not in {None, wanted.account_id}:
-            raise Problem("bad_request", "the order was made for another account; nothing was taken")
+            detail = "the order was made for another account; nothing was taken"
+            raise Problem("bad_request", detail, wanted.paid_in or None)
         return for_account(order, wanted.account_id)
 
     async def _repeated(self, wanted: Wanted, order: Order, name: str) -> TopUp | None:
@@ -311,7 +321,7 @@ class TopUps:
                 return self._ask(wanted, f"{result.detail}; nothing was taken", reason=Reason.INSUFFICIENT_BALANCE)
             return await self._conflict(topup, Conflict(result.code, result.detail, other))
         if result.state in _PAID:
-            return self._answer(Taken(result), presented=taken.presented)
+            return self._answer(Taken(result), presented=taken.presented, repeated=False)
         return self._ask(wanted, f"the transaction did not pay ({result.reason}); ask again and pay anew")
 
     async def _take_evm(self, wanted: Wanted, topup: TopUp, taken: EvmTaken) -> Outcome:
@@ -329,7 +339,8 @@ class TopUps:
     def _refuse_mpp(self, wanted: Wanted, refused: MppRefused) -> Offered:
         document = problem_document(refused.problem, refused.detail)
         if refused.problem.status != 402:  # noqa: PLR2004 - HTTP's own number
-            raise Problem("bad_request", f"{refused.detail}; nothing was taken", extra={"problem": document["type"]})
+            detail, extra = f"{refused.detail}; nothing was taken", {"problem": document["type"]}
+            raise Problem("bad_request", detail, wanted.paid_in or None, extra=extra)
         return self._ask(wanted, refused.detail, problem=document)
 
     # claiming and answering
@@ -363,7 +374,7 @@ class TopUps:
         taken = await self._waited(claimed)
         version = V2 if topup.raw is None else unpack_payment(topup.raw)[0]
         if taken.topup.state in _PAID:
-            return self._answer(taken, version, presented)
+            return self._answer(taken, version, presented, repeated=claimed is not topup)
         why = taken.topup.reason or "it was not collected"
         return self._ask(wanted, f"the payment was refused: {why}", reason=why)
 
@@ -384,7 +395,14 @@ class TopUps:
         extra = {} if other is None or other.id != topup.id else {"topup_id": other.id}
         raise Problem(conflict.code, f"{conflict.detail}; the payment of this request was not taken", extra=extra)
 
-    def _answer(self, taken: Taken, version: int | None = None, presented: Presented | None = None) -> Answered:
+    def _answer(
+        self,
+        taken: Taken,
+        version: int | None = None,
+        presented: Presented | None = None,
+        *,
+        repeated: bool = True,
+    ) -> Answered:
         """Return the answer of an order that has a payment, with the receipt of the rail that it came on."""
         topup = taken.topup
         headers: list[tuple[str, str]] = [("Cache-Control", "no-store, private")]
@@ -395,7 +413,7 @@ class TopUps:
                 headers.append((RECEIPT_HEADER, self._seller.receipt(presented, topup.tx_hash)))
         elif topup.rail == X402 and topup.raw is not None:
             headers.append(self._receipt(topup, taken.hint, version or unpack_payment(topup.raw)[0]))
-        return Answered(topup, tuple(headers), taken.hint)
+        return Answered(topup, tuple(headers), taken.hint, repeated)
 
     def _receipt(self, topup: TopUp, hint: bytes | None, version: int) -> tuple[str, str]:
         token = self.offers.tokens.get((topup.chain_id or 0, Address(topup.token or b"")))

@@ -19,7 +19,7 @@ from gateway.core.paid import WalletAccount
 from gateway.core.paid_commands import BindWallet, TakeNonce
 from gateway.core.problems import Problem
 from gateway.core.records import ApiKey
-from gateway.flow.paid.hourly import Hourly
+from gateway.core.window import SlidingWindow
 from gateway.flow.paid.mpp_seller import MppSeller
 from gateway.ports import Clock, Entropy, Store
 from gateway.rails.x402.siwx import SignIn, SignInDesk, SignInRefused
@@ -28,6 +28,7 @@ SIWX, MPP = "siwx", "mpp"
 KEY_NAME = "signed in by wallet"
 SCOPES = (PROXY, READ, KEYS)
 ALL = b"all"
+HOUR_MS = 3_600_000
 
 log = structlog.get_logger()
 
@@ -72,8 +73,9 @@ class Wallets:
     ) -> None:
         self._store, self._contracts, self._clock, self._entropy = store, contracts, clock, entropy
         self._rules = rules or WalletRules()
-        self._keys, self._accounts = Hourly(self._rules.keys_per_hour), Hourly(self._rules.accounts_per_hour)
-        self._sites = Hourly(self._rules.accounts_per_site)
+        self._keys = SlidingWindow(self._rules.keys_per_hour, HOUR_MS)
+        self._accounts = SlidingWindow(self._rules.accounts_per_hour, HOUR_MS)
+        self._sites = SlidingWindow(self._rules.accounts_per_site, HOUR_MS)
 
     async def sign_in(self, asked: SignIn, site: bytes = b"") -> NewKey:
         """Return a new key for whoever signed, from a peer at `site`.

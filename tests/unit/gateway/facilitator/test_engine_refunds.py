@@ -116,7 +116,7 @@ class Counter:
 
     async def ask(self, receipt_id: str) -> Refund:
         """Ask everything back."""
-        return await self.refunds.open(RefundAsked("acc_1", "key_1", receipt_id, None, None, "one", bytes(32)))
+        return (await self.refunds.open(RefundAsked("acc_1", "key_1", receipt_id, None, None, "one", bytes(32)))).refund
 
     async def ended(self, refund: Refund) -> Refund:
         """Return a refund as committed."""

@@ -193,7 +193,7 @@ async def test_a_refund_of_an_order_goes_by_its_id(till: TillRig) -> None:
     receipt = await till.paid()
     asked = replace(await _asked(till, receipt), receipt_id=None, topup_id=receipt.topup_id)
     assert await refused(till.refunds.open(replace(asked, account_id="acc_2"))) == "not_found"
-    assert (await till.refunds.open(asked)).receipt_id == receipt.id
+    assert (await till.refunds.open(asked)).refund.receipt_id == receipt.id
 
 
 async def test_a_till_that_is_gone_refunds_nothing(till: TillRig) -> None:
@@ -208,6 +208,7 @@ async def _asked(till: TillRig, receipt: Incoming) -> Any:
 
     async def keep(asked: Any) -> Any:
         from_rig.append(asked)
+        return Opened(None, repeated=False)  # type: ignore[arg-type]
 
     real = till.refunds.open
     till.refunds.open = keep  # type: ignore[method-assign]

@@ -10,7 +10,6 @@ from contracts.codec import Address, checksum
 from contracts.signature import address_of, load_key, sign_digest
 from gateway.core.apikeys import NewKey
 from gateway.core.problems import Problem
-from gateway.flow.paid.hourly import Hourly
 from gateway.flow.paid.wallets import KEY_NAME, WalletRules, Wallets
 from gateway.rails.x402.siwx import SignIn, SignInRefused
 
@@ -178,15 +177,6 @@ async def test_a_sign_in_looks_at_its_own_accounts_keys_only(till: TillRig) -> N
     assert {account_id: set(keys) for account_id, keys in till.view.live_keys.items()} == {
         account_id: set(keys) for account_id, keys in live.items()
     }
-
-
-def test_who_was_quiet_for_longest_is_forgotten() -> None:
-    """Memory is bounded whoever asks."""
-    hourly = Hourly(1, max_keys=2)
-    for n in range(3):
-        hourly.count(b"%d" % n, n)
-    assert len(hourly) == 2
-    assert [hourly.wait_s(b"%d" % n, 1_000) for n in range(3)] == [0, 3600, 3600]
 
 
 async def test_what_a_bare_wallet_paid_is_its_keys_to_spend(till: TillRig) -> None:

@@ -295,7 +295,7 @@ class TillRig:
         """Ask acc_1's money back."""
         fingerprint = sha256(repr((receipt.id, amount_base)).encode()).digest()
         asked = RefundAsked("acc_1", "key_1", receipt.id, None, amount_base, token, fingerprint)
-        return await self.refunds.open(asked)
+        return (await self.refunds.open(asked)).refund
 
     async def unclaimed(self) -> list[Incoming]:
         """Return what is nobody's."""
