@@ -12,7 +12,7 @@ from typing import Final
 from contracts.codec import Address
 from contracts.tokens import Token
 from gateway.chains.contract_wallets import RelayContractWallets
-from gateway.config import Config, TopUpsConfig
+from gateway.config import Config, FacilitatorConfig, TopUpsConfig
 from gateway.core.money import format_amount
 from gateway.core.paid import TillPlace
 from gateway.facilitator.desk import DeskParts, Relayer, Rules
@@ -199,7 +199,22 @@ def _engine(config: Config, base: PaidBase) -> SettlementEngine | None:
     facilitator = config.facilitator
     if facilitator is None:
         return None
-    rules = Rules(
+    desks = []
+    for chain_id, relay in base.relays.items():
+        tokens = [token for token in _collected(config) if token.chain_id == chain_id]
+        relayers = [
+            Relayer(base.signers[each.address], each.low_wei, each.floor_wei) for each in config.relayers_on(chain_id)
+        ]
+        if tokens and relayers:
+            desks.append(DeskParts(relay, base.chains[chain_id], tokens, relayers, facilitator.batch))
+    return SettlementEngine(
+        store=base.store, desks=desks, rules=settling_rules(facilitator), clock=base.clock, entropy=base.entropy
+    )
+
+
+def settling_rules(facilitator: FacilitatorConfig) -> Rules:
+    """Return how transactions are made, as the operator has configured it."""
+    return Rules(
         batch_size=facilitator.batch_size,
         batch_age_s=facilitator.batch_age_s,
         item_gas=min(ITEM_GAS_MAX, facilitator.gas_per_settlement),
@@ -211,15 +226,6 @@ def _engine(config: Config, base: PaidBase) -> SettlementEngine | None:
         replace_after_s=facilitator.replace_after_s,
         in_flight_max=facilitator.in_flight_max,
     )
-    desks = []
-    for chain_id, relay in base.relays.items():
-        tokens = [token for token in _collected(config) if token.chain_id == chain_id]
-        relayers = [
-            Relayer(base.signers[each.address], each.low_wei, each.floor_wei) for each in config.relayers_on(chain_id)
-        ]
-        if tokens and relayers:
-            desks.append(DeskParts(relay, base.chains[chain_id], tokens, relayers, facilitator.batch))
-    return SettlementEngine(store=base.store, desks=desks, rules=rules, clock=base.clock, entropy=base.entropy)
 
 
 def _collected(config: Config) -> list[Token]:

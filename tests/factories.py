@@ -405,6 +405,7 @@ def book_state(book: Book) -> dict[str, Any]:
     }
     for name in (
         *("agent_accounts", "keys", "keys_by_digest", "freezes", "budget_uses", "open_payments"),
+        *("answers_kept", "unpaid_accounts"),
         *("payees", "prices", "cursors", "meters", "vendor_balances", "pending_events"),
         *("servers", "server_refs", "fleets", "hooks", "deliveries", "told_seq"),
     ):

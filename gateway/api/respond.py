@@ -42,6 +42,8 @@ _RETRY_AFTER_S = {
     "vendor_account_full": 60,
     "exposure_capped": 30,
     "too_many_open_payments": 30,
+    "till_short": 60,
+    "facilitator_unavailable": 5,
 }
 
 
@@ -80,6 +82,8 @@ async def write_whole(request: web.BaseRequest, response: web.Response, flush_s:
     try:
         await response.prepare(request)
         await response.write_eof()
+        if _is_flushed(request):  # what is small goes out at once
+            return True
         async with asyncio.timeout(flush_s):
             while (transport := request.transport) is not None and not transport.is_closing():
                 if transport.get_write_buffer_size() == 0:
@@ -88,6 +92,12 @@ async def write_whole(request: web.BaseRequest, response: web.Response, flush_s:
     except (ConnectionError, TimeoutError):
         return False
     return False
+
+
+def _is_flushed(request: web.BaseRequest) -> bool:
+    """Say whether the socket has taken every byte while the connection stood."""
+    transport = request.transport
+    return transport is not None and not transport.is_closing() and transport.get_write_buffer_size() == 0
 
 
 async def write_stream(

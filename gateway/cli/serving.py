@@ -5,6 +5,7 @@ can never succeed (configuration, keys, another owner) ends with a code of its o
 """
 
 import asyncio
+import gc
 import os
 import sqlite3
 from collections.abc import Callable
@@ -40,9 +41,14 @@ _FAILED = (StoreBroken, BookBroken, sqlite3.Error)
 
 Serve = Callable[[Config], int]
 
+# Calls in flight are many small objects that live for a second; the defaults look at them again every 700 new ones. Measured
+# with 512 settlements in flight: a tenth to a seventh of the CPU.
+COLLECT_AFTER = (10_000, 20, 20)
+
 
 def run(config: Config) -> int:
     """Serve until told to stop; return the server's own exit code. Raises CliError for a start that failed."""
+    _spare_collections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(serve(config, os.environ))
@@ -52,3 +58,10 @@ def run(config: Config) -> int:
         raise CliError(Exit.UNREACHABLE, str(error)) from None
     except _FAILED as error:
         raise CliError(Exit.FAILED, str(error)) from None
+
+
+def _spare_collections() -> None:
+    """Leave what importing has made, which lives as long as the process, out of every collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)

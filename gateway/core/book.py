@@ -173,6 +173,11 @@ class Rows:
         return tables[kind]
 
 
+def _owner(account: Account) -> str | None:
+    """Return whose balance it is, None for an account that is no agent's."""
+    return account.code[6:] if account.code.startswith("agent:") else None
+
+
 def _unpaid(payment: Payment) -> bool:
     dead = payment.axes.delivery is Delivery.DELIVERED and payment.axes.transfer is PaymentTransfer.DEAD
     return dead and payment.authorization is not None
@@ -194,6 +199,8 @@ class Book:
         self.freezes: dict[str, Freeze] = {}
         self.budget_uses: dict[str, BudgetUse] = {}
         self.open_payments: dict[str, Payment] = {}
+        self.answers_kept: set[str] = set()  # open payments whose answer is kept
+        self.unpaid_accounts: set[str] = set()  # that ever had a delivery which the vendor never collected for
         self.unanswered = Unanswered()
         self.open_count: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.exposure_base: defaultdict[tuple[str, str, str], int] = defaultdict(int)
@@ -235,6 +242,8 @@ class Book:
 
     def has_answer(self, payment_id: str) -> bool:
         """Say whether the payment's answer is kept, committed or not."""
+        if payment_id in self.open_payments:
+            return payment_id in self.answers_kept
         return payment_id in self.rows.answers or self.reader.has_answer(payment_id)
 
     def has_evidence(self, evidence: Evidence) -> bool:
@@ -255,6 +264,8 @@ class Book:
 
     def unpaid_deliveries(self, account_id: str, since_ms: int) -> int:
         """Count the account's payments that were delivered and died since then, committed or not."""
+        if account_id not in self.unpaid_accounts:
+            return 0
         fresh = sum(1 for p in self._fresh(_unpaid) if p.account_id == account_id and (p.closed_at_ms or 0) >= since_ms)
         return fresh + self.reader.unpaid_deliveries(account_id, since_ms)
 
@@ -329,7 +340,7 @@ class Book:
             self._count_grant(debit, credit, transfer.amount_base)
         self.rows.accounts[debit.id] = debit
         self.rows.accounts[credit.id] = credit
-        owner = next((a.code[6:] for a in (debit, credit) if a.code.startswith("agent:")), None)
+        owner = _owner(debit) or _owner(credit)
         self.rows.transfers.append((transfer, subject, self.chain.seq + 1, owner))
         return transfer
 
@@ -347,14 +358,24 @@ class Book:
             if payment.authorization is not None:
                 self.paid.claim(payment.authorization.identity, payment.id)
         self.rows.payments[payment.id] = payment
-        if _unpaid(payment) or _refunded(payment):
+        if _unpaid(payment):
+            self.unpaid_accounts.add(payment.account_id)
+            self.rows.losses[payment.id] = None
+        elif _refunded(payment):
             self.rows.losses[payment.id] = None
         if payment.axes.charge is Charge.HELD:
             self._open(payment)
         elif self.open_payments.pop(payment.id, None) is not None:
+            self.answers_kept.discard(payment.id)
             self._count(payment, -1)
             self._close_period(payment)
         self.unanswered.put(payment)
+
+    def put_answer(self, payment_id: str, answer: Answer) -> None:
+        """Keep what the agent is told about a payment, in place of what was kept."""
+        self.rows.answers[payment_id] = answer
+        if payment_id in self.open_payments:
+            self.answers_kept.add(payment_id)
 
     def _open(self, payment: Payment) -> None:
         self.open_payments[payment.id] = payment

@@ -67,7 +67,7 @@ def decide_outcome(book: Book, command: RecordOutcome) -> Result:
         if payment.period is not None:
             payment = start_meter(book, payment, command)
     if answers and command.answer is not None:
-        book.rows.answers[payment.id] = command.answer
+        book.put_answer(payment.id, command.answer)
     book.put_payment(payment)
     content = {
         "delivery": payment.axes.delivery.value,

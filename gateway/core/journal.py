@@ -11,10 +11,9 @@ digest = SHA-256("gateway-journal-v1" || seq as 8 bytes big-endian || previous d
 
 import json.encoder
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 TAG = b"gateway-journal-v1"
 GENESIS = bytes(32)
@@ -26,8 +25,7 @@ class JournalError(ValueError):
     """A record is not canonical, or the chain does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One journal row. `body` is the canonical bytes; `digest` seals it to everything before it."""
 
     seq: int

@@ -8,6 +8,7 @@ The same floor on a wallet's token account is P7: what it has signed away is pen
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from gateway.core.money import check_amount
 
@@ -69,11 +70,12 @@ class Account:
     @property
     def available_base(self) -> int:
         """What may still be reserved or spent: posted less reserved; incoming reservations do not count."""
-        return self.posted_base - self.reserved_base
+        if self.side is Side.CREDIT:
+            return self.credits_posted - self.debits_posted - self.debits_pending
+        return self.debits_posted - self.credits_posted - self.credits_pending
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """One immutable row. POST and VOID name the PENDING row they close; POST may move less than was reserved."""
 
     id: int
@@ -84,23 +86,13 @@ class Transfer:
     pending_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """An open PENDING transfer."""
-
-    id: int
-    debit_id: int
-    credit_id: int
-    amount_base: int
-
-
 class Ledger:
     """The single owner of balances in memory. Every method either applies one transfer whole or raises and changes nothing."""
 
     def __init__(self, next_account_id: int = 1, next_transfer_id: int = 1) -> None:
         self._accounts: dict[int, Account] = {}
         self._by_code: dict[tuple[str, str], Account] = {}
-        self._open: dict[int, Reservation] = {}
+        self._open: dict[int, Transfer] = {}  # PENDING ones that nothing has closed
         self._next_account_id = next_account_id
         self._next_transfer_id = next_transfer_id
 
@@ -110,7 +102,7 @@ class Ledger:
         self._by_code[account.code, account.asset] = account
         self._next_account_id = max(self._next_account_id, account.id + 1)
 
-    def load_open(self, reservation: Reservation) -> None:
+    def load_open(self, reservation: Transfer) -> None:
         """Take an open reservation from the store."""
         self._open[reservation.id] = reservation
 
@@ -141,7 +133,7 @@ class Ledger:
         """Return the account with this id."""
         return self._accounts[account_id]
 
-    def reservation(self, transfer_id: int) -> Reservation | None:
+    def reservation(self, transfer_id: int) -> Transfer | None:
         """Return the open reservation, or None if it was posted, voided or never made."""
         return self._open.get(transfer_id)
 
@@ -162,7 +154,7 @@ class Ledger:
         debit.debits_pending += amount_base
         credit.credits_pending += amount_base
         row = self._row(Phase.PENDING, debit.id, credit.id, amount_base)
-        self._open[row.id] = Reservation(row.id, debit.id, credit.id, amount_base)
+        self._open[row.id] = row
         return row
 
     def post(self, pending_id: int, amount_base: int | None = None) -> Transfer:
@@ -193,7 +185,7 @@ class Ledger:
         if holder is not None and holder.floored and holder.available_base < amount_base:
             raise Overdraft(holder.code, holder.asset, holder.available_base, amount_base)
 
-    def _take(self, pending_id: int, amount_base: int | None) -> Reservation:
+    def _take(self, pending_id: int, amount_base: int | None) -> Transfer:
         held = self._open.get(pending_id)
         if held is None:
             raise LedgerError(f"reservation {pending_id} is not open")
@@ -202,7 +194,7 @@ class Ledger:
         del self._open[pending_id]
         return held
 
-    def _release(self, held: Reservation) -> None:
+    def _release(self, held: Transfer) -> None:
         self._accounts[held.debit_id].debits_pending -= held.amount_base
         self._accounts[held.credit_id].credits_pending -= held.amount_base
 

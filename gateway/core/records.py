@@ -6,6 +6,7 @@ was committed and what is in memory cannot drift apart half-way.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from gateway.core import chart
 from gateway.core.payment import Axes, Charge, Delivery, Fault
@@ -17,6 +18,11 @@ class TransferKind(StrEnum):
     EIP3009 = "eip3009"  # a token authorization with a nonce of ours, or one that the rail prescribes
     TEMPO = "tempo"  # a Tempo transaction with an expiring nonce, known by its memo
     ACCOUNT = "account"  # the vendor's own account with us: one billing period, settled by its rule or bill
+
+
+@lru_cache(maxsize=1_024)  # asked for several times a purchase, of few wallets
+def _inventory(wallet: bytes) -> str:
+    return chart.wallet("0x" + wallet.hex())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class AuthorizationTerms:
     @property
     def source(self) -> str:
         """The ledger account that pays."""
-        return chart.wallet("0x" + self.wallet.hex())
+        return _inventory(self.wallet)
 
     @property
     def identity(self) -> tuple[int, bytes, bytes, bytes]:

@@ -6,7 +6,7 @@ only when a group of rows is durable, so whatever it shows has survived (P3), an
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gateway.core.book import Book, PriceView, Rows
 from gateway.core.kept import is_over
@@ -23,8 +23,7 @@ _R = TypeVar("_R", Server, Fleet, Hook)
 _P = TypeVar("_P", Settlement, Relay, TopUp, Refund)
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """An agent's balance in USD base units."""
 
     available_base: int = 0

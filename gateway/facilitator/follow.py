@@ -18,7 +18,18 @@ from gateway.facilitator.verify import MAX_SKEW_S
 from gateway.ports import Receipt
 from gateway.rails.x402.reasons import Reason
 
-__all__ = ["Elsewhere", "Fate", "collected_in", "elsewhere", "failed", "judge", "mined_by", "moved_by", "pays"]
+__all__ = [
+    "Elsewhere",
+    "Fate",
+    "carrier",
+    "collected_in",
+    "elsewhere",
+    "failed",
+    "judge",
+    "mined_by",
+    "moved_by",
+    "pays",
+]
 
 BLOCKS_PER_SECOND_MAX = 5
 LOOK_BACK_BLOCKS = 64
@@ -115,11 +126,24 @@ def mined_by(settlement: Settlement, receipt: Receipt) -> Settlement:
     )
 
 
+def carrier(relay: Relay, settlement: Settlement) -> bytes | None:
+    """Return the mined form of a transaction if it carried a settlement: what had expired was left out when it was replaced.
+
+    Whatever collects an authorization has its nonce, a hash, in its call data.
+    """
+    mined = (attempt for attempt in relay.attempts if attempt.tx_hash == relay.mined_hash)
+    return next((attempt.tx_hash for attempt in mined if settlement.nonce in attempt.raw), None)
+
+
 def failed(settlement: Settlement, reason: str, tx_hash: bytes | None, ended_at_ms: int | None) -> Settlement:
-    """Return a settlement that failed; for good with `ended_at_ms`, else it may be claimed again."""
+    """Return a settlement that failed; for good with `ended_at_ms`, else it may be claimed again.
+
+    Without the hash of a transaction that carried it no gas was burnt on it, and nobody is to answer for any.
+    """
     return replace(
         settlement,
         state=SettlementState.FAILED,
+        relay_id=None if tx_hash is None else settlement.relay_id,
         tx_hash=tx_hash,
         block_number=None,
         reason=reason,

@@ -13,7 +13,7 @@ import structlog
 
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.facilitator.desk import Desk
-from gateway.facilitator.follow import collected_in, judge, mined_by, moved_by, pays
+from gateway.facilitator.follow import carrier, collected_in, judge, mined_by, moved_by, pays
 from gateway.ports import Block, ChainUnavailable, Receipt
 
 __all__ = ["Follower"]
@@ -96,13 +96,14 @@ class Follower:
                 moved.append(mined_by(settlement, receipt))
             elif settlement.relay_id == relay.id and settlement.state is SettlementState.SENT:
                 left.append(settlement)
-        verdicts = await asyncio.gather(*(self._judge(settlement, receipt.tx_hash) for settlement in left))
+        mined = moved_by(relay, receipt, fee_wei)
+        verdicts = await asyncio.gather(*(self._judge(settlement, carrier(mined, settlement)) for settlement in left))
         moved += [verdict for verdict in verdicts if verdict is not None]
-        await self._desk.commit(moved, moved_by(relay, receipt, fee_wei), "mined")
+        await self._desk.commit(moved, mined, "mined")
 
-    async def _judge(self, settlement: Settlement, carrier: bytes | None) -> Settlement | None:
+    async def _judge(self, settlement: Settlement, tx_hash: bytes | None) -> Settlement | None:
         try:
-            return await judge(self._desk, settlement, carrier)
+            return await judge(self._desk, settlement, tx_hash)
         except ChainUnavailable as problem:  # it stays as it is, and is judged by the next sweep
             log.info("settlement.not_judged", settlement_id=settlement.id, why=str(problem))
             return None
@@ -121,7 +122,7 @@ class Follower:
             for settlement in self._desk.settlements(SettlementState.SENT):
                 relay = relays.get(settlement.relay_id or "")
                 if relay is None or relay.state is not RelayState.SENT:
-                    verdict = await judge(self._desk, settlement, None if relay is None else relay.mined_hash)
+                    verdict = await judge(self._desk, settlement, None if relay is None else carrier(relay, settlement))
                     await self._desk.commit([] if verdict is None else [verdict], None, "failed")
 
     async def look_back(self) -> list[Relay]:

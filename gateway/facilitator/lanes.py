@@ -93,8 +93,8 @@ class Lane:
         if now_s < self.paused_until_s:
             why = f"{self.label}: its signer refused, and is asked again in {self.paused_until_s - now_s:.0f} s"
             return Shut(why, "see the task relayer_refused")
-        why = f"{self.label} has {len(self.sent) + self.reserved} transactions in no block, of {rules.in_flight_max}"
-        return Shut(f"{why} at most (in_flight_max)", "wait until one of them is mined")
+        many = f"{len(self.sent) + self.reserved} of at most {rules.in_flight_max} transactions (in_flight_max)"
+        return Shut(f"{self.label} has {many} in no block yet", "wait until one of them is mined")
 
     def allocate(self) -> int:
         """Give out the next nonce: the lowest hole, else the one after all."""

@@ -13,6 +13,7 @@ import structlog
 
 from contracts.batch import BatchError, decode_outcomes, encode_batch, fits, gas_limit
 from contracts.calls import CallError, decode_uint, encode_balance_of, encode_transfer_bytes, encode_transfer_vrs
+from contracts.codec import checksum
 from contracts.reverts import reason_of, revert_text
 from gateway.core.paid import Relay, Settlement, SettlementState
 from gateway.facilitator.batching import Item, Waiting
@@ -238,11 +239,22 @@ class Submitter:
             answer = await self._desk.relay.call(lane.address, call.to, call.data, call.gas)
             outcomes = decode_outcomes(answer, len(items))
         except (BatchError, Reverted) as problem:
-            # What stands there is not our contract, or not for this token: one by one, for a while.
-            log.warning("settlement.batch_unusable", chain_id=self._desk.chain_id, why=str(problem))
-            self._unbatched_until_s = self._desk.now_s() + UNBATCHED_S
+            await self._leave_batches(problem)
             raise ChainUnavailable("the batch contract does not answer as it should") from problem
+        except ChainUnavailable as problem:
+            # Of code that wastes all gas nodes tell as of calls that they do not serve: whoever answers otherwise is there.
+            await self._desk.relay.account_nonce(lane.address)
+            await self._leave_batches(problem)
+            raise
         return [Simulated(not outcome.ok, outcome.reason_text) for outcome in outcomes]
+
+    async def _leave_batches(self, problem: Exception) -> None:
+        """What stands there is not our contract, or not for this token: one by one, for a while, and a human is asked."""
+        where, chain_id = checksum(self._desk.parts.batch), self._desk.chain_id
+        log.warning("settlement.batch_unusable", chain_id=chain_id, why=str(problem))
+        self._unbatched_until_s = self._desk.now_s() + UNBATCHED_S
+        detail = f"what is called at {where} on chain {chain_id} does not answer as our batch contract does: {problem}"
+        await self._desk.ask("batch_unusable", f"{chain_id} {where}", detail)
 
     async def _refuse(self, bad: Sequence[tuple[Item, str]]) -> None:
         """Write down what the token would not take. One that was used since it was claimed was paid, by another."""

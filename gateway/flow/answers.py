@@ -83,8 +83,7 @@ class Answers:
 
     async def hold(self, purchase: Purchase) -> Payment | Attached | Refused:
         """Commit a purchase; return it as placed, or what stands against it."""
-        # Marks go first in the queue: the store, too, must know that an equal purchase is answered.
-        *_, result = await self._post_all(*self._take_marks(), purchase)
+        result = await self._post_purchase(purchase)
         if not isinstance(result, Done):
             return result
         view = self._store.view
@@ -162,7 +161,7 @@ class Answers:
     def _told(self, payment_id: str) -> None:
         """The agent has its answer: from this moment on the same request is a new purchase.
 
-        The mark rides with the next hold's commit, or goes alone after a moment: it is worth no fsync of its own.
+        Marks wait for company, since one is worth no fsync of its own; an equal purchase takes them with it.
         """
         self._answered.add(payment_id)
         if not self._mark_due:
@@ -182,16 +181,22 @@ class Answers:
     async def _mark(self) -> None:
         await self._post_all(*self._take_marks())
 
+    async def _post_purchase(self, purchase: Purchase) -> Result:
+        """Post a purchase: behind the marks, if it repeats one that is told, or the store would attach it to that."""
+        payment, unanswered = purchase.payment, self._store.view.unanswered
+        if self._answered:
+            place = payment.account_id, payment.fingerprint, payment.idempotency_key
+            if unanswered.find(*place, self._clock.now_ms()) in self._answered:
+                *_, result = await self._post_all(*self._take_marks(), purchase)
+                return result
+        return await self._store.post(purchase)
+
     async def _post_all(self, *commands: MarkAnswered | Purchase) -> list[Result]:
         """Post in this order, wait once; what was marked is then known to the view.
 
-        While marks are on their way a purchase queues up behind them: posted at once it would overtake them, and be
-        attached to a purchase that is answered.
+        Marks that are on their way already are in tasks made earlier, which run earlier.
         """
-        if len(commands) == 1 and not self._marking:
-            results = [await self._store.post(commands[0])]
-        else:
-            results = await asyncio.gather(*(self._store.post(command) for command in commands))
+        results = await asyncio.gather(*(self._store.post(command) for command in commands))
         marked = {command.payment_id for command in commands if isinstance(command, MarkAnswered)}
         self._answered -= marked
         self._marking -= marked

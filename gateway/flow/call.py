@@ -60,6 +60,7 @@ class AnyCall:
     quote_only: bool = False
     part: int = 0  # of a bulk call, from 1: two equal parts are two purchases
     purpose: str = ""  # of a call of the neutral API: its claim, so that no proxied call is taken for it
+    _fingerprint: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @property
     def account_id(self) -> str:
@@ -69,6 +70,11 @@ class AnyCall:
     @property
     def fingerprint(self) -> bytes:
         """What makes two calls the same purchase: vendor, method, target, what chooses the answer's form, and body."""
+        if not self._fingerprint:  # asked for more than once, and never by a call that cannot cost anything
+            object.__setattr__(self, "_fingerprint", self._made_fingerprint())
+        return self._fingerprint
+
+    def _made_fingerprint(self) -> bytes:
         digest = sha256(b"gateway-call-v1")
         chosen = sorted((n.lower(), v) for n, v in self.headers if n.lower() in CHOOSING and v != ANYTHING)
         said = "\n".join(f"{name}:{value}" for name, value in chosen).encode("latin-1", "replace")

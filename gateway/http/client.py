@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.http.egress import leaves_origin
+from gateway.http.egress import REDIRECTS, leaves_origin
 from gateway.http.pool import Pool
 from gateway.http.port import NotSent, RedirectRefused, SentUnknown, UpstreamResponse
 from gateway.http.request import check_request
@@ -143,6 +143,8 @@ def _head(rule: EgressRule, request: UpstreamRequest, length: int | None) -> byt
 
 
 def _refuse_redirect(connection: Connection, rule: EgressRule, request: UpstreamRequest) -> None:
+    if connection.status not in REDIRECTS:
+        return
     for name, value in connection.fields:
         if name.lower() == "location" and leaves_origin(rule.origin, request.target, connection.status, value):
             raise RedirectRefused(connection.status)

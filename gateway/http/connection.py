@@ -37,6 +37,7 @@ _FIRST_FINAL_STATUS: Final = 200
 _FIRST_REDIRECT_STATUS: Final = 300
 _SWITCHING: Final = 101
 _BODILESS: Final = (204, 304)
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 
 _MESSAGES: Final = {
     "connection_lost": "the connection was lost before the answer",
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._wakeup: asyncio.Future[None] | None = None
         self._poll = select.poll()
         self._writable = asyncio.Event()
@@ -114,7 +116,7 @@ class Connection(asyncio.Protocol):
         self._deadline = deadline
         self._last_byte_at = self._loop.time()
         self._head_deadline = self._last_byte_at + timeouts.first_byte_s
-        self._set_timer(min(self._head_deadline, deadline))
+        self._look_by(min(self._head_deadline, deadline))
         self.exchanges += 1
 
     def write(self, data: bytes) -> None:
@@ -163,7 +165,6 @@ class Connection(asyncio.Protocol):
 
     def end(self) -> bool:
         """The exchange is over; True if the connection may serve another, else it is closed."""
-        self._set_timer(None)
         self._parser = None
         if self.complete and self._reusable and not self._unfinished and self.is_open and not self._unwritten():
             self.idle_since = self._loop.time()
@@ -173,7 +174,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection, whatever it is doing."""
-        self._set_timer(None)
+        self._stop_timer()
         if self._transport is not None:
             self._transport.abort()
 
@@ -205,7 +206,7 @@ class Connection(asyncio.Protocol):
         if self._bad or (not self.complete and self._overhead > MAX_HEAD_BYTES):
             self._fail("malformed_answer")
         elif self._head_done and not head_was_done and not self.complete:
-            self._set_timer(min(self._last_byte_at + self._timeouts.body_s, self._deadline))
+            self._look_by(min(self._last_byte_at + self._timeouts.body_s, self._deadline))
         if self._buffered > self._wanted + HIGH_WATER_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -218,7 +219,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._fail("truncated_body" if self._head_done else "connection_lost")
         self._transport = None
-        self._set_timer(None)
+        self._stop_timer()
         self._writable.set()
         self._wake()
         self._on_lost(self)
@@ -258,8 +259,9 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         self._head_done = True
-        lengths = [value for name, value in self.fields if name.lower() == "content-length"]
-        codings = [value.strip().lower() for name, value in self.fields if name.lower() == "transfer-encoding"]
+        framing = [(lower, value) for name, value in self.fields if (lower := name.lower()) in _FRAMING]
+        lengths = [value for name, value in framing if name == "content-length"]
+        codings = [value.strip().lower() for name, value in framing if name == "transfer-encoding"]
         if codings and (codings != ["chunked"] or lengths or self._parser.get_http_version() != "1.1"):
             # Two opinions on where a body ends are an attack on whoever comes next (response smuggling).
             self._bad = True
@@ -311,21 +313,30 @@ class Connection(asyncio.Protocol):
     def _unwritten(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
-    def _set_timer(self, when: float | None) -> None:
+    def _look_by(self, when: float) -> None:
+        """See to it that the limits are looked at by then. A look that comes early costs less than a timer an answer."""
+        if self._timer is not None:
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_at(when, self._look), when
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._on_timer) if when is not None else None
+            self._timer = None
 
-    def _on_timer(self) -> None:
-        """One timer for three limits: it looks what is overdue, and else sleeps until the next could be."""
+    def _look(self) -> None:
+        """One timer for three limits and every exchange: it looks what is overdue, and else sleeps until the next could be."""
+        self._timer = None
+        if self._parser is None or self.complete:
+            return
         now = self._loop.time()
         silent_until = self._last_byte_at + self._timeouts.body_s if self._head_done else self._head_deadline
-        if self.complete:
-            return
         if now >= self._deadline:
             self._fail("total_timeout")
         elif now >= silent_until and not self._paused:
             self._fail("body_timeout" if self._head_done else "first_byte_timeout")
         else:
             pause_s = self._timeouts.body_s if self._paused else silent_until - now
-            self._set_timer(min(now + pause_s, self._deadline))
+            self._look_by(min(now + pause_s, self._deadline))

@@ -16,7 +16,16 @@ from urllib.parse import urljoin, urlsplit
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ["EgressRule", "Network", "Origin", "Timeouts", "address_allowed", "leaves_origin", "resolve_location"]
+__all__ = [
+    "REDIRECTS",
+    "EgressRule",
+    "Network",
+    "Origin",
+    "Timeouts",
+    "address_allowed",
+    "leaves_origin",
+    "resolve_location",
+]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -25,7 +34,7 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]",
 _SPECIAL: Final = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _MAX_PORT: Final = 65_535
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -132,7 +141,7 @@ def address_allowed(rule: EgressRule, address: str) -> bool:
 
 def leaves_origin(origin: Origin, target: str, status: int, location: str | None) -> bool:
     """Whether an answer redirects away from `origin`. A Location that cannot be read counts as leaving."""
-    return status in _REDIRECTS and location is not None and resolve_location(origin, target, location) is None
+    return status in REDIRECTS and location is not None and resolve_location(origin, target, location) is None
 
 
 def resolve_location(origin: Origin, target: str, location: str) -> str | None:

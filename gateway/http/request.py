@@ -7,6 +7,7 @@ the grammar is checked once, here, for every client, and a request that breaks i
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gateway.http.port import NotSent
@@ -37,12 +38,17 @@ def check_request(request: UpstreamRequest) -> None:
     if len(request.target) > MAX_TARGET_CHARS or _TARGET.fullmatch(request.target) is None:
         raise _invalid("the target")
     for name, value in request.headers:
-        if name.lower() in OWN_HEADERS or _NAME.fullmatch(name) is None:
+        if not _may_be_set(name):
             raise _invalid("a header's name")
         # The first line is what nearly every value is, and costs a quarter of the expression.
         plain = value.isascii() and value.isprintable() and value.strip() == value
         if not plain and _VALUE.fullmatch(value) is None:
             raise _invalid("a header's value")
+
+
+@lru_cache(maxsize=256)
+def _may_be_set(name: str) -> bool:
+    return name.lower() not in OWN_HEADERS and _NAME.fullmatch(name) is not None
 
 
 def _invalid(what: str) -> NotSent:

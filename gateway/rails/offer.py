@@ -25,9 +25,10 @@ class Offer:
     """One way to satisfy a challenge.
 
     `amount_base` is in the asset's base units, > 0 and < 2^256. `max_timeout_s` is the server's wish, advisory for
-    a payer. `wire_*` keep the server's own spelling, which a credential repeats. `domain_name` and `domain_version`
-    are the server's claim about the token's EIP-712 domain: hints, never used for a token we know. `accepted_json`
-    is the v2 entry as compact JSON, to be echoed whole; '' in version 1.
+    a payer. `resource` is what the entry itself names, '' where only the challenge does. `wire_*` keep the server's own
+    spelling, which a credential repeats. `domain_name` and `domain_version` are the server's claim about the token's
+    EIP-712 domain: hints, never used for a token we know. `accepted_json` is the v2 entry as compact JSON, to be echoed
+    whole; '' in version 1.
     """
 
     rail: Literal["x402"]

@@ -153,6 +153,21 @@ def payment_change(p: Payment) -> tuple[Any, ...]:
     )
 
 
+def open_payment_change(p: Payment) -> tuple[Any, ...]:
+    """Return the columns that may change of a payment while it is open and its agent waits, and its id."""
+    return (
+        p.resource_ref,
+        p.delivery_deadline_ms,
+        p.axes.delivery.value,
+        p.axes.transfer.value,
+        p.fault.value,
+        p.vendor_status,
+        p.settled_base,
+        int(p.disputed),
+        p.id,
+    )
+
+
 def payment_from(row: sqlite3.Row | tuple[Any, ...]) -> Payment:
     """Return the payment that a row of PAYMENT_COLUMNS holds."""
     r = tuple(row)

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.core.book import Book, BookRules, Rows
 from gateway.core.commands import Command, Result
@@ -26,12 +27,18 @@ PAGE_CACHE_KIB = 8_192
 CHECKPOINT_PAGES = 4_096
 
 
+_Bound = TypeVar("_Bound", None, bytes)
+
+
 class StoreBroken(RuntimeError):  # noqa: N818 - named for what the operator reads
     """A commit failed half-way or a decision raised: memory may be ahead of the disk. Stop and start again."""
 
 
 def connect(path: Path | str, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the database with the settings that the store's promises rest on."""
+    # Without these, Python's sqlite3 looks for an adapter of every None and every bytes that it binds, and finds none.
+    sqlite3.register_adapter(type(None), _as_it_is)
+    sqlite3.register_adapter(bytes, _as_it_is)
     db = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, cached_statements=256)
     db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     db.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
@@ -43,6 +50,10 @@ def connect(path: Path | str, *, read_only: bool = False) -> sqlite3.Connection:
     db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     db.execute("PRAGMA foreign_keys = ON")
     return db
+
+
+def _as_it_is(value: _Bound) -> _Bound:
+    return value
 
 
 def migrate(db: sqlite3.Connection) -> int:

@@ -11,13 +11,14 @@ from pathlib import Path
 from gateway.core.book import Book, PriceView
 from gateway.core.journal import verify
 from gateway.core.kept import FLEET
-from gateway.core.ledger import Account, Phase, Reservation, Side, imbalance
+from gateway.core.ledger import Account, Phase, Side, Transfer, imbalance
 from gateway.core.records import AgentAccount, BudgetUse, Freeze
 from gateway.store import columns as col
 from gateway.store import kept_columns as kept
 from gateway.store.broken import BookBroken
 from gateway.store.load_paid import load_paid
 from gateway.store.verify_kept import verify_kept
+from gateway.store.verify_named import verify_named
 from gateway.store.verify_paid import verify_paid
 
 __all__ = ["BookBroken", "first_contradiction", "load_book", "verify_book", "verify_ledger"]
@@ -36,6 +37,13 @@ OPEN_PAYMENTS = (
     "ORDER BY hold_transfer_id"
 )
 
+ANSWERS_OF_OPEN = (
+    "SELECT a.payment_id FROM payments p JOIN answers a ON a.hold_id = p.hold_transfer_id WHERE p.charge = 'held'"
+)
+UNPAID_ACCOUNTS = (
+    "SELECT DISTINCT account_id FROM payments WHERE delivery = 'delivered' AND transfer = 'dead' AND kind <> 'account'"
+)
+
 OPEN_METERS = f"SELECT {col.METER_COLUMNS} FROM meters WHERE state <> 'ended' ORDER BY id"  # noqa: S608
 OPEN_SERVERS = f"SELECT {kept.SERVER_COLUMNS} FROM servers WHERE ended_at_ms IS NULL ORDER BY id"  # noqa: S608
 OPEN_FLEETS = f"SELECT {kept.FLEET_COLUMNS} FROM fleets WHERE ended_at_ms IS NULL ORDER BY id"  # noqa: S608
@@ -50,8 +58,8 @@ def load_book(db: sqlite3.Connection, book: Book) -> None:
     """Fill an empty book. Raises BookBroken if balances, reservations and journal do not agree."""
     for row in db.execute("SELECT * FROM ledger_accounts ORDER BY id"):
         book.ledger.load(Account(row[0], row[1], row[2], Side(row[3]), bool(row[4]), *row[5:9]))
-    for row in db.execute(OPEN_TRANSFERS):
-        book.ledger.load_open(Reservation(*row))
+    for transfer_id, debit_id, credit_id, amount_base in db.execute(OPEN_TRANSFERS):
+        book.ledger.load_open(Transfer(transfer_id, Phase.PENDING, debit_id, credit_id, amount_base))
     book.ledger.start_after(db.execute("SELECT COALESCE(MAX(id), 0) FROM transfers").fetchone()[0])
     last = db.execute("SELECT seq, digest FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
     if last is not None:
@@ -75,6 +83,8 @@ def load_book(db: sqlite3.Connection, book: Book) -> None:
     load_paid(db, book.paid)
     for row in db.execute(OPEN_PAYMENTS):
         book.load_payment(col.payment_from(row))
+    book.answers_kept.update(row[0] for row in db.execute(ANSWERS_OF_OPEN))
+    book.unpaid_accounts.update(row[0] for row in db.execute(UNPAID_ACCOUNTS))
     book.take_rows()
     _check_open(book)
     _check_kept(book)
@@ -159,6 +169,7 @@ def verify_book(db: sqlite3.Connection) -> tuple[int, bytes]:
         sealed = json.loads(body)
         if (at_ms, kind, payment_id) != (sealed["at_ms"], sealed["kind"], sealed["payment_id"]):
             raise BookBroken(f"journal row {seq}: its columns do not say what its sealed body says")
+    verify_named(db)
     verify_kept(db)
     verify_paid(db)
     return verify(db.execute("SELECT seq, body, digest FROM journal ORDER BY seq"))
@@ -167,13 +178,13 @@ def verify_book(db: sqlite3.Connection) -> tuple[int, bytes]:
 def _replay(db: sqlite3.Connection) -> dict[int, list[int]]:
     """Return each account's [debits pending, debits posted, credits pending, credits posted] by its transfers."""
     totals: dict[int, list[int]] = {}
-    reserved: dict[int, Reservation] = {}
+    reserved: dict[int, Transfer] = {}
     for transfer_id, phase, debit_id, credit_id, amount_base, pending_id in db.execute(
         "SELECT id, phase, debit_id, credit_id, amount_base, pending_id FROM transfers ORDER BY id"
     ):
         debit, credit = totals.setdefault(debit_id, [0, 0, 0, 0]), totals.setdefault(credit_id, [0, 0, 0, 0])
         if phase == Phase.PENDING:
-            reserved[transfer_id] = Reservation(transfer_id, debit_id, credit_id, amount_base)
+            reserved[transfer_id] = Transfer(transfer_id, Phase.PENDING, debit_id, credit_id, amount_base)
             debit[0] += amount_base
             credit[2] += amount_base
             continue
@@ -196,6 +207,7 @@ def first_contradiction(path: Path) -> str | None:
     try:
         db.execute("BEGIN")
         verify_ledger(db)
+        verify_named(db)
         verify_kept(db)
         verify_paid(db)
     except BookBroken as broken:

@@ -18,11 +18,13 @@ RESOURCE = f"SELECT {col.RESOURCE_COLUMNS} FROM resources WHERE vendor = ? AND r
 THINGS = f"SELECT {col.RESOURCE_COLUMNS} FROM resources WHERE account_id = ? AND vendor = ? ORDER BY ref"  # noqa: S608
 CHARGES = (
     f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE account_id = ? AND vendor = ? AND charge = 'captured' "  # noqa: S608
+    "AND kind = 'account' "
     "ORDER BY id DESC LIMIT ?"
 )
 HAS_EVENT = "SELECT 1 FROM vendor_events WHERE vendor = ? AND event_id = ?"
 OPEN_TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE kind = ? AND subject = ? AND closed_at_ms IS NULL"  # noqa: S608
 TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE id = ?"  # noqa: S608
+HAS_ANSWER = "SELECT 1 FROM payments p JOIN answers a ON a.hold_id = p.hold_transfer_id WHERE p.id = ?"
 HAS_EVIDENCE = "SELECT 1 FROM evidence WHERE chain_id = ? AND tx_hash = ? AND log_index IS ?"
 HAS_CHALLENGE = "SELECT 1 FROM challenges WHERE vendor = ? AND challenge_id = ?"
 UNPAID = (
@@ -73,7 +75,7 @@ class SqliteReader(SqlitePaidReader):
 
     def has_answer(self, payment_id: str) -> bool:
         """Say whether the payment's answer is kept."""
-        return self._db.execute("SELECT 1 FROM answers WHERE payment_id = ?", (payment_id,)).fetchone() is not None
+        return self._db.execute(HAS_ANSWER, (payment_id,)).fetchone() is not None
 
     def credit(self, reference: str) -> tuple[str, int] | None:
         """Return account and amount of the credit with this reference."""

@@ -42,11 +42,14 @@ PAYMENT_OF = (
     "WHERE chain_id = ? AND token = ? AND authorizer = ? AND nonce = ?)"
 )
 ATTEMPT = (
-    "SELECT payment_id, seq, value_base, valid_before_s, sealed_request, created_at_ms FROM attempts "
-    "WHERE payment_id = ? ORDER BY seq DESC LIMIT 1"
+    "SELECT a.payment_id, a.seq, a.value_base, a.valid_before_s, a.sealed_request, a.created_at_ms FROM payments p "
+    "JOIN attempts a ON a.hold_id = p.hold_transfer_id WHERE p.id = ?"
 )
 METER = f"SELECT {col.METER_COLUMNS} FROM meters WHERE id = ?"  # noqa: S608
-ANSWER = "SELECT payment_id, status, sealed, at_ms FROM answers WHERE payment_id = ?"
+ANSWER = (
+    "SELECT a.payment_id, a.status, a.sealed, a.at_ms FROM payments p JOIN answers a ON a.hold_id = p.hold_transfer_id "
+    "WHERE p.id = ?"
+)
 # A client token is an Idempotency-Key too: what it ordered has no answer here, and is no other request's.
 CLAIMED = (
     "SELECT fingerprint, payment_id, status, sealed, at_ms FROM claims "
@@ -192,7 +195,7 @@ class SqliteStore(PaidReading):
         return None if row is None else bytes(row[0])
 
     async def attempt(self, payment_id: str) -> Attempt | None:
-        """Return the payment's newest attempt."""
+        """Return the payment's attempt."""
         row = await self._one(ATTEMPT, (payment_id,))
         return None if row is None else Attempt(*row)
 

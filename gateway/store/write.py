@@ -6,9 +6,12 @@ group of a thousand decisions costs a dozen statements.
 
 import json
 import sqlite3
+from functools import lru_cache
 from typing import Any
 
 from gateway.core.book import Claim, Rows
+from gateway.core.payment import Charge
+from gateway.core.records import Payment
 from gateway.store import columns as col
 from gateway.store.kept_columns import DELIVERY_COLUMNS, TABLES, delivery_row
 from gateway.store.write_paid import write_paid
@@ -31,9 +34,14 @@ UPDATE_PAYMENT = (
     "delivery = ?, transfer = ?, charge = ?, fault = ?, vendor_status = ?, "
     "settled_base = ?, captured_base = ?, answered = ?, disputed = ?, closed_at_ms = ? WHERE id = ?"
 )
-INSERT_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
+# A payment that is open and whose agent waits was so before: what the index of those is made of stays untouched.
+UPDATE_OPEN_PAYMENT = (
+    "UPDATE payments SET resource_ref = ?, delivery_deadline_ms = ?, delivery = ?, transfer = ?, fault = ?, "
+    "vendor_status = ?, settled_base = ?, disputed = ? WHERE id = ?"
+)
+INSERT_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)"
 PUT_CLAIM = "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)"
-PUT_ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
+PUT_ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)"
 INSERT_EVIDENCE = (
     "INSERT INTO evidence (kind, chain_id, block_number, block_hash, block_time_s, tx_hash, log_index, payment_id, "
     "value_base, witnesses, fee_base) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -135,28 +143,53 @@ def _ledger(db: sqlite3.Connection, rows: Rows) -> None:
 
 def _payments(db: sqlite3.Connection, rows: Rows) -> None:
     # Changes first: a renewal that ends in this group makes room for the next one of the same resource.
-    changed = [col.payment_change(p) for p in rows.payments.values() if p.id not in rows.new_payments]
-    if changed:
-        db.executemany(UPDATE_PAYMENT, changed)
+    changed = [p for p in rows.payments.values() if p.id not in rows.new_payments]
+    still_open = [col.open_payment_change(p) for p in changed if _waits(p)]
+    if still_open:
+        db.executemany(UPDATE_OPEN_PAYMENT, still_open)
+    others = [col.payment_change(p) for p in changed if not _waits(p)]
+    if others:
+        db.executemany(UPDATE_PAYMENT, others)
     new = [p for p in rows.payments.values() if p.id in rows.new_payments]
     if new:
         db.executemany(INSERT_PAYMENT, [col.payment_row(p) for p in new])
     if rows.attempts:
         attempts = [
-            (a.payment_id, a.seq, a.value_base, a.valid_before_s, a.sealed_request, a.created_at_ms)
+            (
+                rows.payments[a.payment_id].hold_transfer_id,
+                a.payment_id,
+                a.seq,
+                a.value_base,
+                a.valid_before_s,
+                a.sealed_request,
+                a.created_at_ms,
+            )
             for a in rows.attempts
         ]
         db.executemany(INSERT_ATTEMPT, attempts)
     if rows.answers:
-        db.executemany(PUT_ANSWER, [(a.payment_id, a.status, a.sealed, a.at_ms) for a in rows.answers.values()])
+        answers = [
+            (rows.payments[payment_id].hold_transfer_id, payment_id, a.status, a.sealed, a.at_ms)
+            for payment_id, a in rows.answers.items()
+        ]
+        db.executemany(PUT_ANSWER, answers)
     if rows.claims:
         db.executemany(PUT_CLAIM, [_claim_row(place, claim, rows) for place, claim in rows.claims.items()])
+
+
+def _waits(payment: Payment) -> bool:
+    return payment.axes.charge is Charge.HELD and not payment.answered
 
 
 def _claim_row(place: tuple[str, str], claim: Claim, rows: Rows) -> tuple[Any, ...]:
     kept = rows.remembered.get(place)
     answer = (None, None) if kept is None else (kept.status, kept.sealed)
     return (*place, claim.fingerprint, claim.payment_id, *answer, claim.at_ms)
+
+
+@lru_cache(maxsize=1_024)  # the endpoints of a chain agree in few constellations
+def _witnesses_text(witnesses: tuple[str, ...]) -> str:
+    return json.dumps(witnesses)
 
 
 def _seen(db: sqlite3.Connection, rows: Rows) -> None:
@@ -172,7 +205,7 @@ def _seen(db: sqlite3.Connection, rows: Rows) -> None:
                 e.log_index,
                 e.payment_id,
                 e.value_base,
-                json.dumps(e.witnesses),
+                _witnesses_text(e.witnesses),
                 e.fee_base,
             )
             for e in rows.evidence

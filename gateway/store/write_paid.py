@@ -13,7 +13,7 @@ from gateway.store.paid_columns import INCOMING, REFUNDS, RELAYS, SELLERS, SETTL
 INSERT_AUTHORIZATION = "INSERT INTO authorizations VALUES (?, ?, ?, ?, ?)"
 INSERT_WALLET = "INSERT INTO wallet_accounts VALUES (?, ?, ?)"
 PUT_TILL_CURSOR = "INSERT OR REPLACE INTO till_cursors VALUES (?, ?, ?, ?, ?)"
-PUT_GRANT = "INSERT OR REPLACE INTO grants VALUES (?, ?)"
+PUT_GRANT = "INSERT INTO grants VALUES (?, ?) ON CONFLICT (account_id) DO UPDATE SET left_base = excluded.left_base"
 
 
 def write_paid(db: sqlite3.Connection, rows: PaidRows) -> None:

@@ -3,12 +3,13 @@
 It must not know which offer is wanted or who pays: that is `choose`. Theory: a 402 has five meanings and only a
 text that says `x402Version` is a challenge; every other 402 is None, passed on, unpaid. One bad entry of `accepts`
 does not spoil its neighbours: it is kept with the reason. The same 402 comes again and again, so parsing is a memo
-over its bytes.
+over its bytes; where the resource's address differs each time, `accepts` is still the same, and is a memo of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -114,7 +115,7 @@ def _parse_raw(source: Source, raw: bytes) -> Challenge:
     if len(entries) > MAX_ACCEPTS:
         raise ChallengeError(Problem.CHALLENGE_OVERSIZED, f"accepts has over {MAX_ACCEPTS} entries", "accepts")
     resource, resource_json = _resource(document) if version == _V2 else ("", None)
-    offers, rejected = _sort_entries(version, entries, resource)
+    offers, rejected = _sorted(version, entries)
     return Challenge(
         version=version,
         source=source,
@@ -143,17 +144,29 @@ def _version(document: dict[str, Any]) -> Literal[1, 2]:
     raise ChallengeError(Problem.VERSION_UNKNOWN, f"x402Version is {clean_text(version, 40)!r}", "x402Version")
 
 
-def _sort_entries(
-    version: Literal[1, 2], entries: list[Any], resource: str
-) -> tuple[tuple[Offer, ...], tuple[RejectedEntry, ...]]:
+_Sorted = tuple[tuple[Offer, ...], tuple[RejectedEntry, ...]]
+
+
+def _sorted(version: Literal[1, 2], entries: list[Any]) -> _Sorted:
+    text = compact_json(entries)
+    return _sorted_memo(version, text) if len(text) <= _MEMO_BYTES else _sort_entries(version, entries)
+
+
+def _sort_entries(version: Literal[1, 2], entries: list[Any]) -> _Sorted:
     offers: list[Offer] = []
     rejected: list[RejectedEntry] = []
     for index, entry in enumerate(entries):
         try:
-            offers.append(parse_entry(version, index, entry, resource))
+            offers.append(parse_entry(version, index, entry))
         except EntryError as error:
             rejected.append(RejectedEntry(index, error.code, error.why, error.field))
     return tuple(offers), tuple(rejected)
+
+
+@lru_cache(maxsize=_MEMO_ENTRIES)
+def _sorted_memo(version: Literal[1, 2], text: str) -> _Sorted:
+    """The entries as `text`, which is our own JSON of what was read strictly, so reading it again loses nothing."""
+    return _sort_entries(version, json.loads(text))
 
 
 def _resource(document: dict[str, Any]) -> tuple[str, str | None]:

@@ -40,8 +40,8 @@ class EntryError(ValueError):
         self.field = field
 
 
-def parse_entry(version: Literal[1, 2], index: int, entry: object, resource: str) -> Offer:
-    """The offer in `entry`; `resource` is the challenge's own, used when the entry has none. Raises EntryError."""
+def parse_entry(version: Literal[1, 2], index: int, entry: object) -> Offer:
+    """The offer in `entry`, whatever challenge it stands in. Raises EntryError."""
     if not isinstance(entry, dict):
         raise EntryError(Problem.OFFER_MALFORMED, "not an object", "accepts")
     scheme = _text(entry, "scheme")
@@ -68,7 +68,7 @@ def parse_entry(version: Literal[1, 2], index: int, entry: object, resource: str
         pay_to=pay_to,
         amount_base=_amount(version, entry),
         max_timeout_s=_timeout(entry),
-        resource=clean_text(entry.get("resource"), MAX_TEXT_CHARS) or resource,
+        resource=clean_text(entry.get("resource"), MAX_TEXT_CHARS),
         domain_name=_hint(extra, "name"),
         domain_version=_hint(extra, "version"),
         wire_network=wire_network,

@@ -6,7 +6,6 @@ something else, so what JSON leaves open (duplicate keys, NaN, endless digits, d
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import math
@@ -38,8 +37,10 @@ def decode_base64(text: str) -> bytes:
     digits = text.rstrip("=")
     if len(text) != len(digits) and len(text) % 4:
         raise WireError("base64 padding is wrong")
+    if "-" in digits or "_" in digits:
+        digits = digits.replace("-", "+").replace("_", "/")
     try:
-        return base64.urlsafe_b64decode(digits.replace("+", "-").replace("/", "_") + "=" * (-len(digits) % 4))
+        return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
     except binascii.Error as error:
         raise WireError("not base64") from error
 
@@ -73,6 +74,8 @@ def clean_text(value: object, limit: int) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else compact_json(value)
+    if len(text) <= limit and text.isprintable():  # as nearly every text is: then it holds none of what is taken out
+        return text.strip()
     text = _CONTROL.sub(" ", text[: limit * 2]).encode("utf-8", "replace").decode("utf-8").strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

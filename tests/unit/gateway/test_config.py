@@ -273,6 +273,14 @@ FAULTS = {
         ("[keystore]", "[server]\nmax_body_bytes = 1024\n[keystore]"),
         "server.max_paid_body_bytes: is above max_body_bytes",
     ),
+    "everybody is a proxy": (
+        ("[keystore]", '[server]\ntrusted_proxies = ["10.0.0.0/8", "::/0"]\n[keystore]'),
+        "server.trusted_proxies: trusts everybody",
+    ),
+    "proxy is no network": (
+        ("[keystore]", '[server]\ntrusted_proxies = ["10.0.0.1/8"]\n[keystore]'),
+        "server.trusted_proxies.0: must be a network of addresses",
+    ),
     "socket path too long": (
         ("[keystore]", f'[server]\noperator_socket = "/{"d" * 120}"\n[keystore]'),
         "server.operator_socket: a socket's whole path",

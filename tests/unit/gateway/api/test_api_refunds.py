@@ -202,7 +202,8 @@ async def test_a_refund_is_made_once_and_seen_by_its_owner(counter: Counter) -> 
     assert (made.json["to"], made.json["amount"], made.json["state"]) == (checksum(PAYER), "2.000000", "held")
     assert made.headers["X-Balance-Available"] == "13.000000"
     again = await counter.refund({"receipt": receipt_id, "amount": "2"})
-    assert again.json == made.json
+    assert (again.status, again.json) == (201, made.json)
+    assert (made.headers.get("Idempotent-Replayed"), again.headers["Idempotent-Replayed"]) == (None, "true")
     assert (await counter.refund({"receipt": receipt_id, "amount": "1"})).code == "idempotency_conflict"
     assert (await counter.refund({"receipt": receipt_id, "amount": "3.01"}, "two")).code == "refund_exceeds_funding"
     listed = await counter.ask("GET", "/v1/refunds")
@@ -308,8 +309,41 @@ async def test_a_bad_proof_gets_a_fresh_challenge(counter: Counter, header: str)
     asked = await counter.ask("POST", "/v1/wallet-keys", None, headers={"SIGN-IN-WITH-X": header})
     assert asked.status == 402
     assert asked.json["type"].endswith("verification-failed")
+    assert asked.json["field"] == "SIGN-IN-WITH-X"
     assert "PAYMENT-REQUIRED" in asked.headers
     assert counter.bed.store.view.wallet_accounts == {}
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Payment-Authorization"])
+@pytest.mark.parametrize("credential", ["Payment e30", "Payment !!", "Payment", "Payment " + "A" * 60_000])
+async def test_a_bad_credential_is_told_by_its_header(counter: Counter, name: str, credential: str) -> None:
+    """402 with a fresh challenge; `field` is the header that MPP's credential came in, and absent where none came."""
+    asked = await counter.ask("POST", "/v1/wallet-keys", None, headers={name: credential})
+    assert (asked.status, asked.json["field"]) == (402, name)
+    assert "field" not in (await counter.ask("POST", "/v1/wallet-keys", None)).json
+
+
+async def test_a_page_may_sign_in_from_another_origin(counter: Counter) -> None:
+    """The preflight allows what wallets sign with, and every answer may be read, refusals of the method included."""
+    asked = await counter.ask("OPTIONS", "/v1/wallet-keys", None)
+    allowed = asked.headers["Access-Control-Allow-Headers"].split(", ")
+    assert asked.status == 204
+    assert {"SIGN-IN-WITH-X", "Payment-Authorization", "Authorization", "Access-Control-Expose-Headers"} <= set(allowed)
+    assert "POST" in asked.headers["Access-Control-Allow-Methods"]
+    challenged = await counter.ask("POST", "/v1/wallet-keys", None)
+    made = await counter.ask(
+        "POST", "/v1/wallet-keys", None, headers={"Authorization": proof(challenged.headers["WWW-Authenticate"])}
+    )
+    wrong = await counter.ask("POST", "/v1/wallet-keys?x=1", None)
+    elsewhere = await counter.ask("GET", "/v1/wallet-keys", None)
+    assert [got.status for got in (challenged, made, wrong, elsewhere)] == [402, 201, 400, 405]
+    for got in (asked, challenged, made, wrong, elsewhere):
+        assert got.headers.getall("Access-Control-Allow-Origin") == ["*"]
+    for got in (challenged, made, wrong, elsewhere):
+        (exposed,) = got.headers.getall("Access-Control-Expose-Headers")
+        assert {"PAYMENT-REQUIRED", "WWW-Authenticate", "Payment-Receipt", "X-Request-Id"} <= set(exposed.split(", "))
+    for path in ("/v1/refunds", "/v1/deposits"):
+        assert "Access-Control-Allow-Origin" not in (await counter.ask("DELETE", path, None)).headers
 
 
 async def test_sign_ins_of_what_may_be_a_contract_are_bounded(tmp_path: Path) -> None:

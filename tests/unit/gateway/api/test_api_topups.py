@@ -1,5 +1,6 @@
 """`/v1/topups` over real HTTP: what a 402 holds, what a payment is answered with, and who sees a top-up."""
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
@@ -64,6 +65,7 @@ class Shop:
     bed: Bed
     url: str
     says: Says
+    topups: TopUps
 
     async def post(self, key: str | None = "", body: bytes = b'{"amount":"5"}', **headers: str) -> Got:
         """POST /v1/topups; `key` "" is acc_1's, None is none."""
@@ -91,7 +93,7 @@ async def shop_in(directory: Path, rules: TopUpRules = RULES, keyless: Keyless |
         async with _Watched.of(
             build_api(dataclasses.replace(bed.server.api.deps, topups=topups, keyless=keyless or Keyless()))
         ) as url:
-            yield Shop(bed, url, says)
+            yield Shop(bed, url, says, topups)
         await taking.close(1)
 
 
@@ -300,11 +302,16 @@ async def test_a_page_may_read_what_went_wrong(shop: Shop) -> None:
         await shop.post("gk_key_x_" + "a" * 43),
         await shop.get("/packs/ten"),
         await shop.get("/top_1"),
+        await shop.bed.bare("DELETE", "/v1/topups", url=shop.url),
+        await shop.bed.bare("POST", "/v1/topups/top_1", url=shop.url),
+        await shop.bed.bare("PUT", "/v1/topups/packs/one", url=shop.url),
     ):
-        assert got.status in {400, 401, 404}
+        assert got.status in {400, 401, 404, 405}
         assert got.headers.getall("Access-Control-Allow-Origin") == ["*"]
         (exposed,) = got.headers.getall("Access-Control-Expose-Headers")
-        assert {"PAYMENT-REQUIRED", "Retry-After", "X-Request-Id"} <= set(exposed.split(", "))
+        names = exposed.split(", ")
+        assert {"PAYMENT-REQUIRED", "Retry-After", "X-Request-Id", "Idempotent-Replayed"} <= set(names)
+        assert len(names) == len(set(names))
     paid = await shop.post(**pay(await shop.post()))
     assert len(paid.headers.getall("Access-Control-Expose-Headers")) == 1
     assert "Access-Control-Allow-Origin" not in (await shop.get("")).headers
@@ -342,8 +349,49 @@ async def test_a_repeated_key_is_answered_by_the_first_payment(shop: Shop) -> No
     paid = await shop.post(Idempotency_Key="k-1", **pay(offered))
     again = await shop.post(Idempotency_Key="k-1")
     assert (again.status, again.json) == (200, paid.json)
+    assert "Idempotent-Replayed" not in paid.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
     other = await shop.post(body=b'{"amount":"6"}', Idempotency_Key="k-1")
     assert (other.status, other.code) == (409, "idempotency_conflict")
+
+
+async def test_a_repeated_payment_is_told_as_one(shop: Shop) -> None:
+    """The same payment again, and a fresh one under a paid name, are answered by the first top-up, and say so."""
+    header = pay(await shop.post())
+    first, again = [await shop.post(Idempotency_Key="k-1", **header) for _ in range(2)]
+    fresh = await shop.post(Idempotency_Key="k-1", **pay(await shop.post(), 2))
+    assert [got.headers.get("Idempotent-Replayed") for got in (first, again, fresh)] == [None, "true", "true"]
+    assert first.json == again.json == fresh.json
+    assert len(shop.says.settled) == 1
+
+
+async def test_of_payments_that_come_at_once_one_is_the_first(shop: Shop) -> None:
+    """All but one of the same answers are told as given again."""
+    header = pay(await shop.post())
+    answers = await asyncio.gather(*(shop.post(**header) for _ in range(10)))
+    assert {got.status for got in answers} == {200}
+    assert [got.headers.get("Idempotent-Replayed") for got in answers].count(None) == 1
+
+
+@pytest.mark.parametrize("name", ["PAYMENT-SIGNATURE", "X-PAYMENT"])
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        ("", 400),
+        ("garbage", 400),
+        (base64.b64encode(b"[]").decode(), 400),
+        (base64.b64encode(b'{"x402Version":3}').decode(), 400),
+        ("A" * 60_000, 400),
+        (base64.b64encode(b'{"x402Version":1}').decode(), 402),
+        (base64.b64encode(b'{"x402Version":2,"accepted":{},"payload":[]}').decode(), 402),
+    ],
+)
+async def test_a_payment_that_is_none_is_told_by_its_header(shop: Shop, name: str, value: str, status: int) -> None:
+    """`field` names the header, whatever is wrong with what is in it; nothing is taken."""
+    got = await shop.post(**{name: value})
+    assert (got.status, got.json["field"]) == (status, name)
+    assert "field" not in (await shop.post()).json
+    assert shop.says.settled == []
 
 
 async def test_without_top_ups_there_is_no_route(bed: Bed) -> None:

@@ -1,7 +1,6 @@
 """The journal: canonical bytes, digests, and what a verifier notices."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def test_an_edit_is_noticed() -> None:
     """Changing one byte of any row names that row."""
     for at in range(5):
         records = grown()
-        records[at] = replace(records[at], body=records[at].body.replace(b'"kind":"kind"', b'"kind":"kinD"'))
+        records[at] = records[at]._replace(body=records[at].body.replace(b'"kind":"kind"', b'"kind":"kinD"'))
         with pytest.raises(JournalError, match=f"row {at + 1} was altered"):
             verify(triples(records))
 
@@ -88,7 +87,7 @@ def test_an_edit_with_a_recomputed_digest_is_noticed_one_row_later() -> None:
     """Mending the edited row's own digest breaks the next one."""
     records = grown()
     body = b'{"n":99}'
-    records[2] = replace(records[2], body=body, digest=digest(3, records[1].digest, body))
+    records[2] = records[2]._replace(body=body, digest=digest(3, records[1].digest, body))
     with pytest.raises(JournalError, match="row 4 was altered"):
         verify(triples(records))
 
@@ -105,7 +104,7 @@ def test_a_removal_is_noticed() -> None:
 def test_a_removal_with_renumbering_is_noticed() -> None:
     """Closing the gap does not help: the digest covers the number and the predecessor."""
     records = grown()
-    closed = [*records[:2], *(replace(r, seq=r.seq - 1) for r in records[3:])]
+    closed = [*records[:2], *(r._replace(seq=r.seq - 1) for r in records[3:])]
     with pytest.raises(JournalError, match="row 3 was altered"):
         verify(triples(closed))
 
@@ -116,7 +115,7 @@ def test_reordering_is_noticed() -> None:
     swapped = [records[0], records[2], records[1], *records[3:]]
     with pytest.raises(JournalError, match="row 2 is missing"):
         verify(triples(swapped))
-    renumbered = [replace(r, seq=n) for n, r in enumerate(swapped, 1)]
+    renumbered = [r._replace(seq=n) for n, r in enumerate(swapped, 1)]
     with pytest.raises(JournalError, match="row 2 was altered"):
         verify(triples(renumbered))
 
@@ -128,7 +127,7 @@ def test_an_insertion_is_noticed() -> None:
     forged = Record(3, 1, "kind", None, body, digest(3, records[1].digest, body))
     with pytest.raises(JournalError, match="row 4 is missing: found 3"):
         verify(triples([*records[:2], forged, *records[2:]]))
-    shifted = [*records[:2], forged, *(replace(r, seq=r.seq + 1) for r in records[2:])]
+    shifted = [*records[:2], forged, *(r._replace(seq=r.seq + 1) for r in records[2:])]
     with pytest.raises(JournalError, match="row 4 was altered"):
         verify(triples(shifted))
 

@@ -6,12 +6,12 @@ says, gas that was lost is on the books, and a human is asked where nobody else 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from engine_bed import CHAIN, ETHER, PAYEE, Bed, Payer, bed, collect, many
+from engine_bed import CHAIN, ETHER, Bed, Payer, bed, many
 
 from contracts.batch import batch_address
 from contracts.codec import checksum, to_hex
@@ -24,10 +24,12 @@ from gateway.chains.relay import RpcRelayChain
 from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.core.paid import Relay, RelayState, SettlementState
 from gateway.core.paid_book import HOUSE
-from gateway.paid_ports import Exact, Settled
 from gateway.ports import ChainUnavailable
 from sandbox.chain import LocalBase
 from tests.fakes.rpc_server import FaultyNode
+
+if TYPE_CHECKING:
+    from gateway.paid_ports import Settled
 
 HASTY = Limits(attempts=1, connect_s=1.0, attempt_s=1.0, call_s=2.0)
 
@@ -86,7 +88,12 @@ async def test_a_payment_waits_for_the_only_relayer_to_have_gas_again(automine_b
 
 # ---- the batch contract ----------------------------------------------------------------------------------------------
 
-FOREIGN = {"returns nothing": "0x00", "reverts": "0x60006000fd", "wastes all gas": "0xfe", "says one": "0x600160005260206000f3"}
+FOREIGN = {
+    "returns nothing": "0x00",
+    "reverts": "0x60006000fd",
+    "wastes all gas": "0xfe",
+    "says one": "0x600160005260206000f3",
+}
 
 
 @pytest.mark.parametrize("code", FOREIGN.values(), ids=FOREIGN)
@@ -193,18 +200,14 @@ async def test_what_expires_before_its_replacement_is_mined_is_not_in_it(
         automine_base.rpc("evm_setAutomine", False)
         waiting = [asyncio.create_task(it.settle(each.paid)) for each in payers]
         relay = await it.in_pool()
-        dear = hex(4 * relay.attempts[0].max_fee_wei)
-        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", dear)
+        dear = 4 * relay.attempts[0].max_fee_wei
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(dear))
         automine_base.set_time(short[0].paid.authorization.valid_before + 5)
         it.clock.ahead_ms = 65_000
         it.sweep_always()
-        await it.until(lambda: len(it.store.view.relays[relay.id].attempts) > 1)
-        await it.stop_sweeping()
-        newest = it.store.view.relays[relay.id].attempts[-1]
-        await it.until(lambda: automine_base.rpc("eth_getTransactionByHash", to_hex(newest.tx_hash)))
-        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", dear)
+        await it.until(lambda: replaced_in_pool(it, relay.id, dear))
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(dear))
         automine_base.mine()
-        it.sweep_always()
         answers = await asyncio.gather(*waiting)
         late = "invalid_exact_evm_payload_authorization_valid_before"
         assert [answer.reason for answer in answers] == [late, late, *[""] * alive]
@@ -284,6 +287,13 @@ async def in_flight(it: Bed, count: int) -> tuple[list[paying], list["asyncio.Ta
     return payers, waiting, relay
 
 
+def replaced_in_pool(it: Bed, relay_id: str, fee_wei: int) -> bool:
+    """Say whether the newest form of a transaction offers that much, and is with the chain."""
+    newest = it.store.view.relays[relay_id].attempts[-1]
+    at_chain = it.base.rpc("eth_getTransactionByHash", to_hex(newest.tx_hash))
+    return newest.max_fee_wei > fee_wei and at_chain is not None
+
+
 def release(it: Bed) -> None:
     """Let the chain make blocks again, the first one now."""
     it.base.mine()
@@ -304,7 +314,9 @@ def states(it: Bed) -> list[SettlementState]:
 
 async def tasks(it: Bed) -> list[str]:
     """Return what humans are asked."""
-    return [row["kind"] for row in await it.store.query("SELECT kind FROM tasks WHERE closed_at_ms IS NULL ORDER BY id")]
+    return [
+        row["kind"] for row in await it.store.query("SELECT kind FROM tasks WHERE closed_at_ms IS NULL ORDER BY id")
+    ]
 
 
 async def relay_ids(it: Bed) -> list[str]:

@@ -21,6 +21,8 @@ from gateway.flow.paid.receipts import Receipts
 from gateway.flow.paid.refunds import RefundAsked, RefundParts, Refunds
 from gateway.flow.paid.returning import Returning
 from gateway.flow.paid.tills import Till
+from gateway.operator.registry import operate
+from gateway.operator.services import Services
 from gateway.paid_ports import Exact
 from sandbox.chain import LocalBase
 from tests.factories import make_account
@@ -125,6 +127,14 @@ class Counter:
         return found
 
 
+async def traced(it: Bed, refund: Refund) -> dict[str, Any]:
+    """Return a refund as `gateway trace` shows it."""
+    services = Services(it.store, it.clock, Randomness(), {}, frozenset())
+    (shown,) = (await operate(services, "trace", {"what": refund.id}, "test"))["paid"]
+    assert isinstance(shown, dict)
+    return shown
+
+
 async def test_money_goes_there_and_back_through_one_engine(local_base: LocalBase, tmp_path: Path) -> None:
     """The payer has what it had, the till nothing, the account nothing; and each authorization was collected once."""
     async with bed(local_base, tmp_path) as it:
@@ -135,6 +145,7 @@ async def test_money_goes_there_and_back_through_one_engine(local_base: LocalBas
         await counter.look()
         refund = await counter.ask(await counter.paid(payer))
         assert it.store.view.balances["acc_1"].available_base == 0
+        assert "settlement_id" not in await traced(it, refund)
         await counter.refunds.sweep()
         await it.until(lambda: it.received(payer.address) == 1_000_000)
         await counter.look()
@@ -146,6 +157,7 @@ async def test_money_goes_there_and_back_through_one_engine(local_base: LocalBas
         assert settlement is not None
         assert settlement.state in {SettlementState.MINED, SettlementState.FINAL}
         assert settlement.tx_hash == done.tx_hash
+        assert (await traced(it, refund))["settlement_id"] == settlement.id
         assert await it.store.contradiction() is None
 
 

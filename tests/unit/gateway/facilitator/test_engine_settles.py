@@ -191,7 +191,7 @@ async def test_final_blocks_close_settlements_and_book_the_fee(local_base: Local
         assert await it.store.contradiction() is None
 
 
-@pytest.mark.parametrize("latency_s", [0.0, 0.6])
+@pytest.mark.parametrize("latency_s", [0.0, 2.0])
 async def test_patience_gathers_company(local_base: LocalBase, tmp_path: Path, latency_s: float) -> None:
     """With an age for batches, payments that come one after the other share a transaction; without, they do not wait."""
     async with bed(local_base, tmp_path, batch_age_s=latency_s) as it:

@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from engine_bed import CHAIN, ETHER, GWEI, PAYEE, RULES, bed, collect, many, random_payee
+import pytest
+from engine_bed import CHAIN, ETHER, GWEI, PAYEE, RULES, Randomness, bed, collect, many, random_payee
 
 from contracts import batch
 from contracts.codec import checksum, to_hex
@@ -13,7 +14,11 @@ from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.core.commands import OpenAccount
 from gateway.core.paid import RelayState, SellerTerms, SettlementState
 from gateway.core.paid_commands import PutSeller
+from gateway.core.problems import Problem
 from gateway.core.records import AgentAccount
+from gateway.facilitator.engine import NotDeployed
+from gateway.operator.registry import operate
+from gateway.operator.services import Relaying, Services
 from sandbox.chain import LocalBase
 
 
@@ -270,3 +275,68 @@ async def test_the_batch_contract_is_deployed_by_a_relayer_once(automine_base: L
         await it.open()
         assert await it.engine.deploy(CHAIN) is None
         assert RULES.batch_size == 100
+
+
+async def test_what_keeps_the_batch_contract_from_being_deployed_is_said_with_figures(
+    automine_base: LocalBase, tmp_path: Path
+) -> None:
+    """Which relayer cannot send and why, or what gas costs; each with what an operator, and no agent, does about it."""
+    async with bed(automine_base, tmp_path, batched=False, fee_cap_wei=3 * GWEI, in_flight_max=1) as it:
+        relayer = it.addresses()[0]
+
+        async def said() -> tuple[str, str]:
+            relaying = Relaying([("one", CHAIN, relayer)], {CHAIN: it.relay}, it.engine, batch.batch_address())
+            services = Services(it.store, it.clock, Randomness(), {}, frozenset(), relaying=relaying)
+            with pytest.raises(Problem) as refused:
+                await operate(services, "batches_deploy", {"chain_id": CHAIN}, "test")
+            document = refused.value.document()
+            assert (document["title"], document["status"]) == ("The batch contract was not put up", 503)
+            return document["detail"], document["remedy"]
+
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(20 * GWEI))
+        automine_base.mine()
+        dear, remedy = await said()
+        assert f"chain {CHAIN} asks " in dear
+        assert f"the most that is paid is {3 * GWEI} (fee_cap_gwei)" in dear
+        assert "raise fee_cap_gwei" in remedy
+        automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
+        automine_base.mine()
+
+        automine_base.rpc("anvil_setBalance", checksum(relayer), hex(7))
+        await it.engine.sweep()
+        poor, remedy = await said()
+        assert poor == f"{CHAIN} {checksum(relayer)} has 7 wei; below {it.floor_wei} (floor_ether) it is not used"
+        assert "send it ether" in remedy
+        automine_base.rpc("anvil_setBalance", checksum(relayer), hex(ETHER))
+        await it.engine.sweep()
+
+        (payer,) = many(1)
+        it.fund([payer])
+        hold(automine_base)
+        waiting = asyncio.create_task(it.settle(payer.pays()))
+        await it.in_pool()
+        full, remedy = await said()
+        assert full == f"{CHAIN} {checksum(relayer)} has 1 of at most 1 transactions (in_flight_max) in no block yet"
+        assert "wait until" in remedy
+        automine_base.mine()
+        assert (await waiting).success
+
+        with pytest.raises(NotDeployed, match=r"0x[0-9a-f]{64} of .* was sent, and is in no block after 0 s"):
+            await it.engine.deploy(CHAIN, 0.1)
+        automine_base.mine()
+        await it.until(lambda: it.count(relayer) == 2)
+        await it.close()
+        it.relay = RpcRelayChain([it.endpoint], CHAIN)  # it knows for some seconds that there was no code
+        await it.open()
+        assert await it.engine.deploy(CHAIN) is None
+
+
+async def test_without_the_deployer_nothing_is_sent(automine_base: LocalBase, tmp_path: Path) -> None:
+    """A call of an address without code succeeds and does nothing: it is not paid for, and not told as done."""
+    deployer, _ = batch.deployment()
+    automine_base.rpc("anvil_setCode", checksum(deployer), "0x")
+    async with bed(automine_base, tmp_path, batched=False) as it:
+        with pytest.raises(NotDeployed, match=f"no contract at {checksum(deployer)}") as refused:
+            await it.engine.deploy(CHAIN)
+        assert "deployment proxy" in refused.value.remedy
+        assert (it.count(it.addresses()[0]), dict(it.store.view.relays)) == (0, {})

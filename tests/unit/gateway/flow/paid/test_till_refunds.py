@@ -17,6 +17,7 @@ from gateway.core.paid import Incoming, Refund, RefundState, WalletAccount
 from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import BindWallet
 from gateway.core.problems import Problem
+from gateway.flow.paid.refunds import Opened
 from tests.fakes.store import memory_database
 
 

@@ -253,7 +253,12 @@ async def test_a_bad_credential_gets_fresh_challenges_in_mpps_words(rig: MppRig)
     _, evm = rig.challenges(await rig.offer())
     values = rig.pay_evm(evm)
     other = await rig.topups.serve(rig.wanted("6", account_id=None), None, values)
-    nothing = await rig.topups.serve(rig.bare(), None, ["Payment e30"])
+    nothing = await rig.topups.serve(rig.wanted(account_id=None, paid_in="Authorization"), None, ["Payment e30"])
+    assert isinstance(nothing, Offered)
+    assert nothing.document["field"] == "Authorization"
+    with pytest.raises(Problem) as twice:
+        await rig.topups.serve(rig.wanted(account_id=None, paid_in="Authorization"), None, [*values, *values])
+    assert twice.value.field == "Authorization"
     for outcome, problem in ((other, "invalid-challenge"), (nothing, "malformed-credential")):
         assert isinstance(outcome, Offered)
         assert outcome.document["type"] == f"https://paymentauth.org/problems/{problem}"

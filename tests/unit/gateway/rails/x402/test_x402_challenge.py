@@ -104,7 +104,7 @@ def test_sdk_seller_v2_header_is_read() -> None:
     assert challenge.resource_json is not None
     assert json.loads(challenge.resource_json) == sent["resource"]
     assert {key: json.loads(value) for key, value in challenge.extensions} == sent["extensions"]
-    assert challenge.offers[1].resource == sent["resource"]["url"]
+    assert (challenge.resource, challenge.offers[1].resource) == (sent["resource"]["url"], "")
 
 
 @pytest.mark.parametrize(
@@ -409,6 +409,19 @@ def test_the_same_bytes_are_parsed_once() -> None:
     assert read(large) == read(large)
 
 
+def test_entries_are_read_once_whatever_the_resource_is() -> None:
+    """A server that names the whole URL makes a new 402 for every query, and the same offers in each."""
+    documents = (
+        {"x402Version": 2, "resource": {"url": f"https://seller.example/?n={n}"}, "accepts": [ENTRY_V2]} for n in (1, 2)
+    )
+    first, second = (read(json.dumps(document).encode()) for document in documents)
+    assert first is not None
+    assert second is not None
+    assert first.resource != second.resource
+    assert first.offers[0] is second.offers[0]
+    assert first.offers == subject._sort_entries(2, [ENTRY_V2])[0]
+
+
 def test_the_digest_names_the_bytes() -> None:
     """Two texts that mean the same are still two challenges."""
     first, second = read(v1(ENTRY_V1)), read(v1(ENTRY_V1) + b" ")
@@ -455,4 +468,6 @@ def test_the_memo_is_bounded() -> None:
     """A vendor that changes its 402 each time cannot fill our memory."""
     for number in range(400):
         read(v1(ENTRY_V1, n=number))
+        read(v1(ENTRY_V1 | {"description": str(number)}))
     assert subject._parse_memo.cache_info().currsize <= 256
+    assert subject._sorted_memo.cache_info().currsize <= 256
