@@ -24,7 +24,9 @@ MAX_SPLITS = 10
 AMOUNT_BITS = 128
 """TIP-20 caps a token's supply at uint128."""
 
-_ATTO_PER_BASE = 10 ** (18 - TIP20_DECIMALS)
+ATTO_PER_BASE = 10 ** (18 - TIP20_DECIMALS)
+"""Gas is priced in atto-dollars, and its fee is paid in the token."""
+
 _EMPTY = rlp_bytes(b"")
 _EMPTY_LIST = rlp_list()
 _EXPIRING_NONCE_KEY = rlp_uint(UINT256_MAX)
@@ -138,7 +140,7 @@ class TempoCharge:
     @property
     def max_fee_base(self) -> int:
         """The highest network fee for the wallet, in base units of the token, rounded up; 0 when a sponsor pays."""
-        return 0 if self.sponsored else -(-self.gas * self.max_fee_per_gas // _ATTO_PER_BASE)
+        return 0 if self.sponsored else -(-self.gas * self.max_fee_per_gas // ATTO_PER_BASE)
 
     @property
     def memo(self) -> bytes:

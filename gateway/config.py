@@ -15,6 +15,7 @@ from contracts.codec import Address
 from contracts.tokens import Token, TokenKey
 from gateway.account_ports import AccountTerms
 from gateway.core.book import BookRules
+from gateway.core.money import WEI_PER_GWEI
 from gateway.core.tariff import Rule
 from gateway.flow.credentials import TempoFees
 from gateway.http.egress import EgressRule
@@ -42,7 +43,7 @@ from gateway.settings.model import (
     WebhooksConfig,
     WhenUnfunded,
 )
-from gateway.settings.paid import GWEI, FacilitatorConfig, RelayerConfig, TillConfig, TopUpsConfig
+from gateway.settings.paid import FacilitatorConfig, RelayerConfig, TillConfig, TopUpsConfig
 from gateway.settings.paid_checks import paid_findings
 from gateway.settings.table import At, ConfigError, Source, Spoiled, expand, read_table
 from wallets.guard import CallKey, Policy, WalletPolicy
@@ -161,8 +162,8 @@ class Config(Settings):
         return {
             chain.chain_id: TempoFees(
                 gas=chain.gas,
-                max_fee_per_gas=chain.max_fee_gwei * GWEI,
-                max_priority_fee_per_gas=chain.priority_fee_gwei * GWEI,
+                max_fee_per_gas=chain.max_fee_gwei * WEI_PER_GWEI,
+                max_priority_fee_per_gas=chain.priority_fee_gwei * WEI_PER_GWEI,
                 valid_for_s=chain.payment_valid_for_s,
             )
             for chain in self.chains.values()

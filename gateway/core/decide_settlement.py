@@ -9,14 +9,13 @@ from dataclasses import replace
 from gateway.core import chart
 from gateway.core.book import Book
 from gateway.core.commands import Attached, Done, Refused, Result
-from gateway.core.money import MAX_AMOUNT_BASE
+from gateway.core.money import MAX_AMOUNT_BASE, WEI_PER_GWEI
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.core.paid_book import HOUSE, OPEN_RELAYS
 from gateway.core.paid_commands import ClaimSettlement, MoveSettlements
 from gateway.core.paid_facts import claim_facts, relay_facts, settlement_facts, told, value_refusal
 from gateway.core.records import TransferKind
 
-WEI_PER_GWEI = 1_000_000_000
 EVENTS = frozenset({"sent", "replaced", "mined", "final", "failed", "reorged", "lost"})
 _CHANGED = "another change of {} came first; read it again"
 

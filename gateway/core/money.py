@@ -11,6 +11,7 @@ DECIMALS = 6
 BASE_PER_UNIT = 1_000_000
 MAX_AMOUNT_BASE = 1_000_000_000_000_000  # DESIGN 5: keeps every sum of a million amounts inside SQLite's signed 64 bits
 RATE_ONE_PPM = 1_000_000
+WEI_PER_GWEI = 1_000_000_000  # and atto-dollars, which a chain like Tempo prices its gas in
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,9})(?:\.([0-9]{1,6}))?", re.ASCII)
 

@@ -15,6 +15,7 @@ from contracts.eip3009 import Authorization
 from contracts.tokens import Token
 from gateway.core.commands import OpenTask, Refused
 from gateway.core.ids import RANDOM_BYTES, make_id
+from gateway.core.money import WEI_PER_GWEI
 from gateway.core.paid import Relay, Settlement, SettlementState
 from gateway.core.paid_commands import MoveSettlements
 from gateway.core.records import Task
@@ -24,8 +25,6 @@ from gateway.ports import Chain, Clock, Entropy, Store
 from wallets.signer import Signer
 
 __all__ = ["Desk", "DeskParts", "Relayer", "Rules", "authorization_of"]
-
-GWEI = 10**9
 
 log = structlog.get_logger()
 
@@ -45,10 +44,10 @@ class Rules:
     linger_s: float = 0.005
     item_gas: int = 120_000
     max_gas_single: int = 200_000
-    fee_cap_wei: int = 50 * GWEI
-    priority_cap_wei: int = 2 * GWEI
+    fee_cap_wei: int = 50 * WEI_PER_GWEI
+    priority_cap_wei: int = 2 * WEI_PER_GWEI
     seller_min_base: int = 0
-    house_gas_budget_wei: int = GWEI * GWEI // 100
+    house_gas_budget_wei: int = 10**16
     replace_after_s: float = 15.0
     in_flight_max: int = 16
     expiry_margin_s: int = 6

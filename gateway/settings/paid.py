@@ -10,6 +10,7 @@ from typing import Annotated
 
 from contracts.batch import batch_address
 from contracts.codec import Address
+from gateway.core.money import WEI_PER_GWEI
 from gateway.http.egress import EgressRule, Origin, Timeouts
 from gateway.settings import readers as r
 from gateway.settings.table import LABEL, BadValue, Key, Label
@@ -17,7 +18,6 @@ from wallets.secret import Secret
 
 DAY_S = 86_400
 WEI_PER_MILLIONTH = 10**12
-GWEI = 10**9  # of the unit that gas is priced in: wei, and atto-dollars on a chain like Tempo's
 ANSWER_MAX_S = 90  # stock sellers give a facilitator no longer
 
 
@@ -86,7 +86,7 @@ class FacilitatorConfig:
     @property
     def fee_cap_wei(self) -> int:
         """The most that a gas may cost."""
-        return self.fee_cap_gwei * GWEI
+        return self.fee_cap_gwei * WEI_PER_GWEI
 
     @property
     def house_gas_budget_wei(self) -> int:
@@ -96,7 +96,7 @@ class FacilitatorConfig:
     @property
     def priority_fee_cap_wei(self) -> int:
         """The most of it that goes to whoever builds the block."""
-        return self.priority_fee_cap_gwei * GWEI
+        return self.priority_fee_cap_gwei * WEI_PER_GWEI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

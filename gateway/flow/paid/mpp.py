@@ -15,10 +15,9 @@ import structlog
 
 from contracts.codec import ContractError, to_hex
 from contracts.logs import decode_transfer
-from contracts.tempo import TempoTransfer
+from contracts.tempo import ATTO_PER_BASE, TempoTransfer
 from contracts.tempo_decode import decode_tempo, read_transfer
 from contracts.tempo_proof import prove_tempo_unused
-from contracts.tokens import TIP20_DECIMALS
 from gateway.core.commands import Refused
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
@@ -40,7 +39,6 @@ SHORT: Final = "insufficient_funds"
 
 AT_ONCE: Final = 16  # of one sweep: one payment's slow answer holds up no other's
 LOOK_AGAIN_MS: Final = (1_000, 2_000, 5_000, 10_000)
-ATTO_PER_BASE: Final = 10 ** (18 - TIP20_DECIMALS)  # gas is priced in atto-dollars, fees are paid in the token
 
 _FREE = frozenset({TopUpState.OPEN, TopUpState.FAILED})
 _UNDER_WAY = frozenset({TopUpState.PAYING, TopUpState.SEEN})

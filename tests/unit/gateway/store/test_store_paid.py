@@ -265,6 +265,21 @@ def test_one_question_leads_to_everything(desk: Desk) -> None:
     assert {"top_0003", "rcv_0003", "ref_0001"} <= traced(desk.core, "acc_1")
 
 
+def test_every_row_of_a_record_is_found(desk: Desk) -> None:
+    """P11: what a refund, a top-up, a receipt or a transaction leads to is what reading the whole table finds."""
+    db = desk.core.db
+    subjects = {row[0] for row in db.execute("SELECT payment_id FROM transfers UNION SELECT payment_id FROM journal")}
+    assert {"ref_0001", "ref_0002", "top_0003", "rcv_0003", "pay_0090"} <= subjects
+    for query, table, key in (
+        (queries.JOURNAL_OF_PAYMENT, "journal", "seq"),
+        (queries.TRANSFERS_OF_PAYMENT, "transfers", "id"),
+    ):
+        for subject in subjects:
+            found = [row[0] for row in db.execute(query, {"payment_id": subject})]
+            whole = f"SELECT {key} FROM {table} WHERE payment_id = ? ORDER BY {key}"
+            assert found == [row[0] for row in db.execute(whole, (subject,))]
+
+
 def test_a_trace_of_payments_names_payments_only(desk: Desk) -> None:
     """What an auditor's page asks by a receipt's transaction, a top-up's nonce or its journal row is no payment."""
     for asked in (
