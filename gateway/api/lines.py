@@ -27,7 +27,9 @@ class JsonLines:
         """Take one line. It is written at the end of this turn of the running loop."""
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)
-        fields = [f',"{name}":{_render(value)}' for name, value in line.items()]
+        fields = [
+            f',"{name}":{quote(value) if isinstance(value, str) else _render(value)}' for name, value in line.items()
+        ]
         self._lines.append(f"{self._head()}{''.join(fields)}}}\n")
 
     def flush(self) -> None:
@@ -46,8 +48,7 @@ class JsonLines:
 
 
 def _render(value: Value) -> str:
-    if isinstance(value, str):
-        return quote(value)
+    """Return a number or a truth as JSON."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)

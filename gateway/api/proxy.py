@@ -44,7 +44,7 @@ _COSTING = frozenset({Pricing.PRICED, Pricing.METERED})
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """What a target without a query leads to, whoever asks: judged once."""
+    """What a path leads to, whoever asks and whatever the query: judged once."""
 
     match: Match
     shown_path: str
@@ -163,16 +163,18 @@ class Proxy:
 
     @staticmethod
     def _match(exchange: Exchange, door: _Door, target: str) -> Match:
-        place = (exchange.request.method, target)
+        path, mark, _ = target.partition("?")
+        place = (exchange.request.method, path)
         way = door.ways.get(place)
         if way is None:
             way = _judge(exchange, door, target)
             # A query may hold a secret, and is seldom the same; a long path is somebody filling our memory.
-            if "?" not in target and len(target) <= MAX_WAY_CHARS:
+            if len(path) <= MAX_WAY_CHARS:
                 if len(door.ways) >= MAX_WAYS:
                     door.ways.clear()
                 door.ways[place] = way
-        exchange.shown_path, exchange.route = way.shown_path, way.label
+        exchange.shown_path = _shown(door.vendor, target) if mark else way.shown_path
+        exchange.route = way.label
         return way.match
 
     async def _body(self, exchange: Exchange, route: Route, *, whole: bool) -> bytes | LongBody:
@@ -301,9 +303,7 @@ class Proxy:
 def _judge(exchange: Exchange, door: _Door, target: str) -> _Way:
     """Find the declared route. Raises Problem: bad_request, method_not_allowed, route_not_declared."""
     vendor, method = door.vendor, exchange.request.method
-    if len(target) > MAX_TARGET_CHARS or _TARGET.fullmatch(target) is None:
-        raise Problem("bad_request", f"write path and query percent-encoded, at most {MAX_TARGET_CHARS} characters")
-    exchange.shown_path = PREFIX + vendor.name + vendor.scrub(target)
+    exchange.shown_path = _shown(vendor, target)
     path = target.partition("?")[0]
     match = vendor.match(method, path)
     if match is None:
@@ -311,7 +311,14 @@ def _judge(exchange: Exchange, door: _Door, target: str) -> _Way:
         if allow:
             raise Problem("method_not_allowed", f"{vendor.name} takes {', '.join(allow)} here", extra={"allow": allow})
         raise Problem("route_not_declared", f"{vendor.name} has no such route here")
-    return _Way(match, exchange.shown_path, f"proxy/{vendor.name}/{match.route.name}")
+    return _Way(match, _shown(vendor, path), f"proxy/{vendor.name}/{match.route.name}")
+
+
+def _shown(vendor: Served, target: str) -> str:
+    """Return a target as it may be logged. Raises Problem("bad_request") for one that has no agreed meaning."""
+    if len(target) > MAX_TARGET_CHARS or _TARGET.fullmatch(target) is None:
+        raise Problem("bad_request", f"write path and query percent-encoded, at most {MAX_TARGET_CHARS} characters")
+    return PREFIX + vendor.name + vendor.scrub(target)
 
 
 def _name_and_target(exchange: Exchange) -> tuple[str, str]:

@@ -86,6 +86,9 @@ class Reader(PaidReader, Protocol):
     def order(self, account_id: str, client_token: str) -> Order | None:
         """Return what an account ordered with this client token."""
 
+    def claim_or_order(self, account_id: str, idempotency_key: str) -> "Claim | Order | None":
+        """Return what an account's idempotency key stands for, whichever of the two."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -114,6 +117,16 @@ class BookRules:
 
     dispute_cap_base: Mapping[str, int] = field(default_factory=dict)
     refund_min_base: int = 0
+
+
+_KEPT_ROWS = {
+    SERVER: "servers",
+    QUOTE: "quotes",
+    SNAPSHOT: "snapshots",
+    SSH_KEY: "ssh_keys",
+    FLEET: "fleets",
+    HOOK: "hooks",
+}
 
 
 @dataclass(slots=True)
@@ -162,15 +175,8 @@ class Rows:
 
     def kept(self, kind: str) -> dict[str, Any]:
         """Return the rows of one of the kinds of gateway.core.kept."""
-        tables: dict[str, dict[str, Any]] = {
-            SERVER: self.servers,
-            QUOTE: self.quotes,
-            SNAPSHOT: self.snapshots,
-            SSH_KEY: self.ssh_keys,
-            FLEET: self.fleets,
-            HOOK: self.hooks,
-        }
-        return tables[kind]
+        rows: dict[str, Any] = getattr(self, _KEPT_ROWS[kind])
+        return rows
 
 
 def _owner(account: Account) -> str | None:
@@ -231,6 +237,12 @@ class Book:
     def claim(self, account_id: str, idempotency_key: str) -> Claim | None:
         """Return the claim on an idempotency key."""
         return self.rows.claims.get((account_id, idempotency_key)) or self.reader.claim(account_id, idempotency_key)
+
+    def claim_or_order(self, account_id: str, idempotency_key: str) -> Claim | Order | None:
+        """Return what an idempotency key stands for, committed or not: every purchase asks, so in one look-up."""
+        place = (account_id, idempotency_key)
+        fresh = self.rows.claims.get(place) or self.rows.orders.get(place) or self.rows.paid.orders.get(place)
+        return fresh or self.reader.claim_or_order(account_id, idempotency_key)
 
     def task(self, task_id: str) -> Task | None:
         """Return a task."""

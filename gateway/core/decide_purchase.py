@@ -8,6 +8,7 @@ of one decision: neither exists without the other.
 from gateway.core import chart
 from gateway.core.book import Book, Claim
 from gateway.core.commands import Attached, Done, Purchase, Refused, Result
+from gateway.core.kept import Order
 from gateway.core.meter import tariff_of
 from gateway.core.money import USD, format_amount
 from gateway.core.payment import Axes, Transfer
@@ -85,7 +86,9 @@ def fits(payment: Payment, meter: Meter) -> bool:
 def _earlier(book: Book, payment: Payment, at_ms: int) -> Result | None:
     key = payment.idempotency_key
     if key is not None:
-        claim = book.claim(payment.account_id, key)
+        claim = book.claim_or_order(payment.account_id, key)
+        if isinstance(claim, Order):
+            return Refused("idempotency_conflict", "this Idempotency-Key ordered a server or a fleet; take a new one")
         if claim is not None and claim.fingerprint != payment.fingerprint:
             return Refused("idempotency_conflict", "this Idempotency-Key was used for another request; take a new one")
         if claim is not None and claim.payment_id is None:
@@ -96,8 +99,6 @@ def _earlier(book: Book, payment: Payment, at_ms: int) -> Result | None:
             earlier = book.payment(claim.payment_id)
             if earlier is None or not earlier.reclaimable:
                 return Attached(claim.payment_id)
-        if claim is None and book.order(payment.account_id, key) is not None:
-            return Refused("idempotency_conflict", "this Idempotency-Key ordered a server or a fleet; take a new one")
     open_id = book.unanswered.find(payment.account_id, payment.fingerprint, key, payment.created_at_ms)
     if open_id is None:
         return None

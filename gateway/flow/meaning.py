@@ -6,8 +6,9 @@ one that contradicts itself is nobody's price; and after a credential was presen
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Final
 
@@ -84,14 +85,14 @@ def classify(
     *,
     after_payment: bool,
     free: bool = False,
-    payees: Collection[bytes] = (),
+    payees: Callable[[], Collection[bytes]] = tuple,
     pinned_chain_id: int | None = None,
 ) -> Classified:
     """Return what an answer of a vendor means. Never raises; pure.
 
     `headers` must be case-insensitive. `after_payment`: the request carried a credential. `free`: the route costs nothing
-    by the vendor's document, so a proof beside an offer is what it wants. `payees` are those that the operator approved for
-    this vendor, on any chain; rails that name different ones are a contradiction unless all of them are approved.
+    by the vendor's document, so a proof beside an offer is what it wants. `payees` tells whom the operator approved for
+    this vendor, on any chain, and is asked where rails name different ones: a contradiction unless all are approved.
     `pinned_chain_id` is `parse_mpp`'s.
     """
     if status != PAYMENT_REQUIRED:
@@ -129,7 +130,7 @@ def classify_at(
         now_ms,
         after_payment=after_payment,
         free=route.pricing is Pricing.FREE,
-        payees=approved_payees(vendor, view),
+        payees=partial(approved_payees, vendor, view),
         pinned_chain_id=vendor.terms.pinned_chain_id,
     )
 
@@ -154,12 +155,11 @@ def asks_who(route: Route, asked: Asked) -> bool:
 
 def approved_payees(vendor: Vendor, view: View) -> frozenset[bytes]:
     """Return whom the operator approved as payees of a vendor, in its configuration or since, on any chain."""
-    since = (bytes(pay_to) for name, _, pay_to in view.payees if name == vendor.name)
-    return frozenset(bytes(pay_to) for pay_to in vendor.terms.payees).union(since)
+    return vendor.terms.payees.union(pay_to for name, _, pay_to in view.payees if name == vendor.name)
 
 
 def _challenge(
-    speaks: frozenset[Meaning], asked: Asked, body: bytes, payees: Collection[bytes], *, free: bool
+    speaks: frozenset[Meaning], asked: Asked, body: bytes, payees: Callable[[], Collection[bytes]], *, free: bool
 ) -> Classified:
     spoken = _spoken(speaks, asked)
     if spoken is None:
@@ -184,12 +184,20 @@ def _asking(speaks: frozenset[Meaning], asked: Asked, *, free: bool) -> Classifi
             return Classified(Meaning.UNKNOWN, why, problem="no_offer", field="amount")
         why = "it asks who we are, with a challenge over no money"
         return Classified(Meaning.IDENTITY_PROOF, why, asked)
-    rails = [offer.rail for offer in asked.offers] or ["x402" if asked.mpp is None else "mpp"]
-    count = f"{len(asked.offers)} offer{'' if len(asked.offers) == 1 else 's'} that can be read"
-    rest = f", {len(asked.rejected)} that cannot" if asked.rejected else ""
-    shown = " and ".join(dict.fromkeys(rails))
-    details = (("rails", shown), ("offers", str(len(asked.offers))), ("unread", str(len(asked.rejected))))
-    return Classified(_CHALLENGES[rails[0]], f"a challenge of {shown} with {count}{rest}", asked, details=details)
+    offers = asked.offers
+    rails = tuple(dict.fromkeys(offer.rail for offer in offers)) or ("x402" if asked.mpp is None else "mpp",)
+    why, details = _described(rails, len(offers), len(asked.rejected))
+    return Classified(_CHALLENGES[rails[0]], why, asked, details=details)
+
+
+@lru_cache(maxsize=64)
+def _described(rails: tuple[str, ...], offers: int, unread: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return why it is a challenge, and the details. Every paid call has one, and they are nearly all alike."""
+    shown = " and ".join(rails)
+    count = f"{offers} offer{'' if offers == 1 else 's'} that can be read"
+    rest = f", {unread} that cannot" if unread else ""
+    details = (("rails", shown), ("offers", str(offers)), ("unread", str(unread)))
+    return f"a challenge of {shown} with {count}{rest}", details
 
 
 def _spoken(speaks: frozenset[Meaning], asked: Asked) -> Asked | None:
@@ -201,7 +209,7 @@ def _spoken(speaks: frozenset[Meaning], asked: Asked) -> Asked | None:
     return None if x402 is None and mpp is None else replace(asked, x402=x402, mpp=mpp)
 
 
-def _disagreement(asked: Asked, payees: Collection[bytes]) -> str:
+def _disagreement(asked: Asked, payees: Callable[[], Collection[bytes]]) -> str:
     """Return a payee on whom the rails disagree and whom nobody approved, as the vendor spells it; else "".
 
     One of them was put there by somebody else than the vendor, perhaps on the way to us; which, nobody can tell.
@@ -212,7 +220,8 @@ def _disagreement(asked: Asked, payees: Collection[bytes]) -> str:
     by_rail = [{bytes(offer.pay_to) for offer in part.offers} for part in (asked.x402, asked.mpp)]
     if not all(by_rail) or by_rail[0] == by_rail[1]:
         return ""
-    return next((wire for payee, wire in named.items() if payee not in payees), "")
+    approved = payees()
+    return next((wire for payee, wire in named.items() if payee not in approved), "")
 
 
 def _no_challenge(headers: MultiMapping[str], body: bytes) -> Classified:

@@ -21,7 +21,7 @@ def pack(first: str, second: str, headers: Headers, body: bytes) -> bytes:
     for name, value in headers:
         parts += [name.encode("latin-1"), value.encode("latin-1")]
     parts.append(body)
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 
 def unpack(packed: bytes) -> tuple[str, str, Headers, bytes]:

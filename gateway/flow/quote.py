@@ -5,12 +5,13 @@ each allow it on their own; what a human could allow becomes a task, what nobody
 exact until it is rounded up once, and each of its components is held against what was approved for it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
 from contracts.codec import Address, checksum
-from contracts.tokens import Token
+from contracts.tokens import Token, TokenKey
 from gateway.core.book import PriceView
 from gateway.core.ids import make_id
 from gateway.core.money import RATE_ONE_PPM, format_amount, to_usd
@@ -19,7 +20,8 @@ from gateway.core.records import Resource, Task
 from gateway.core.routes import Pricing
 from gateway.core.view import View
 from gateway.flow.call import Call
-from gateway.ports import Clock, Entropy, PricedItem, Vendor
+from gateway.flow.meaning import approved_payees
+from gateway.ports import Clock, Entropy, PricedItem, Vendor, VendorTerms
 from gateway.rails.asked import Asked
 from gateway.rails.choose import AcceptableTerms, choose
 from gateway.rails.offer import AnyOffer, MppOffer
@@ -59,11 +61,32 @@ class _Expected:
     drift_base: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What a vendor's terms say of the tokens that it is paid in: each with its rate, and the lowest rate of all.
+
+    The most of a token that USD buy is reckoned at the lowest; the exact check follows with the token's own.
+    """
+
+    terms: VendorTerms
+    assets: frozenset[tuple[int, bytes]]
+    tokens: Mapping[TokenKey, tuple[Token, int]]
+    cheapest_ppm: int
+
+    @classmethod
+    def of(cls, terms: VendorTerms) -> "_Means":
+        """Work it out; terms are configuration, so once is enough."""
+        tokens = {each.key: (each, terms.rate_ppm.get(each.asset_id, RATE_ONE_PPM)) for each in terms.tokens}
+        cheapest_ppm = min((rate_ppm for _, rate_ppm in tokens.values()), default=RATE_ONE_PPM)
+        return cls(terms, frozenset(tokens), tokens, cheapest_ppm)
+
+
 class Quoter:
     """Judges challenges against the committed view and the vendor's terms."""
 
     def __init__(self, view: View, own_addresses: frozenset[Address], clock: Clock, entropy: Entropy) -> None:
         self._view, self._own, self._clock, self._entropy = view, own_addresses, clock, entropy
+        self._means: dict[str, _Means] = {}
 
     def judge(self, call: Call, asked: Asked, resource: Resource | None) -> Quote:
         """Return the quote to hold money for, or raise Refusal."""
@@ -73,12 +96,12 @@ class Quoter:
             raise self._refuse("unexpected_challenge", detail, "unexpected_challenge", f"{vendor.name}/{route.name}")
         item = vendor.item(call.match, call.body, resource)
         expected = self._expected(vendor, item, asked)
-        approved = {pay_to for name, _, pay_to in self._view.payees if name == vendor.name}
+        means = self._means_of(vendor)
         terms = AcceptableTerms(
-            assets=frozenset(token.key for token in vendor.terms.tokens),
-            payees=frozenset(Address(p) for p in vendor.terms.payees | approved),
+            assets=means.assets,
+            payees=approved_payees(vendor, self._view),
             own_addresses=self._own,
-            ceiling_base=_in_tokens(route.ceiling_base, vendor),
+            ceiling_base=route.ceiling_base * RATE_ONE_PPM // means.cheapest_ppm,
             now_ms=self._clock.now_ms(),
             rails=vendor.terms.rails,
             expected_base=expected.base,
@@ -87,13 +110,18 @@ class Quoter:
             allow_push=vendor.terms.allow_push,
         )
         offer = self._choose(asked, terms, vendor, item)
-        token = next(t for t in vendor.terms.tokens if t.key == (offer.chain_id, offer.asset))
-        rate_ppm = vendor.terms.rate_ppm.get(token.asset_id, RATE_ONE_PPM)
+        token, rate_ppm = means.tokens[offer.chain_id, offer.asset]
         hold_base = to_usd(offer.amount_base, rate_ppm)
         if hold_base > route.ceiling_base:
             detail = f"it costs {format_amount(hold_base)}, the route's ceiling is {format_amount(route.ceiling_base)}"
             raise self._refuse("price_above_ceiling", detail, None, vendor.name)
         return Quote(offer, token, hold_base, item)
+
+    def _means_of(self, vendor: Vendor) -> "_Means":
+        means = self._means.get(vendor.name)
+        if means is None or means.terms is not vendor.terms:
+            means = self._means[vendor.name] = _Means.of(vendor.terms)
+        return means
 
     def _choose(self, asked: Asked, terms: AcceptableTerms, vendor: Vendor, item: PricedItem | None) -> AnyOffer:
         """Return the cheapest offer that the terms allow and whose payees are approved on the offer's own chain."""
@@ -205,11 +233,3 @@ def item_document(item: PricedItem | None) -> dict[str, object] | None:
 
 def _shown(quantity: Fraction) -> int | str:
     return quantity.numerator if quantity.denominator == 1 else str(quantity)
-
-
-def _in_tokens(usd_base: int, vendor: Vendor) -> int:
-    """Return the most of any of the vendor's tokens that USD buy; the exact check follows with the token's own rate."""
-    cheapest_ppm = min(
-        (vendor.terms.rate_ppm.get(t.asset_id, RATE_ONE_PPM) for t in vendor.terms.tokens), default=RATE_ONE_PPM
-    )
-    return usd_base * RATE_ONE_PPM // cheapest_ppm

@@ -36,12 +36,20 @@ REFUNDED = (
     "AND charge = 'refunded'"
 )
 
-ORDER = (
-    "SELECT 'server', id, fingerprint FROM servers WHERE account_id = :account_id AND client_token = :token "
-    "UNION ALL SELECT 'fleet', id, fingerprint FROM fleets WHERE account_id = :account_id AND client_token = :token "
-    "UNION ALL SELECT 'topup', id, fingerprint FROM topups WHERE token_owner = :account_id AND client_token = :token "
-    "AND client_token <> '' "
-    "UNION ALL SELECT 'refund', id, fingerprint FROM refunds WHERE account_id = :account_id AND client_token = :token"
+# What a client token orders: kind, table, whose token it is, and what the table's index of tokens asks for besides.
+_ORDERS = (
+    ("server", "servers", "account_id", ""),
+    ("fleet", "fleets", "account_id", ""),
+    ("topup", "topups", "token_owner", " AND client_token <> ''"),
+    ("refund", "refunds", "account_id", ""),
+)
+ORDER = " UNION ALL ".join(
+    f"SELECT '{kind}', id, fingerprint, NULL FROM {table} WHERE {owner} = ?1 AND client_token = ?2{more}"  # noqa: S608 - ours
+    for kind, table, owner, more in _ORDERS
+)
+CLAIM_OR_ORDER = (
+    "SELECT NULL, payment_id, fingerprint, at_ms FROM claims WHERE account_id = ?1 AND idempotency_key = ?2 "  # noqa: S608 - ours
+    f"UNION ALL {ORDER}"
 )
 
 
@@ -112,5 +120,13 @@ class SqliteReader(SqlitePaidReader):
 
     def order(self, account_id: str, client_token: str) -> Order | None:
         """Return what an account ordered with this client token."""
-        row = self._db.execute(ORDER, {"account_id": account_id, "token": client_token}).fetchone()
-        return None if row is None else Order(*row)
+        row = self._db.execute(ORDER, (account_id, client_token)).fetchone()
+        return None if row is None else Order(*row[:3])
+
+    def claim_or_order(self, account_id: str, idempotency_key: str) -> Claim | Order | None:
+        """Return what an account's idempotency key stands for, whichever of the two."""
+        row = self._db.execute(CLAIM_OR_ORDER, (account_id, idempotency_key)).fetchone()
+        if row is None:
+            return None
+        kind, record_id, fingerprint, at_ms = row
+        return Claim(fingerprint, record_id, at_ms) if kind is None else Order(kind, record_id, fingerprint)

@@ -58,6 +58,6 @@ def test_the_live_answer_has_the_golden_meaning(live: dict[str, Answer], name: s
             now_ms,
             after_payment=case.after_payment,
             free=match.route.pricing is Pricing.FREE,
-            payees=approved_payees(vendor, View()),
+            payees=lambda: approved_payees(vendor, View()),
         )
     assert found.meaning == case.expect["meaning"], found.why

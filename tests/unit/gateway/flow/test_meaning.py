@@ -38,7 +38,7 @@ def classified(case: Case) -> Classified:
         case.now_ms,
         after_payment=case.after_payment,
         free=match.route.pricing is Pricing.FREE,
-        payees=approved_payees(vendor, View()),
+        payees=lambda: approved_payees(vendor, View()),
     )
 
 
@@ -178,7 +178,9 @@ def test_rails_may_differ_on_the_payee_where_both_were_approved() -> None:
     case = next(case for case in CASES if case.name == "crafted_rails_disagree_on_payee")
     vendor, given = PAID["both"], case.given
     payees = approved_payees(vendor, View()) | {bytes(PAYEE)}
-    found = classify(vendor.speaks, 402, given.headers, given.body, case.now_ms, after_payment=False, payees=payees)
+    found = classify(
+        vendor.speaks, 402, given.headers, given.body, case.now_ms, after_payment=False, payees=lambda: payees
+    )
     assert found.meaning is Meaning.MPP_CHALLENGE
     assert found.asked is not None
     assert {offer.rail for offer in found.asked.offers} == {"mpp", "x402"}

@@ -231,7 +231,7 @@ def test_loading_refuses(core: StoreCore, tmp_path: Path, name: str) -> None:
         (OPEN_FLEETS, {}, "fleets_open"),
         (OPEN_HOOKS, {}, "hooks_open"),
         (PENDING_DELIVERIES, {}, "hook_deliveries_pending"),
-        (ORDER, {"account_id": "a", "token": "t"}, "sqlite_autoindex_servers_2"),
+        (ORDER, ("a", "t"), "sqlite_autoindex_servers_2"),
         (queries.SERVERS_OF_FLEET, {"fleet_id": "f"}, "servers_fleet"),
         (queries.SERVERS_OF_PAYMENT, {"payment_id": "p"}, "servers_payment"),
         (queries.SERVER_COST, queries.cost_parameters(make_server()), "payments_thing"),

@@ -21,7 +21,7 @@ from gateway.store.load import (
     first_contradiction,
     verify_book,
 )
-from gateway.store.reader import CHARGES, CLAIM, HAS_ANSWER, HAS_EVIDENCE
+from gateway.store.reader import CHARGES, CLAIM, CLAIM_OR_ORDER, HAS_ANSWER, HAS_EVIDENCE
 from gateway.store.sqlite import ANSWER, ATTEMPT, CLAIMED
 from tests.factories import (
     HOUR_MS,
@@ -126,6 +126,7 @@ def test_the_full_proof_finds_what_no_name_leads_to(core: StoreCore, tmp_path: P
         (UNPAID_ACCOUNTS, (), ("payments_unpaid",)),
         (CLAIM, ("a", "k"), ("PRIMARY KEY",)),
         (CLAIMED, {"account_id": "a", "key": "k"}, ("PRIMARY KEY",)),
+        (CLAIM_OR_ORDER, ("a", "k"), ("PRIMARY KEY", "topups_token", "sqlite_autoindex_refunds")),
         (HAS_ANSWER, ("p",), ("sqlite_autoindex_payments_1", "rowid=?")),
         (ANSWER, ("p",), ("sqlite_autoindex_payments_1", "rowid=?")),
         (ATTEMPT, ("p",), ("sqlite_autoindex_payments_1", "rowid=?")),
