@@ -183,6 +183,10 @@ class Store(Protocol):
         """Return what came in and is nobody's, with ids above one, in order."""
         ...
 
+    async def refund_by_token(self, account_id: str, client_token: str) -> Refund | None:
+        """Return the refund that an account opened with a client token."""
+        ...
+
     async def refund(self, refund_id: str) -> Refund | None:
         """Return a refund as committed, open or not."""
         ...

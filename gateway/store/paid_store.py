@@ -16,6 +16,7 @@ from gateway.store.paid_reader import IDENTITY_OWNER, SETTLEMENT_OF
 
 TOPUP_OF = TOPUPS.where(f"id = ({IDENTITY_OWNER})")
 TOPUP_OF_HASH = TOPUPS.where("tx_hash = ? ORDER BY id DESC LIMIT 1")
+REFUND_BY_TOKEN = REFUNDS.where("account_id = ? AND client_token = ?")
 TOPUP_BY_TOKEN = TOPUPS.where("token_owner = ? AND client_token = ? AND client_token <> ''")
 INCOMING_OF_LOG = INCOMING.where("chain_id = ? AND tx_hash = ? AND log_index = ?")
 
@@ -92,6 +93,11 @@ class PaidReading(ABC):
         """Return what came in and is nobody's, with ids above one, in order."""
         rows = await self._all(queries.UNCLAIMED, {"after": after, "limit": limit})
         return tuple(map(INCOMING.from_row, rows))
+
+    async def refund_by_token(self, account_id: str, client_token: str) -> Refund | None:
+        """Return the refund that an account opened with a client token."""
+        found: Refund | None = await self._record(REFUNDS, REFUND_BY_TOKEN, (account_id, client_token))
+        return found
 
     async def refund(self, refund_id: str) -> Refund | None:
         """Return a refund, open or not."""

@@ -704,7 +704,11 @@ async def test_records_of_being_paid_are_read_open_or_over(bed: Bed) -> None:
     assert [r.id for r in await store.unclaimed("rcv_0013", 10)] == ["rcv_0014"]
 
     await store.post(refund(1, receipt=2))
-    assert await store.refund("ref_0001") == store.view.refunds["ref_0001"]
+    known = await store.refund("ref_0001")
+    assert known is not None
+    assert known == store.view.refunds["ref_0001"]
+    assert await store.refund_by_token(known.account_id, known.client_token) == known
+    assert await store.refund_by_token("acc_2", known.client_token) is None
     assert [r.id for r in await store.refunds_of("acc_1")] == ["ref_0001"]
     ended = newer(make_seller(), ended_at_ms=NOW_MS)
     await store.post(PutSeller(make_seller(), "operator", NOW_MS))

@@ -99,6 +99,9 @@ class Refunds:
         idempotency_conflict, too_many_open_payments, not_ready without a block of the chain, frozen or signing_refused by
         the till's guard.
         """
+        known = await self._store.refund_by_token(asked.account_id, asked.client_token)
+        if known is not None and known.fingerprint == asked.fingerprint:
+            return Opened(known, repeated=True)  # whatever stands in the way of a new one by now
         incoming = await self._receipt(asked)
         token, signer = self._way_back(incoming)
         amount_base = asked.amount_base or self._all_of(incoming)

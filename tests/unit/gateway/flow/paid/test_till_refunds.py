@@ -204,6 +204,18 @@ async def test_a_till_that_is_gone_refunds_nothing(till: TillRig) -> None:
     assert await refused(till.refund(receipt)) == "not_refundable"
 
 
+async def test_a_repeat_is_answered_whatever_stands_in_the_way_by_now(till: TillRig) -> None:
+    """The refund that was opened is told again with its till gone; another request under its key is refused as before."""
+    receipt = await till.paid()
+    asked = await _asked(till, receipt)
+    first = await till.refunds.open(asked)
+    assert not first.repeated
+    till.refunds._parts = replace(till.refunds._parts, signers={})
+    assert await till.refunds.open(asked) == Opened(first.refund, repeated=True)
+    other = replace(asked, fingerprint=bytes(32))
+    assert await refused(till.refunds.open(other)) == "not_refundable"
+
+
 async def _asked(till: TillRig, receipt: Incoming) -> Any:
     from_rig: list[Any] = []
 
