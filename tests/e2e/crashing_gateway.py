@@ -5,7 +5,7 @@ from `python -m gateway serve`: the same loop, parts and graph, each part behind
 forked from one that has imported everything, for the imports take longer than all the rest.
 
     sign.before/after              the wallet's signature of an authorization
-    commit.<Command>.before        a group that holds the command is decided, BEGIN was not sent
+    commit.<Command>.before        a group that holds the command is decided, nothing of it was written
     commit.<Command>.written       its rows are written, COMMIT was not sent
     commit.<Command>.after         COMMIT has returned, nobody was told
     mark.before/after              the signer's record of the journal's height
@@ -84,7 +84,6 @@ def counting_core(fuse: Fuse) -> type[StoreCore]:
 
         def _commit(self, rows: Rows) -> None:
             self._pass("before")
-            self.db.execute("BEGIN IMMEDIATE")
             write_rows(self.db, rows)
             self._pass("written")
             self.db.execute("COMMIT")

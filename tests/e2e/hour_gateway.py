@@ -82,7 +82,6 @@ def naming_core(fuse: Fuse) -> type[StoreCore]:
 
         def _commit(self, rows: Rows) -> None:
             self._pass("before")
-            self.db.execute("BEGIN IMMEDIATE")
             write_rows(self.db, rows)
             self._pass("written")
             self.db.execute("COMMIT")
