@@ -99,7 +99,7 @@ class Proxy:
         if deps.accounts is not None:
             self._doors.update((name, _AccountDoor(vendor)) for name, vendor in deps.accounts.vendors.items())
             self._logins = VendorLogins(deps.store, deps.accounts.tokens, deps.clock, deps.callers)
-        self._purchases: set[asyncio.Task[Reply]] = set()
+        self._purchases: set[asyncio.Task[Any]] = set()
 
     async def serve(self, exchange: Exchange) -> web.StreamResponse:
         """Answer one request. Raises Problem."""
@@ -239,11 +239,23 @@ class Proxy:
     async def _run(self, call: Call | AccountCall) -> Reply:
         if call.quote_only or _may_break_off(call):
             return await self._work(call)
+        if _starts_when_it_buys(call):
+            return await self._work_here(call)
         # A purchase that has begun goes on: an agent that hangs up, or a server that stops, may not leave it half-way.
         purchase = asyncio.create_task(self._work(call), name=f"call {call.request_id}")
         self._purchases.add(purchase)
         purchase.add_done_callback(self._forget)
         return await asyncio.shield(purchase)
+
+    async def _work_here(self, call: Call | AccountCall) -> Reply:
+        """Work in the request's own task, which a server that stops waits for as for any purchase."""
+        task = asyncio.current_task()
+        assert task is not None, "a request is served by a task"
+        self._purchases.add(task)
+        try:
+            return await self._work(call)
+        finally:
+            self._purchases.discard(task)
 
     def _work(self, call: Call | AccountCall) -> Coroutine[Any, Any, Reply]:
         if isinstance(call, Call):
@@ -347,6 +359,11 @@ def _may_break_off(call: Call | AccountCall) -> bool:
     """
     free = call.match.route.pricing in UNPAID
     return free and (call.method in SAFE_METHODS or call.match.route.pricing is not Pricing.FREE)
+
+
+def _starts_when_it_buys(call: Call | AccountCall) -> bool:
+    """Say whether nothing is left half-way before money is held; from then on a purchase has a task of its own."""
+    return call.match.route.pricing is Pricing.MAYBE and call.method in SAFE_METHODS
 
 
 def _is_private(route: Route) -> bool:

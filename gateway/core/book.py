@@ -348,7 +348,7 @@ class Book:
         of the operator's credit first, unless it only goes back where it came from (`returns`).
         """
         debit, credit = self.ledger.by_id(transfer.debit_id), self.ledger.by_id(transfer.credit_id)
-        if transfer.phase in {Phase.DIRECT, Phase.POST} and not returns:
+        if (transfer.phase is Phase.DIRECT or transfer.phase is Phase.POST) and not returns:
             self._count_grant(debit, credit, transfer.amount_base)
         self.rows.accounts[debit.id] = debit
         self.rows.accounts[credit.id] = credit

@@ -216,8 +216,9 @@ def _place(book: Book, command: Purchase) -> Payment:
 def reserve(book: Book, payment: Payment) -> Payment:
     """Set the agent's hold and the payer's exposure aside, and count it to the key's budgets; funds were checked."""
     terms = payment.terms
+    fx = chart.fx(terms.asset)
     from_agent, payer = book.account(chart.agent(payment.account_id)), book.account(terms.source, terms.asset)
-    fx_usd, fx_token = book.account(chart.fx(terms.asset)), book.account(chart.fx(terms.asset), terms.asset)
+    fx_usd, fx_token = book.account(fx), book.account(fx, terms.asset)
     hold = book.book(book.ledger.reserve(from_agent, fx_usd, payment.hold_base), payment.id)
     exposure = book.book(book.ledger.reserve(fx_token, payer, terms.reserve_base), payment.id)
     for budget in book.keys[payment.key_id].budgets:

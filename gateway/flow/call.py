@@ -75,12 +75,10 @@ class AnyCall:
         return self._fingerprint
 
     def _made_fingerprint(self) -> bytes:
-        digest = sha256(b"gateway-call-v1")
-        chosen = sorted((n.lower(), v) for n, v in self.headers if n.lower() in CHOOSING and v != ANYTHING)
-        said = "\n".join(f"{name}:{value}" for name, value in chosen).encode("latin-1", "replace")
-        for part in (self.vendor.name.encode(), self.method.encode(), self.target.encode(), said, self.body):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
+        chosen = sorted((low, v) for n, v in self.headers if (low := n.lower()) in CHOOSING and v != ANYTHING)
+        said = "\n".join([f"{name}:{value}" for name, value in chosen]).encode("latin-1", "replace")
+        parts = (self.vendor.name.encode(), self.method.encode(), self.target.encode(), said, self.body)
+        digest = sha256(b"gateway-call-v1" + b"".join([len(part).to_bytes(8, "big") + part for part in parts]))
         if self.part:
             digest.update(b"part %d" % self.part)
         if self.purpose:

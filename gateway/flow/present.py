@@ -26,7 +26,7 @@ from gateway.http.egress import Origin
 from gateway.http.headers import agent_location, response_headers
 from gateway.http.port import NotSent, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
 from gateway.ports import Broadcaster, Clock, Created, Reading, Store, Vendor
-from gateway.rails.receipts import read_any_receipt
+from gateway.rails.receipts import read_any_transaction
 from wallets.sealing import Sealer
 from wallets.secret import Secret
 
@@ -240,10 +240,8 @@ def agent_headers(vendor: Vendor, target: str, answer: UpstreamResponse) -> Head
 
 def _receipt_note(answer: UpstreamResponse) -> str:
     """What the vendor's own receipt says, for the journal: a hint to look at, never evidence (P14)."""
-    hint = read_any_receipt(answer.headers)
-    if hint is None or hint.transaction is None:
-        return ""
-    return f"the vendor's receipt names {to_hex(hint.transaction)}"
+    transaction = read_any_transaction(answer.headers)
+    return "" if transaction is None else f"the vendor's receipt names {to_hex(transaction)}"
 
 
 async def _whole(answer: UpstreamResponse) -> tuple[UpstreamResponse, bool]:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from gateway.core.payment import Charge, Delivery, Transfer
@@ -20,14 +19,22 @@ async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
         yield running
 
 
-async def _hang_up(bed: Bed, body: bytes, *, idempotency_key: str | None = None) -> None:
-    """Ask for a slow purchase and break the connection once the vendor has the credential."""
+async def _begin(
+    bed: Bed, method: str, body: bytes, idempotency_key: str | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask for a slow purchase, on a connection that no client repeats it on; return once the vendor has the credential."""
     host, _, port = bed.url.removeprefix("http://").partition(":")
-    _, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port))
     claim = f"Idempotency-Key: {idempotency_key}\r\n" if idempotency_key else ""
-    head = f"POST /proxy/shop/maybe/slow HTTP/1.1\r\nHost: x\r\nX-Api-Key: {bed.key}\r\n{claim}"
+    head = f"{method} /proxy/shop/maybe/slow HTTP/1.1\r\nHost: x\r\nX-Api-Key: {bed.key}\r\n{claim}"
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     await bed.shop.paid.wait()
+    return reader, writer
+
+
+async def _hang_up(bed: Bed, body: bytes, *, idempotency_key: str | None = None) -> None:
+    """Ask for a slow purchase and break the connection once the vendor has the credential."""
+    _, writer = await _begin(bed, "POST", body, idempotency_key)
     writer.transport.abort()
 
 
@@ -69,21 +76,35 @@ async def test_answered_request_is_a_new_purchase_next_time(bed: Bed) -> None:
     assert bed.shop.sold == 2
 
 
-async def test_cancelled_handlers_do_not_cancel_purchases(bed: Bed) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_cancelled_handlers_do_not_cancel_purchases(bed: Bed, method: str) -> None:
     """A server that stops cancels its handlers; what was begun is still presented and recorded."""
-    asking = asyncio.create_task(bed.ask("POST", "/proxy/shop/maybe/slow", data=b"x"))
-    await bed.shop.paid.wait()
+    reader, writer = await _begin(bed, method, b"x")
     for connection in bed.server.connections:
         handler = connection._task_handler
         if handler is not None:
             handler.cancel()
-    with pytest.raises(aiohttp.ClientError):
-        await asking
+    assert await reader.read() == b""
+    writer.close()
     bed.shop.gate.set()
     await bed.server.drain(5.0)
     await bed.answers.drain(5.0)
     [payment] = bed.store.view.open_payments.values()
     assert (payment.axes.delivery, payment.axes.transfer) == (Delivery.DELIVERED, Transfer.PRESENTED)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_server_that_stops_waits_for_purchases(bed: Bed, method: str) -> None:
+    """The time to stop in is given to what is under way: the agent gets its answer, and not a closed connection."""
+    asking = asyncio.create_task(bed.ask(method, "/proxy/shop/maybe/slow", data=b"x"))
+    await bed.shop.paid.wait()
+    bed.server.refuse_new()
+    draining = asyncio.create_task(bed.server.drain(5.0))
+    await asyncio.sleep(0.05)
+    assert not draining.done()
+    bed.shop.gate.set()
+    await draining
+    assert (await asking).status == 200
 
 
 async def test_a_hundred_at_once_never_overdraw(bed: Bed) -> None:

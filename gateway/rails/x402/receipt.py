@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from contracts.codec import Address
 
-__all__ = ["MAX_RECEIPT_CHARS", "ReceiptHint", "read_receipt"]
+__all__ = ["MAX_RECEIPT_CHARS", "ReceiptHint", "read_receipt", "read_transaction"]
 
 _Parsed = TypeVar("_Parsed")
 
@@ -50,23 +50,37 @@ class ReceiptHint:
 
 def read_receipt(headers: MultiMapping[str]) -> ReceiptHint | None:
     """The receipt in an answer's headers (case-insensitive), None when none can be decoded. Never raises."""
+    found = _document(headers)
+    return None if found is None else _hint(*found)
+
+
+def read_transaction(headers: MultiMapping[str]) -> bytes | None:
+    """The `transaction` of `read_receipt`, at half its cost. Never raises."""
+    found = _document(headers)
+    return None if found is None else _transaction(found[0])
+
+
+def _document(headers: MultiMapping[str]) -> tuple[dict[str, Any], Literal["header", "legacy_header"]] | None:
     for name, source in _HEADERS:
         value = headers.get(name)
         if value is not None and len(value) <= MAX_RECEIPT_CHARS:
             try:
-                return _hint(load_object(decode_base64(value.strip())), source)
+                return load_object(decode_base64(value.strip())), source
             except WireError:
                 continue
     return None
 
 
+def _transaction(document: dict[str, Any]) -> bytes | None:
+    return _or_none(parse_bytes32, document.get("transaction") or document.get("tx"))
+
+
 def _hint(document: dict[str, Any], source: Literal["header", "legacy_header"]) -> ReceiptHint:
     success = document.get("success")
-    transaction = document.get("transaction") or document.get("tx")
     network = _or_none(parse_network, document.get("network"))
     return ReceiptHint(
         success=success if isinstance(success, bool) else None,
-        transaction=_or_none(parse_bytes32, transaction),
+        transaction=_transaction(document),
         chain_id=network.chain_id if network is not None else None,
         payer=_or_none(parse_address, document.get("payer")),
         reason=clean_text(document.get("errorReason") or document.get("errorMessage"), _MAX_REASON_CHARS),

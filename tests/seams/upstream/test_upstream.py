@@ -328,6 +328,28 @@ async def test_a_silent_vendor_is_unknown(client: Any) -> None:
     assert (await failure_of(client, script, timeouts=timeouts)).code == "first_byte_timeout"
 
 
+async def test_limits_are_each_exchanges_own_on_a_kept_connection(client: Any) -> None:
+    """The second answer may take as long as the first could, counted from its own beginning; the third is too late."""
+    pauses_s = iter((0.0, 1.0, 30.0))
+
+    async def script(server: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for pause_s in pauses_s:
+            await server.read(reader)
+            with contextlib.suppress(TimeoutError):  # until the client gives up
+                async with asyncio.timeout(pause_s):
+                    await reader.read()
+            writer.write(OK)
+            await writer.drain()
+
+    timeouts = Timeouts(connect_s=1.0, first_byte_s=2.0, body_s=2.0, total_s=9)
+    async with wire(script) as server, connected(client, server.origin, timeouts=timeouts) as upstream:
+        assert (await upstream.send(server.origin, get())).status == 200
+        await asyncio.sleep(1.2)  # so that the first one's limit lies in the middle of the second
+        assert (await upstream.send(server.origin, get())).status == 200
+        assert (await failure(upstream, server.origin, get())).code == "first_byte_timeout"
+        assert (server.connections, len(server.requests)) == (1, 3)
+
+
 async def test_a_body_that_falls_silent_is_unknown(client: Any) -> None:
     """An answer that stops in the middle ends at the limit on silence."""
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.journal import GENESIS, Chain, JournalError, Record, canonical, digest, verify
 from gateway.core.payment import Charge
@@ -55,6 +57,20 @@ def test_floats_and_foreign_types_are_refused(value: object) -> None:
         with pytest.raises(JournalError, match="a journal value is"):
             chain.append(1, "kind", None, content)
     assert (chain.seq, chain.head) == (0, GENESIS)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.sampled_from(Charge),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.text(max_size=9), VALUES, max_size=4))
+def test_canonical_bytes_are_what_a_json_library_writes(content: dict[str, Any]) -> None:
+    """Whoever checks an export needs no code of ours: sorted keys, no white space, ASCII."""
+    written = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    assert canonical(content) == written.encode("ascii")
 
 
 def test_keys_are_text() -> None:

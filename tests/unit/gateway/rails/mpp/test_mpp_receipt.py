@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.rails.mpp.receipt import MAX_RECEIPT_CHARS, MppReceipt, read_mpp_receipt
-from gateway.rails.receipts import read_any_receipt
-from gateway.rails.x402.receipt import ReceiptHint
+from gateway.rails.receipts import read_any_transaction
+from gateway.rails.x402.receipt import read_receipt
 from tests.unit.gateway.rails.mpp.mpp_bed import MPPX, PYMPP, b64url
 
 X402 = json.loads((Path(__file__).parents[4] / "vectors/x402/sdk.json").read_text())
@@ -88,7 +88,7 @@ def test_odd_fields_are_nothing() -> None:
 def test_a_garbled_receipt_is_none(value: str) -> None:
     """It means "look at the chain", and never raises."""
     assert read(value) is None
-    assert read_any_receipt(CIMultiDict({"Payment-Receipt": value})) is None
+    assert read_any_transaction(CIMultiDict({"Payment-Receipt": value})) is None
 
 
 def test_a_padded_receipt_is_read() -> None:
@@ -99,20 +99,25 @@ def test_a_padded_receipt_is_read() -> None:
     assert found.transaction == bytes.fromhex(TX)
 
 
-def test_either_rails_receipt_is_found() -> None:
-    """Whichever is there; of two the one that names a transaction."""
-    mpp = read_any_receipt(CIMultiDict({"Payment-Receipt": MPPX["receipt"]}))
-    x402 = read_any_receipt(CIMultiDict({"PAYMENT-RESPONSE": X402["receipt_settled"]}))
-    assert isinstance(mpp, MppReceipt)
-    assert isinstance(x402, ReceiptHint)
-    both = {"Payment-Receipt": b64url({"status": "success"}), "PAYMENT-RESPONSE": X402["receipt_settled"]}
-    assert read_any_receipt(CIMultiDict(both)) == x402
+def test_either_rails_transaction_is_found() -> None:
+    """Whichever is there; of two receipts that of the one that names it."""
+    mpp = read_mpp_receipt(CIMultiDict({"Payment-Receipt": MPPX["receipt"]}))
+    x402 = read_receipt(CIMultiDict({"PAYMENT-RESPONSE": X402["receipt_settled"]}))
+    assert mpp is not None
+    assert x402 is not None
+    assert None not in (mpp.transaction, x402.transaction)
+    both = {"Payment-Receipt": MPPX["receipt"], "PAYMENT-RESPONSE": X402["receipt_settled"]}
+    assert read_any_transaction(CIMultiDict(both)) == mpp.transaction
+    assert (
+        read_any_transaction(CIMultiDict(both | {"Payment-Receipt": b64url({"status": "success"})})) == x402.transaction
+    )
+    assert read_any_transaction(CIMultiDict({"X-PAYMENT-RESPONSE": X402["receipt_settled"]})) == x402.transaction
     silent = {"Payment-Receipt": b64url({"status": "success"}), "PAYMENT-RESPONSE": X402["receipt_failed"]}
-    assert isinstance(read_any_receipt(CIMultiDict(silent)), MppReceipt)
-    assert read_any_receipt(CIMultiDict()) is None
+    assert read_any_transaction(CIMultiDict(silent)) is None
+    assert read_any_transaction(CIMultiDict()) is None
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 def test_no_text_raises(value: str) -> None:
     """After the money is gone an exception would be a second payment."""
-    read_any_receipt(CIMultiDict({"Payment-Receipt": value, "PAYMENT-RESPONSE": value}))
+    read_any_transaction(CIMultiDict({"Payment-Receipt": value, "PAYMENT-RESPONSE": value}))
