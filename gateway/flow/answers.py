@@ -18,13 +18,13 @@ from gateway.flow.call import AnyCall, Reply
 from gateway.flow.pack import Headers, pack, unpack
 from gateway.flow.present import Outcome, refusal_of
 from gateway.flow.promise import seal_context
+from gateway.http.port import is_success
 from gateway.ports import Clock, Store
 from wallets.sealing import Sealer
 from wallets.watermark import Watermark
 
 MARK_AFTER_S = 0.05
 SAFE_METHODS = frozenset({"GET", "HEAD"})  # their free answers are not kept under an Idempotency-Key
-SUCCESS_CLASS = 2
 UNPAID = frozenset({Pricing.FREE, Pricing.LOCAL, Pricing.CLOSED})
 
 
@@ -144,7 +144,7 @@ class Answers:
         """Keep a good answer to an unpriced request under its Idempotency-Key, if it has one; a failure may be tried again."""
         if call.idempotency_key is None or call.method in SAFE_METHODS:
             return
-        if reply.rest is not None or reply.status // 100 != SUCCESS_CLASS:
+        if reply.rest is not None or not is_success(reply.status):
             return
         context = seal_context("kept", f"{call.account_id}/{call.idempotency_key}")
         sealed = self._sealer.seal(pack("", "", reply.headers, reply.body), context)

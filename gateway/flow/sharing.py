@@ -19,9 +19,9 @@ from gateway.flow.broker.fence import Foreign, fit, named_things
 from gateway.flow.broker.showing import ENCODED
 from gateway.flow.call import Call, Reply
 from gateway.flow.pack import Headers
+from gateway.http.port import is_success
 from gateway.ports import Clock, Reading, Seen, Store, Vendor
 
-SUCCESS_CLASS = 2
 _NAME = "name"  # such vendors are told no other name than the agent's
 
 log = structlog.get_logger()
@@ -77,7 +77,7 @@ class Sharing:
         Raises Problem("answer_withheld") for a body in which they cannot be told.
         """
         route = call.match.route
-        if call.vendor.shared is None or not route.listings or status // 100 != SUCCESS_CLASS:
+        if call.vendor.shared is None or not route.listings or not is_success(status):
             return headers, reading.body
         own = {r.ref: r for r in await self._store.things(call.account_id, call.vendor.name)}
         body = fit_body(reading.body, route.listings, own)

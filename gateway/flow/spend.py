@@ -22,7 +22,7 @@ from gateway.core.money import format_amount
 from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Ownership, Pricing
-from gateway.flow.answers import SUCCESS_CLASS, Answers
+from gateway.flow.answers import Answers
 from gateway.flow.asking import ask_vendor
 from gateway.flow.call import Call, Reply
 from gateway.flow.house import House
@@ -33,7 +33,7 @@ from gateway.flow.prove import Prover
 from gateway.flow.quote import Quote, Quoter, Refusal, item_document
 from gateway.flow.sharing import Sharing, with_plan
 from gateway.flow.slots import Slots, SlottedStream
-from gateway.http.port import BodyStream, Upstream, UpstreamRequest, UpstreamResponse
+from gateway.http.port import BodyStream, Upstream, UpstreamRequest, UpstreamResponse, is_success
 from gateway.ports import Clock, Reading, Store
 from gateway.rails.asked import Asked
 from gateway.rails.offer import MppOffer
@@ -155,7 +155,7 @@ class Spend:
 
     async def _pass_on(self, call: Call, answer: UpstreamResponse) -> Reply:
         """Not a challenge: no money moves."""
-        if call.quote_only and answer.status // 100 == SUCCESS_CLASS:
+        if call.quote_only and is_success(answer.status):
             if answer.rest is not None:
                 await answer.rest.close()
             return self._quote_reply(call, None)

@@ -82,6 +82,11 @@ class UpstreamResponse:
     sends: int = 1
 
 
+def is_success(status: int) -> bool:
+    """Say whether an answer's status is one of the successes (RFC 9110 15.3)."""
+    return 200 <= status < 300  # noqa: PLR2004 - the class is its first digit
+
+
 class UpstreamError(Exception):
     """No usable answer. `code` is stable; the message names no target, header or body, for they hold tokens."""
 

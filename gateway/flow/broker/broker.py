@@ -24,12 +24,19 @@ from gateway.flow.broker.order import Orders, merged
 from gateway.flow.broker.showing import Showing, withheld
 from gateway.flow.call import AccountCall, Reply
 from gateway.flow.slots import Slots, SlottedStream
-from gateway.http.port import BodyStream, NotSent, RedirectRefused, UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.http.port import (
+    BodyStream,
+    NotSent,
+    RedirectRefused,
+    UpstreamError,
+    UpstreamRequest,
+    UpstreamResponse,
+    is_success,
+)
 from gateway.ports import Clock, Store
 
 BUFFER_BYTES = 1024 * 1024
 NOT_FOUND = 404
-SUCCESS_CLASS = 2
 MAX_PAGES = 100
 _NO_PARAMETERS: frozenset[str] = frozenset()
 # Of an account-wide list they tell whether something of anybody's has changed, and part of it cannot be fenced.
@@ -220,7 +227,7 @@ class Broker:
                 await answer.rest.close()
                 raise Problem("vendor_answer_oversized", f"{vendor.name} answered more than {BUFFER_BYTES} bytes")
             told, read = vendor.read(call.match, answer), vendor.read_list(answer)
-            if answer.status // 100 != SUCCESS_CLASS:
+            if not is_success(answer.status):
                 headers, body = self._showing.refused(vendor, answer, call.account_id)
                 return Reply(answer.status, headers, body)
             if told.delivery is not Delivery.DELIVERED or read is None:

@@ -26,6 +26,7 @@ from gateway.http.port import (
     UpstreamError,
     UpstreamRequest,
     UpstreamResponse,
+    is_success,
 )
 from gateway.ports import Clock, Entropy, Store
 
@@ -36,7 +37,6 @@ JITTER = 256
 TELL_AGAIN_MS = 60_000
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 UNAUTHORIZED, SERVER_ERROR = 401, 500
-SUCCESS_CLASS = 2
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ class Desk:
                     raise
             else:
                 # What refuses the repeat says nothing of the first: limits and logins are judged before keys.
-                unsure = left and how.retry is Retry.KEYED and answer.status // 100 != SUCCESS_CLASS
+                unsure = left and how.retry is Retry.KEYED and not is_success(answer.status)
                 if not unsure and (last or answer.status < SERVER_ERROR):
                     return answer
                 await _close(answer)

@@ -19,14 +19,13 @@ from gateway.core.routes import Priority, Retry
 from gateway.flow.broker.desk import Asking, Desk
 from gateway.flow.broker.periods import UNFUNDED, is_stopped_first
 from gateway.flow.broker.watch import DESTROYING, UNKNOWN_STATE, Tries, Watch
-from gateway.http.port import UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.http.port import UpstreamError, UpstreamRequest, UpstreamResponse, is_success
 
 PAUSES_S = (5.0, 15.0, 60.0, 300.0)
 STOP_PAUSES_S = (10.0, 30.0)
 STOP_FOR_S = 60.0  # runs on so long after it was first told to stop, unpaid: destroyed
 PROMISE_HOLDS_S = 600.0  # still there so long after its destruction was promised: asked for again
 TRIES_BEFORE_TASK = 6
-SUCCESS_CLASS = 2
 NOT_FOUND, CONFLICT, GONE = 404, 409, 410
 AT_ONCE = 4
 
@@ -84,7 +83,7 @@ class Endings:
         current = self._watch.current(meter)
         if thing is None or current is None:
             return thing
-        told = deleted_ms is not None or answer.status // 100 == SUCCESS_CLASS
+        told = deleted_ms is not None or is_success(answer.status)
         if not thing.gone:
             await self._watch.observe(current, thing, asked_ms)
         elif told or (current.state is MeterState.ENDING and self._was_there(desk.vendor, current)):
@@ -146,7 +145,7 @@ class Endings:
         accepted_ms = memory.accepted_ms.get(meter.id)
         if accepted_ms is None or now_ms - accepted_ms >= PROMISE_HOLDS_S * 1000:
             answer = await desk.ask(vendor.destroy_request(meter.ref), URGENT)
-            if answer.status // 100 == SUCCESS_CLASS or answer.status in (CONFLICT, GONE):  # it is going already
+            if is_success(answer.status) or answer.status in (CONFLICT, GONE):  # it is going already
                 await self.promised(vendor, meter)
             else:
                 log.error("meter.not_destroyed", meter_id=meter.id, vendor=vendor.name, status=answer.status)

@@ -15,10 +15,9 @@ from gateway.core.records import Resource
 from gateway.core.routes import Priority
 from gateway.core.tariff import rate_of
 from gateway.flow.broker.desk import Asking, Desk
-from gateway.http.port import UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.http.port import UpstreamError, UpstreamRequest, UpstreamResponse, is_success
 from gateway.ports import Clock
 
-SUCCESS_CLASS = 2
 FRESH_S = 300
 KEPT_S = 86_400  # a list that is not answered for a day is no list any more
 T = TypeVar("T")
@@ -102,7 +101,7 @@ class PriceBook:
         if answer.rest is not None:
             await answer.rest.close()
             return None
-        return answer if answer.status // 100 == SUCCESS_CLASS else None
+        return answer if is_success(answer.status) else None
 
 
 def cheapest_holding(prices: Iterable[Price], sizes: Mapping[str, int]) -> Price | None:

@@ -22,11 +22,10 @@ from gateway.flow.broker.fence import fit
 from gateway.flow.call import AccountCall
 from gateway.flow.pack import Headers
 from gateway.http.headers import response_headers
-from gateway.http.port import UpstreamResponse
+from gateway.http.port import UpstreamResponse, is_success
 from gateway.ports import Clock, Store
 
 ENTRIES = 500
-SUCCESS_CLASS = 2
 ENCODED = frozenset({"content-encoding", "content-length", "etag", "content-md5", "digest"})
 
 
@@ -58,7 +57,7 @@ class Showing:
         Raises Problem("answer_withheld") for an answer of which nobody can tell whose things it shows.
         """
         route, headers = match.route, self._headers(vendor, answer, account_id)
-        if route.listings and answer.status // 100 == SUCCESS_CLASS:
+        if route.listings and is_success(answer.status):
             unread = told.document is None and route.ownership is not Ownership.OWNER
             if unread or told.delivery is Delivery.UNKNOWN:
                 raise withheld(vendor)

@@ -20,11 +20,12 @@ from gateway.flow.call import Reply
 from gateway.flow.servers.keeping import Keeping
 from gateway.flow.servers.runner import Runner, Who
 from gateway.flow.servers.seeing import ACCESS
+from gateway.http.port import is_success
 from gateway.server_ports import Action, Ask, Feature, Heard, ServerVendor
 from wallets.secret import Secret
 
 DETAIL_CHARS = 300
-SUCCESS_CLASS, SERVER_ERROR = 2, 500
+SERVER_ERROR = 500
 READING = frozenset(
     {
         Action.SHOW,
@@ -237,7 +238,7 @@ class Doing:
             reply = await self.runner.ask(who, server.vendor, ask, stream=content)
         except Problem as problem:
             raise unknown(action, vendor.name, problem) from problem
-        if reply.status // 100 == SUCCESS_CLASS:
+        if is_success(reply.status):
             return reply
         if reply.rest is not None:
             await reply.rest.close()

@@ -35,6 +35,7 @@ from gateway.flow.servers.placing import Choosing, KeyRefs, NewServer, Placing, 
 from gateway.flow.servers.runner import Runner, Who
 from gateway.flow.servers.seeing import Seeing
 from gateway.flow.servers.sights import Final
+from gateway.http.port import is_success
 from gateway.server_ports import ServerVendor, Sight
 
 __all__ = ["CONFLICT", "UNREADABLE", "NewServer", "Ordering", "PlacingSettings", "claim_of"]
@@ -42,7 +43,6 @@ __all__ = ["CONFLICT", "UNREADABLE", "NewServer", "Ordering", "PlacingSettings",
 UNREADABLE, CONFLICT = "delivery_unreadable", "order_conflict"  # tasks: only a human can say what was made
 UNREADABLE_PAUSE_S = 300.0  # between looks for what a vendor delivered and did not name
 FAILED_PAUSE_S = 5.0
-SUCCESS_CLASS = 2
 
 log = structlog.get_logger()
 
@@ -407,5 +407,5 @@ def _why_nothing(payment: Payment, problem: Problem) -> str:
 def _problem_of(server: Server, outcome: Reply | Problem) -> Problem:
     if isinstance(outcome, Problem):
         return outcome
-    said = "shows nothing that was made" if outcome.status // 100 == SUCCESS_CLASS else "refuses the order"
+    said = "shows nothing that was made" if is_success(outcome.status) else "refuses the order"
     return Problem("input_refused", f"{server.vendor} answered {outcome.status}, which {said}")

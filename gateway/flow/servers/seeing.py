@@ -33,7 +33,7 @@ from gateway.flow.servers.sights import (
     when_gone,
     when_meter_ended,
 )
-from gateway.http.port import UpstreamError
+from gateway.http.port import UpstreamError, is_success
 from gateway.server_ports import Action, Feature, ServerVendor, Sight
 from wallets.secret import Secret
 
@@ -262,7 +262,7 @@ class Seeing:
             async with self._gates[vendor.name]:
                 with self._asking(servers):
                     reply = await self._runner.ask_whole(self._who(servers[0]), vendor.name, ask)
-            sights = vendor.listed(reply.body) if reply.status // 100 == 2 else None  # noqa: PLR2004 - a success
+            sights = vendor.listed(reply.body) if is_success(reply.status) else None
         shown = {sight.ref: sight for sight in sights or ()}
         for server in servers:
             sight = shown.get(server.ref or "")
