@@ -57,7 +57,7 @@ TRANSFERS_OF_PAYMENT = (
 )
 ATTEMPTS_OF_PAYMENT = (
     "SELECT a.seq, a.value_base, a.valid_before_s, a.created_at_ms FROM payments p "
-    "JOIN attempts a ON a.hold_id = p.hold_transfer_id WHERE p.id = :payment_id"
+    "JOIN attempts a ON a.hold_id = p.hold_transfer_id WHERE p.id = :payment_id ORDER BY a.seq"
 )
 RESOURCES_OF_ACCOUNT = (
     f"SELECT {col.RESOURCE_COLUMNS} FROM resources WHERE account_id = :account_id AND (vendor, ref) > (:vendor, :ref) "  # noqa: S608

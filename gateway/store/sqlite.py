@@ -43,7 +43,7 @@ PAYMENT_OF = (
 )
 ATTEMPT = (
     "SELECT a.payment_id, a.seq, a.value_base, a.valid_before_s, a.sealed_request, a.created_at_ms FROM payments p "
-    "JOIN attempts a ON a.hold_id = p.hold_transfer_id WHERE p.id = ?"
+    "JOIN attempts a ON a.hold_id = p.hold_transfer_id WHERE p.id = ? ORDER BY a.seq DESC LIMIT 1"
 )
 METER = f"SELECT {col.METER_COLUMNS} FROM meters WHERE id = ?"  # noqa: S608
 ANSWER = (

@@ -16,17 +16,18 @@ CREATE TABLE claims (
 INSERT INTO claims SELECT account_id, idempotency_key, fingerprint, payment_id, status, sealed, at_ms FROM claims_before;
 DROP TABLE claims_before;
 
--- Sealed requests and answers are large: rows in the order of their payments' holds, found through the payment, one of each.
+-- Sealed requests and answers lie in the order of their payments' holds, found through the payment: neighbours share a page.
 ALTER TABLE attempts RENAME TO attempts_before;
 CREATE TABLE attempts (
-    hold_id INTEGER PRIMARY KEY,
+    hold_id INTEGER NOT NULL,
     payment_id TEXT NOT NULL,
     seq INTEGER NOT NULL,
     value_base INTEGER NOT NULL,
     valid_before_s INTEGER NOT NULL,
     sealed_request BLOB NOT NULL,
-    created_at_ms INTEGER NOT NULL
-) STRICT;
+    created_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (hold_id, seq)
+) STRICT, WITHOUT ROWID;
 INSERT INTO attempts
 SELECT p.hold_transfer_id, a.payment_id, a.seq, a.value_base, a.valid_before_s, a.sealed_request, a.created_at_ms
 FROM attempts_before a JOIN payments p ON p.id = a.payment_id;

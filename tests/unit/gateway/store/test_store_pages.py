@@ -129,13 +129,13 @@ def test_the_full_proof_finds_what_no_name_leads_to(core: StoreCore, tmp_path: P
         (CLAIM_OR_ORDER, ("a", "k"), ("PRIMARY KEY", "topups_token", "sqlite_autoindex_refunds")),
         (HAS_ANSWER, ("p",), ("sqlite_autoindex_payments_1", "rowid=?")),
         (ANSWER, ("p",), ("sqlite_autoindex_payments_1", "rowid=?")),
-        (ATTEMPT, ("p",), ("sqlite_autoindex_payments_1", "rowid=?")),
+        (ATTEMPT, ("p",), ("sqlite_autoindex_payments_1", "PRIMARY KEY (hold_id=?)")),
         (HAS_EVIDENCE, (1, b"", 1), ("evidence_log (tx_hash=? AND chain_id=? AND log_index=?)",)),
         (CHARGES, ("a", "v", 1), ("payments_charged",)),
         (queries.TRACE_OUTFLOW, {"blob": b""}, ("evidence_log",)),
         (queries.JOURNAL_OF_PAYMENT, {"payment_id": "p"}, ("journal_payment", "transfers_closing", "rowid=?")),
         (queries.TRANSFERS_OF_PAYMENT, {"payment_id": "p"}, ("transfers_direct", "transfers_closing", "rowid=?")),
-        (queries.ATTEMPTS_OF_PAYMENT, {"payment_id": "p"}, ("sqlite_autoindex_payments_1", "rowid=?")),
+        (queries.ATTEMPTS_OF_PAYMENT, {"payment_id": "p"}, ("sqlite_autoindex_payments_1", "PRIMARY KEY (hold_id=?)")),
     ],
 )
 def test_each_question_has_its_index(core: StoreCore, query: str, values: Any, indexes: tuple[str, ...]) -> None:
