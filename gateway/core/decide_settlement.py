@@ -128,9 +128,13 @@ def _follows(book: Book, settlement: Settlement) -> bool:
     kept = book.paid.settlement(settlement.id)
     if kept is None:
         return False
-    fixed = (settlement.terms, settlement.account_id, settlement.created_at_ms, settlement.contract_wallet)
-    if fixed != (kept.terms, kept.account_id, kept.created_at_ms, kept.contract_wallet):
+    if settlement.terms != kept.terms:
         raise ValueError(f"the terms of {kept.id} never change")
+    if (settlement.version, settlement.fence) != (kept.version + 1, kept.fence):
+        return False  # also where another account has claimed it again meanwhile
+    fixed = (settlement.account_id, settlement.created_at_ms, settlement.contract_wallet)
+    if fixed != (kept.account_id, kept.created_at_ms, kept.contract_wallet):
+        raise ValueError(f"what was claimed with {kept.id} never changes but by another claim")
     over = settlement.state in {SettlementState.FINAL, SettlementState.FAILED}
     if settlement.ended_at_ms is not None and not over:
         raise ValueError(f"{kept.id} is {settlement.state} and has ended")
@@ -138,9 +142,7 @@ def _follows(book: Book, settlement: Settlement) -> bool:
         return False
     # What has failed for good is followed only where a block says that it was collected all the same.
     collected = settlement.state in {SettlementState.MINED, SettlementState.FINAL}
-    if kept.ended_at_ms is not None and not collected:
-        return False
-    return (settlement.version, settlement.fence) == (kept.version + 1, kept.fence)
+    return kept.ended_at_ms is None or collected
 
 
 def _relay_follows(book: Book, relay: Relay) -> bool:

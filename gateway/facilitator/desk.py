@@ -133,6 +133,18 @@ class Desk:
         found = (relay for relay in self.store.view.relays.values() if relay.chain_id == self.chain_id)
         return sorted(found, key=lambda relay: (relay.relayer, relay.account_nonce))
 
+    async def carried_by(self, relay: Relay) -> list[Settlement]:
+        """Return the settlements that a transaction was made for, as they stand, open or not."""
+        view = self.store.view.settlements
+        found = [view.get(each) or await self.store.settlement(each) for each in relay.settlement_ids]
+        return [settlement for settlement in found if settlement is not None]
+
+    async def relay_of(self, settlement: Settlement) -> Relay | None:
+        """Return the transaction that a settlement names, open or not."""
+        if settlement.relay_id is None:
+            return None
+        return self.store.view.relays.get(settlement.relay_id) or await self.store.relay(settlement.relay_id)
+
     async def commit(self, settlements: Iterable[Settlement], relay: Relay | None, event: str) -> bool:
         """Write a move down and tell it; False where something else moved one of them first, and nothing was done."""
         moved = tuple(settlements)

@@ -248,11 +248,12 @@ class SettlementEngine:
             remedy = "deploy the deterministic deployment proxy there first; without batches each payment goes alone"
             raise NotDeployed(f"chain {chain_id} has no contract at {checksum(to)}, which would deploy it", remedy)
         await works.resume()
-        lane, fees = works.lanes.pick(), await fees_now(works.desk)
-        if lane is None:
-            raise NotDeployed(*works.lanes.shut())
+        fees = await fees_now(works.desk)
         if fees is None:
             raise NotDeployed(*await too_dear(works.desk))
+        lane = works.lanes.pick()
+        if lane is None:
+            raise NotDeployed(*works.lanes.shut())
         estimated = await works.desk.relay.estimate(lane.address, to, data)
         gas = estimated * _DEPLOY_MARGIN_NUMERATOR // _DEPLOY_MARGIN_DENOMINATOR
         relay = await works.submitter.send_call(lane, Call(to, data, gas), fees, "deploy")

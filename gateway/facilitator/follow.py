@@ -33,6 +33,7 @@ __all__ = [
 
 BLOCKS_PER_SECOND_MAX = 5
 LOOK_BACK_BLOCKS = 64
+R_AND_S_BYTES = 64  # a key's signature without v, which calls write elsewhere
 
 Collections = Mapping[tuple[Address, Address, bytes], Transfer]
 """What a transaction collected: (token, authorizer, nonce) -> the transfer that it made."""
@@ -129,10 +130,12 @@ def mined_by(settlement: Settlement, receipt: Receipt) -> Settlement:
 def carrier(relay: Relay, settlement: Settlement) -> bytes | None:
     """Return the mined form of a transaction if it carried a settlement: what had expired was left out when it was replaced.
 
-    Whatever collects an authorization has its nonce, a hash, in its call data.
+    Whatever collects an authorization has its nonce and its signature in its call data. The nonce alone says nothing: the
+    payer has chosen it, and may choose what stands in every call.
     """
+    signed = settlement.signature[:R_AND_S_BYTES]
     mined = (attempt for attempt in relay.attempts if attempt.tx_hash == relay.mined_hash)
-    return next((attempt.tx_hash for attempt in mined if settlement.nonce in attempt.raw), None)
+    return next((a.tx_hash for a in mined if settlement.nonce in a.raw and signed in a.raw), None)
 
 
 def failed(settlement: Settlement, reason: str, tx_hash: bytes | None, ended_at_ms: int | None) -> Settlement:

@@ -89,7 +89,7 @@ class Follower:
         collections = collected_in(receipt)
         moved: list[Settlement] = []
         left: list[Settlement] = []
-        for settlement in await self._carried(relay):
+        for settlement in await self._desk.carried_by(relay):
             if settlement.state in {SettlementState.MINED, SettlementState.FINAL}:
                 continue
             if pays(settlement, collections):
@@ -108,21 +108,15 @@ class Follower:
             log.info("settlement.not_judged", settlement_id=settlement.id, why=str(problem))
             return None
 
-    async def _carried(self, relay: Relay) -> list[Settlement]:
-        view = self._desk.store.view.settlements
-        found = [view.get(each) or await self._desk.store.settlement(each) for each in relay.settlement_ids]
-        return [settlement for settlement in found if settlement is not None]
-
     # what is left over, and what was undone
 
     async def judge_leftovers(self) -> None:
-        """Decide those whose transaction is in a block without having collected them. Raises ChainUnavailable."""
+        """Decide those whose transaction is in a block without having collected them; it may be final by now."""
         async with self.moving:
-            relays = self._desk.store.view.relays
             for settlement in self._desk.settlements(SettlementState.SENT):
-                relay = relays.get(settlement.relay_id or "")
+                relay = await self._desk.relay_of(settlement)
                 if relay is None or relay.state is not RelayState.SENT:
-                    verdict = await judge(self._desk, settlement, None if relay is None else carrier(relay, settlement))
+                    verdict = await self._judge(settlement, None if relay is None else carrier(relay, settlement))
                     await self._desk.commit([] if verdict is None else [verdict], None, "failed")
 
     async def look_back(self) -> list[Relay]:
@@ -157,7 +151,7 @@ class Follower:
         )
         own = [
             replace(s, state=SettlementState.SENT, tx_hash=None, block_number=None, version=s.version + 1)
-            for s in await self._carried(relay)
+            for s in await self._desk.carried_by(relay)
             if s.state is SettlementState.MINED and s.tx_hash == relay.mined_hash and s.relay_id == relay.id
         ]
         await self._desk.commit(own, back, "reorged")
@@ -198,7 +192,7 @@ class Follower:
             return
         collections = collected_in(receipt)
         done: list[Settlement] = []
-        for settlement in await self._carried(relay):
+        for settlement in await self._desk.carried_by(relay):
             mined = settlement.state is SettlementState.MINED and settlement.tx_hash == relay.mined_hash
             if mined and pays(settlement, collections):
                 done.append(final_by(settlement, receipt))

@@ -31,6 +31,7 @@ HELD_BACK_S = 0.25
 TOO_DEAR_S = 2.0
 PAUSE_S = 30.0
 UNBATCHED_S = 60.0
+UNANSWERED_MAX = 3
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class Submitter:
         self._unknown: set[str] = set()
         self._closing = False
         self._unbatched_until_s = 0.0
+        self._batches_unanswered = 0
 
     def put(self, settlement: Settlement) -> None:
         """Take a claimed settlement; one that is here already is not taken twice."""
@@ -238,13 +240,17 @@ class Submitter:
         try:
             answer = await self._desk.relay.call(lane.address, call.to, call.data, call.gas)
             outcomes = decode_outcomes(answer, len(items))
+            self._batches_unanswered = 0
         except (BatchError, Reverted) as problem:
             await self._leave_batches(problem)
             raise ChainUnavailable("the batch contract does not answer as it should") from problem
         except ChainUnavailable as problem:
-            # Of code that wastes all gas nodes tell as of calls that they do not serve: whoever answers otherwise is there.
+            # Of code that wastes all gas nodes tell as of calls that they do not serve; but a busy node does not serve one now
+            # and then. Whoever answers otherwise is there, and refuses this call again and again.
             await self._desk.relay.account_nonce(lane.address)
-            await self._leave_batches(problem)
+            self._batches_unanswered += 1
+            if self._batches_unanswered >= UNANSWERED_MAX:
+                await self._leave_batches(problem)
             raise
         return [Simulated(not outcome.ok, outcome.reason_text) for outcome in outcomes]
 
@@ -252,7 +258,7 @@ class Submitter:
         """What stands there is not our contract, or not for this token: one by one, for a while, and a human is asked."""
         where, chain_id = checksum(self._desk.parts.batch), self._desk.chain_id
         log.warning("settlement.batch_unusable", chain_id=chain_id, why=str(problem))
-        self._unbatched_until_s = self._desk.now_s() + UNBATCHED_S
+        self._unbatched_until_s, self._batches_unanswered = self._desk.now_s() + UNBATCHED_S, 0
         detail = f"what is called at {where} on chain {chain_id} does not answer as our batch contract does: {problem}"
         await self._desk.ask("batch_unusable", f"{chain_id} {where}", detail)
 

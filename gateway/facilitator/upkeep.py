@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from contracts.batch import deployment
-from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
+from gateway.core.paid import Relay, RelayState, SettlementState
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.follow import judge
 from gateway.facilitator.inclusion import Follower, claimed_again
@@ -102,7 +102,7 @@ class Upkeep:
 
     async def _hand_back(self, relay: Relay) -> None:
         """Let another transaction carry what this one does."""
-        carried = await self._carried(relay)
+        carried = await self._desk.carried_by(relay)
         own = [s for s in carried if s.state is SettlementState.SENT and s.relay_id == relay.id]
         if own:
             log.warning("relay.handed_back", relay_id=relay.id, nonce=relay.account_nonce, settlements=len(own))
@@ -134,16 +134,11 @@ class Upkeep:
             return Call(*deployment(), relay.gas)
         alive = [
             s
-            for s in await self._carried(relay)
+            for s in await self._desk.carried_by(relay)
             if s.state is SettlementState.SENT and s.relay_id == relay.id and s.valid_before_s > head.time_s
         ]
         items = [item for item in (item_of(self._desk, s) for s in alive) if item is not None]
         return call_of(self._desk, items) if items else Call(lane.address, b"", GAS_PLAIN)
-
-    async def _carried(self, relay: Relay) -> list[Settlement]:
-        view = self._desk.store.view.settlements
-        found = [view.get(each) or await self._desk.store.settlement(each) for each in relay.settlement_ids]
-        return [settlement for settlement in found if settlement is not None]
 
     async def _fill_gaps(self, lane: Lane) -> None:
         """Use up nonces that nothing will use, or nothing after them is ever mined."""
@@ -182,7 +177,9 @@ class Upkeep:
         if lane is None or await self._lanes.count(lane) <= relay.account_nonce:
             del self._suspects[relay.id]  # the block that used it was replaced
             return
-        own = [s for s in await self._carried(relay) if s.state is SettlementState.SENT and s.relay_id == relay.id]
+        own = [
+            s for s in await self._desk.carried_by(relay) if s.state is SettlementState.SENT and s.relay_id == relay.id
+        ]
         log.error("relay.lost", relay_id=relay.id, nonce=relay.account_nonce)
         lost = replace(relay, state=RelayState.LOST, version=relay.version + 1)
         if await self._desk.commit(map(claimed_again, own), lost, "lost"):

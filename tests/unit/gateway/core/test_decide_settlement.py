@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.core import chart
-from gateway.core.commands import Attached, Done
+from gateway.core.commands import Attached, Done, Refused
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.core.paid_book import HOUSE
 from gateway.store.core import StoreBroken
@@ -155,6 +155,19 @@ def test_whoever_claims_again_answers_for_the_gas(desk: Desk) -> None:
     desk.post(claim(2, account_id=HOUSE))
     desk.post(move("failed", None, newer(make_settlement(2, account_id=HOUSE), state=FAILED)))
     assert desk.refused(claim(2, **again)) == "duplicate_settlement"
+
+
+def test_a_move_that_was_decided_before_another_claim_is_out_of_date(desk: Desk) -> None:
+    """Whoever had read the settlement before another account claimed it again moves nothing, and stops nothing."""
+    desk.post(claim(1))
+    lost = newer(make_settlement(1), state=FAILED, reason="insufficient_funds")
+    assert desk.post(move("failed", None, lost)) == Done()
+    assert desk.post(claim(1, account_id="acc_2", version=3, fence=2)) == Done()
+    stale = newer(lost, state=MINED, reason="", tx_hash=digest("block"), block_number=5)
+    refused = desk.post(move("mined", None, stale))
+    assert isinstance(refused, Refused)
+    assert refused.code == "changed_meanwhile"
+    assert desk.view.settlements["stl_0001"].account_id == "acc_2"
 
 
 def test_what_failed_for_good_is_never_claimed_again(desk: Desk) -> None:

@@ -14,7 +14,7 @@ import pytest
 from engine_bed import CHAIN, ETHER, Bed, Payer, bed, many
 
 from contracts.batch import batch_address
-from contracts.codec import checksum, to_hex
+from contracts.codec import Address, checksum, to_hex
 from contracts.eip3009 import Cancellation
 from contracts.signature import sign_digest
 from contracts.tokens import BASE_USDC
@@ -116,6 +116,27 @@ async def test_foreign_code_at_the_batch_address_is_never_sent_anything(
         await closed(it)
         assert (it.received(), it.count(it.addresses()[0])) == (4_000, 4)
         await books_hold(it)
+
+
+async def test_a_batch_call_that_is_not_answered_once_accuses_nobody(automine_base: LocalBase, tmp_path: Path) -> None:
+    """A busy node refuses a heavy call now and then: it is asked again, and the payments go together."""
+    async with bed(automine_base, tmp_path, linger_s=0.2) as it:
+        payers = [paying(payer) for payer in many(4)]
+        it.fund([each.payer for each in payers])
+        call, refused = it.relay.call, 0
+
+        async def busy(sender: Address, to: Address, data: bytes, *rest: Any) -> bytes:
+            nonlocal refused
+            if to == batch_address() and not refused:
+                refused += 1
+                raise ChainUnavailable("HTTP 429")
+            return await call(sender, to, data, *rest)
+
+        it.relay.call = busy  # type: ignore[method-assign]
+        answers = await it.settle_all([each.paid for each in payers])
+        assert ([answer.success for answer in answers], refused) == ([True] * 4, 1)
+        assert len({answer.tx_hash for answer in answers}) == 1
+        assert await tasks(it) == []
 
 
 # ---- the endpoints ---------------------------------------------------------------------------------------------------
@@ -263,6 +284,40 @@ async def test_an_authorization_that_is_cancelled_in_flight_ends_as_used_and_bur
         it.sweep_always()
         await closed(it)
         assert (it.received(), it.count(it.addresses()[0])) == (1_000 * (count - 1), 1)
+        await books_hold(it)
+
+
+async def test_gas_is_counted_also_where_the_verdict_comes_after_the_transaction_is_final(
+    automine_base: LocalBase, tmp_path: Path
+) -> None:
+    """Nobody could say what became of a payment until its transaction was closed: it ends for good, and answers for the gas."""
+    async with bed(automine_base, tmp_path) as it:
+        (one,), (waiting,), relay = await in_flight(it, 1)
+        ask = it.relay.authorization_used
+
+        async def silent(*_: Any) -> bool:
+            raise ChainUnavailable("this question is not answered")
+
+        it.relay.authorization_used = silent  # type: ignore[method-assign]
+        automine_base.rpc("anvil_dropTransaction", to_hex(relay.attempts[0].tx_hash))
+        release(it)
+        await asyncio.to_thread(cancel, automine_base, one)
+        automine_base.rpc("eth_sendRawTransaction", to_hex(relay.attempts[0].raw))
+        it.sweep_always()
+        async with asyncio.timeout(20):
+            while it.store.view.relays:
+                automine_base.mine()
+                await asyncio.sleep(0.05)
+        assert states(it) == [SettlementState.SENT]
+        it.relay.authorization_used = ask  # type: ignore[method-assign]
+        answer = await waiting
+        assert (answer.success, answer.tx_hash) == (False, relay.attempts[0].tx_hash)
+        assert dict(await it.store.burners(HOUSE, 0)) == {bytes(one.payer.address): 1}
+        final = await it.store.relay(relay.id)
+        assert final is not None
+        assert await it.store.gas_burnt_wei(HOUSE, 0) == final.fee_wei > 0
+        assert await it.settle(one.paid) == answer
+        assert (it.received(), it.count(it.addresses()[0])) == (0, 1)
         await books_hold(it)
 
 
