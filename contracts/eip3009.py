@@ -6,7 +6,6 @@ encoder takes 100 times that). Cross-checked in tests against eth-account and th
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from contracts.attribution import challenge_bytes
 from contracts.codec import ADDRESS_BYTES, WORD_BYTES, Address, ContractError, require_bytes, require_uint
@@ -124,7 +123,7 @@ def purchase_nonce(chain_id: int, token: Address, wallet: Address, purchase_id: 
 
     The encoding is five fixed words: tag, chain, token, wallet, keccak(purchase id); no two inputs share it. Text and
     its ASCII bytes are the same id, and a purchase must always be named in one form: a UUID's text is not its 16 bytes.
-    Raises ContractError for an empty, over-long or non-ASCII id.
+    Raises ContractError for an empty, over-long or non-ASCII id, and for what is no chain id or address.
     """
     if isinstance(purchase_id, str):
         if not purchase_id.isascii():
@@ -132,19 +131,18 @@ def purchase_nonce(chain_id: int, token: Address, wallet: Address, purchase_id: 
         purchase_id = purchase_id.encode("ascii")
     if not 0 < len(purchase_id) <= PURCHASE_ID_MAX_BYTES:
         raise AuthorizationError(f"purchase_id: expected 1 to {PURCHASE_ID_MAX_BYTES} bytes")
-    return keccak256(_nonce_head(chain_id, token, wallet) + keccak256(purchase_id))
-
-
-@lru_cache(maxsize=256)
-def _nonce_head(chain_id: int, token: Address, wallet: Address) -> bytes:
-    """Return the words before the purchase's own; they are a wallet's, and the same each time."""
-    return (
-        PURCHASE_NONCE_TAG
-        + require_uint(chain_id, CHAIN_ID_BITS, "chain_id").to_bytes(32, "big")
-        + _PAD
-        + require_bytes(token, ADDRESS_BYTES, "token")
-        + _PAD
-        + require_bytes(wallet, ADDRESS_BYTES, "wallet")
+    return keccak256(
+        b"".join(
+            (
+                PURCHASE_NONCE_TAG,
+                require_uint(chain_id, CHAIN_ID_BITS, "chain_id").to_bytes(32, "big"),
+                _PAD,
+                require_bytes(token, ADDRESS_BYTES, "token"),
+                _PAD,
+                require_bytes(wallet, ADDRESS_BYTES, "wallet"),
+                keccak256(purchase_id),
+            )
+        )
     )
 
 

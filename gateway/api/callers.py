@@ -2,11 +2,13 @@
 
 Must not know routes or limits.  Theory: anybody may send the header, and each proxy adds the address that it was called from
 at its end; so it is read from the right, past the networks that the operator trusts, and the first address that lies
-outside of them is the caller. Whatever stands to its left the caller itself may have written.
+outside of them is the caller. Whatever stands to its left the caller itself may have written, so no more is read than proxies
+can be in a row.
 """
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -14,6 +16,8 @@ from aiohttp import web
 from gateway.http.egress import Network
 
 HEADER: Final = "X-Forwarded-For"
+MAX_HOPS: Final = 32
+"""How many entries are read: who is still inside of the trusted networks then is taken for the caller."""
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -36,9 +40,8 @@ class Callers:
         caller = _read(peer or "")
         if caller is None:
             return peer
-        entries = [entry for value in forwarded for entry in value.split(",")]
-        while entries and self._is_trusted(caller):
-            before = _read(entries.pop())
+        for entry in islice(_from_the_right(forwarded), MAX_HOPS):
+            before = _read(entry) if self._is_trusted(caller) else None
             if before is None:
                 break
             caller = before
@@ -46,6 +49,12 @@ class Callers:
 
     def _is_trusted(self, address: _Address) -> bool:
         return any(address in network for network in self._trusted)
+
+
+def _from_the_right(forwarded: Sequence[str]) -> Iterator[str]:
+    """Yield the entries of all values. The left end of a value that has more than `MAX_HOPS` is not taken apart."""
+    for value in reversed(forwarded):
+        yield from reversed(value.rsplit(",", MAX_HOPS))
 
 
 def _read(text: str) -> _Address | None:

@@ -16,7 +16,7 @@ Headers = tuple[tuple[str, str], ...]
 
 NO_CONTENT: Final = 204
 _ORIGIN: Final = ("Access-Control-Allow-Origin", "*")
-_EXPOSED_ALWAYS: Final = ("X-Request-Id", "X-Balance-Available", "Retry-After")
+_EXPOSED_ALWAYS: Final = ("X-Request-Id", "X-Balance-Available", "X-Balance-Low", "Retry-After")
 _ASKED_WITH: Final = ("Authorization", "X-Api-Key", "Idempotency-Key", "Content-Type")
 # Stock clients send Access-Control-Expose-Headers itself with the paid retry (x402.md 1.1).
 _SENT_BY_MISTAKE: Final = ("Access-Control-Expose-Headers",)
@@ -28,11 +28,11 @@ def readable(*exposed: str) -> Headers:
     return (_ORIGIN, ("Access-Control-Expose-Headers", ", ".join(names)))
 
 
-def allowing(takes: Iterable[str]) -> Headers:
-    """Return what the preflight of a route answers that takes these headers besides the usual ones."""
+def allowing(methods: Iterable[str], takes: Iterable[str]) -> Headers:
+    """Return what a path's preflight answers: the methods whose answers pages may read, and the headers besides the usual."""
     names = dict.fromkeys((*_ASKED_WITH, *takes, *_SENT_BY_MISTAKE))
     return (
-        ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+        ("Access-Control-Allow-Methods", ", ".join(methods)),
         ("Access-Control-Allow-Headers", ", ".join(names)),
         ("Access-Control-Max-Age", "600"),
     )

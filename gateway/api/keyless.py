@@ -24,7 +24,7 @@ class Keyless:
         self._per_site, self._for_all = (PerMinute(limit, lambda: self._at_s) for limit in (per_site, for_all))
 
     def count(self, address: str | None, now_ms: int) -> None:
-        """Count one question of a caller without a key, by its peer address.
+        """Count one question of a caller without a key, by the caller's address (`callers`).
 
         Raises Problem("too_many_calls") with the seconds to wait. What its address may not ask is not counted for all.
         """

@@ -245,7 +245,10 @@ class Proxy:
         purchase = asyncio.create_task(self._work(call), name=f"call {call.request_id}")
         self._purchases.add(purchase)
         purchase.add_done_callback(self._forget)
-        return await asyncio.shield(purchase)
+        try:
+            return await asyncio.shield(purchase)
+        finally:
+            del purchase  # a task holds what it raised, and that this frame: the body would stay until a collection
 
     async def _work_here(self, call: Call | AccountCall) -> Reply:
         """Work in the request's own task, which a server that stops waits for as for any purchase."""
@@ -256,6 +259,7 @@ class Proxy:
             return await self._work(call)
         finally:
             self._purchases.discard(task)
+            del task  # as in `_run`, were the request's own task to end so
 
     def _work(self, call: Call | AccountCall) -> Coroutine[Any, Any, Reply]:
         if isinstance(call, Call):

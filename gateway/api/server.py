@@ -134,15 +134,22 @@ class Api:
     async def _serve(self, exchange: Exchange) -> web.StreamResponse:
         raw = exchange.request.raw_path
         if self.stopping.is_set():
-            raise Problem("shutting_down", "this gateway is about to stop")
+            raise self._turned_away(exchange, "shutting_down", "this gateway is about to stop")
         if self.in_flight > self.deps.settings.max_in_flight:
-            raise Problem("overloaded", "too many requests at once")
+            raise self._turned_away(exchange, "overloaded", "too many requests at once")
         if raw.startswith(PREFIX):
             return await self.proxy.serve(exchange)
         if raw.startswith(HOOKS_PREFIX):
             return await self.hooks.serve(exchange)
         path, _, exchange.query = raw.partition("?")
         return await self._own(exchange, path)
+
+    def _turned_away(self, exchange: Exchange, code: str, detail: str) -> Problem:
+        """Return the refusal of a request that is not looked at: whoever may read its route's answers may read this one."""
+        found = self.table.find(exchange.request.raw_path.partition("?")[0])
+        if found is not None:
+            exchange.always = found.always
+        return Problem(code, detail)
 
     async def _own(self, exchange: Exchange, path: str) -> web.StreamResponse:
         found = self.table.find(path)

@@ -42,7 +42,6 @@ CREDIT: Final = ("none", "pending", "available")
 
 _TAKEN = (200, 202)
 _PAID_BY = ("Payment-Authorization", *PAYMENT_HEADERS)
-_PREFLIGHT = allowing(_PAID_BY)
 
 _TOPUP = record(
     id=TEXT,
@@ -132,18 +131,18 @@ async def list_topups(deps: ApiDeps, exchange: Exchange) -> Told:
 
 
 async def allow_topup(_deps: ApiDeps, _exchange: Exchange) -> Told:
-    """Tell a browser that a page may pay from there."""
-    return Told(b"", NO_CONTENT, _PREFLIGHT)
+    """Tell a browser that a page may pay from there. The list of what was paid is not for pages."""
+    return Told(b"", NO_CONTENT, allowing(("POST",), _PAID_BY))
 
 
 async def allow_status(_deps: ApiDeps, _exchange: Exchange) -> Told:
     """Tell a browser that a page may ask there."""
-    return Told(b"", NO_CONTENT, _PREFLIGHT)
+    return Told(b"", NO_CONTENT, allowing(("GET",), _PAID_BY))
 
 
 async def allow_pack(_deps: ApiDeps, _exchange: Exchange) -> Told:
     """Tell a browser that a page may pay from there."""
-    return Told(b"", NO_CONTENT, _PREFLIGHT)
+    return Told(b"", NO_CONTENT, allowing(("GET", "POST"), _PAID_BY))
 
 
 def topups_of(deps: ApiDeps) -> TopUps:

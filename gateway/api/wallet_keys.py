@@ -125,7 +125,7 @@ def _door(deps: ApiDeps) -> WalletDoor:
 
 _TAKES = (HEADER, PAYMENT_AUTHORIZATION)
 _DEMAND = Demand("what to sign: it costs nothing", (REQUIRED, "WWW-Authenticate"), _TAKES)
-_PREFLIGHT = allowing(_TAKES)
+_PREFLIGHT = allowing(("POST",), _TAKES)
 ENDPOINTS = (
     Endpoint(
         "POST",

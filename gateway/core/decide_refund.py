@@ -29,6 +29,7 @@ PROOFS = {
     RefundState.SETTLED: frozenset({"refunded"}),
     RefundState.DEAD: frozenset({"unused", "canceled", "failed"}),
 }
+USED = "this Idempotency-Key was used for another request; take a new one"
 OPEN_PER_ACCOUNT = 20
 PARTS_PER_RECEIPT = 20
 REFUNDS_PER_RECEIPT = 40
@@ -141,7 +142,7 @@ def _earlier(book: Book, refund: Refund) -> Result | None:
     if order is not None and (order.kind, order.fingerprint) == (REFUND, refund.fingerprint):
         return Attached(order.record_id)
     if order is not None or book.claim(refund.account_id, refund.client_token) is not None:
-        return Refused("idempotency_conflict", "this Idempotency-Key was used for another request; take a new one")
+        return Refused("idempotency_conflict", USED)
     return None
 
 

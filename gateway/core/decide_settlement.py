@@ -4,8 +4,6 @@ Must not know chains or gas.  Theory: an authorization is claimed once, before a
 whoever works for an older fence or an older version changes nothing, so two workers can never both believe that it is theirs.
 """
 
-from dataclasses import replace
-
 from gateway.core import chart
 from gateway.core.book import Book
 from gateway.core.commands import Attached, Done, Refused, Result
@@ -15,6 +13,7 @@ from gateway.core.paid_book import HOUSE, OPEN_RELAYS
 from gateway.core.paid_commands import ClaimSettlement, MoveSettlements
 from gateway.core.paid_facts import claim_facts, relay_facts, settlement_facts, told, value_refusal
 from gateway.core.records import TransferKind
+from gateway.core.replacing import replace
 
 EVENTS = frozenset({"sent", "replaced", "mined", "final", "failed", "reorged", "lost"})
 _CHANGED = "another change of {} came first; read it again"

@@ -12,9 +12,11 @@ MAX_KEYS: Final = 10_000
 
 
 class SlidingWindow:
-    """Counts times (ms) by key: at most `limit` within `span_ms` of now."""
+    """Counts times (ms) by key: at most `limit` within `span_ms` of now. Raises ValueError for a limit below 1."""
 
     def __init__(self, limit: int, span_ms: int, max_keys: int = MAX_KEYS) -> None:
+        if limit < 1:
+            raise ValueError("a window that lets nothing through counts nothing")
         self._limit, self._span_ms, self._max_keys = limit, span_ms, max_keys
         self._times_ms: OrderedDict[bytes, deque[int]] = OrderedDict()
 

@@ -7,7 +7,6 @@ one answer; everything that was decided is in the store, so a process that start
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -19,6 +18,7 @@ from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.paid import Identity, RelayState, Settlement, SettlementState
 from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import ClaimSettlement
+from gateway.core.replacing import replace
 from gateway.facilitator.answers import Told, answer_of
 from gateway.facilitator.burning import Burning
 from gateway.facilitator.desk import Desk, DeskParts, Rules
@@ -248,12 +248,11 @@ class SettlementEngine:
             remedy = "deploy the deterministic deployment proxy there first; without batches each payment goes alone"
             raise NotDeployed(f"chain {chain_id} has no contract at {checksum(to)}, which would deploy it", remedy)
         await works.resume()
-        fees = await fees_now(works.desk)
-        if fees is None:
-            raise NotDeployed(*await too_dear(works.desk))
-        lane = works.lanes.pick()
+        fees, lane = await fees_now(works.desk), works.lanes.pick()
         if lane is None:
             raise NotDeployed(*works.lanes.shut())
+        if fees is None:
+            raise NotDeployed(*await too_dear(works.desk))
         estimated = await works.desk.relay.estimate(lane.address, to, data)
         gas = estimated * _DEPLOY_MARGIN_NUMERATOR // _DEPLOY_MARGIN_DENOMINATOR
         relay = await works.submitter.send_call(lane, Call(to, data, gas), fees, "deploy")

@@ -6,13 +6,14 @@ may have submitted the same authorization, and then that transaction is the one 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from contracts.codec import Address, ContractError
 from contracts.logs import Log, Transfer, decode_authorization_used, decode_transfer
 from contracts.proof import check_receipt
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
+from gateway.core.replacing import replace
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.verify import MAX_SKEW_S
 from gateway.ports import Receipt

@@ -7,13 +7,14 @@ less (P14), although nobody is credited by any of it.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import structlog
 
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
+from gateway.core.replacing import replace
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.follow import carrier, collected_in, judge, mined_by, moved_by, pays
+from gateway.facilitator.pacing import BlockPace
 from gateway.ports import Block, ChainUnavailable, Receipt
 
 __all__ = ["Follower"]
@@ -46,15 +47,18 @@ class Follower:
         self._wake.set()
 
     async def run(self) -> None:
-        """Look for what is sent at each new block, and at once after something was sent."""
+        """Look for what is sent at each new block, soon after it is made, and at once after something was sent."""
         seen: bytes | None = None
+        pace = BlockPace(self._desk.rules.poll_s, asyncio.get_running_loop().time)
         while not self._closing:
-            if not self._sent():
+            waited = bool(self._sent())
+            if not waited:
                 await self._wake.wait()
             fresh = self._wake.is_set()
             self._wake.clear()
             try:
                 head = await self._desk.relay.head()
+                pace.saw(head.number, waited=waited)
                 if fresh or head.hash != seen:
                     await self.look()
                 seen = head.hash
@@ -62,7 +66,7 @@ class Follower:
                 log.warning("settlement.chain_unavailable", chain_id=self._desk.chain_id, why=str(problem))
                 await asyncio.sleep(self._desk.rules.retry_s)
             try:
-                async with asyncio.timeout(self._desk.rules.poll_s):
+                async with asyncio.timeout(pace.pause_s()):
                     await self._wake.wait()
             except TimeoutError:
                 continue

@@ -7,7 +7,6 @@ one, so no gas is spent on it (x402.md 2.5 b, c).
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -16,6 +15,7 @@ from contracts.calls import CallError, decode_uint, encode_balance_of, encode_tr
 from contracts.codec import checksum
 from contracts.reverts import reason_of, revert_text
 from gateway.core.paid import Relay, Settlement, SettlementState
+from gateway.core.replacing import replace
 from gateway.facilitator.batching import Item, Waiting
 from gateway.facilitator.desk import Desk, authorization_of
 from gateway.facilitator.follow import Fate, elsewhere, failed, judge, mined_by

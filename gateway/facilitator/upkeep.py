@@ -6,12 +6,12 @@ is collected once, whoever still has an older form of it.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import structlog
 
 from contracts.batch import deployment
 from gateway.core.paid import Relay, RelayState, SettlementState
+from gateway.core.replacing import replace
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.follow import judge
 from gateway.facilitator.inclusion import Follower, claimed_again

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,6 +40,7 @@ DAY_S = 86_400
 YEAR_S = 365 * DAY_S
 ABSENT_LEAST_S = 600  # two lists at least so far apart prove that a thing does not exist
 MIB = 1024 * 1024
+IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 
 ROUTE = re.compile(
     r"[a-z0-9_-]{1,64}|/[^\s]{1,255}", re.ASCII
@@ -141,6 +143,9 @@ class ServerConfig:
         if any(network.prefixlen == 0 for network in self.trusted_proxies):
             what = "trusts everybody, so whoever calls could name any address"
             raise BadValue(what, "write the networks of your own proxies", "trusted_proxies")
+        if any(isinstance(network, IPv6Network) and network.subnet_of(IPV4_MAPPED) for network in self.trusted_proxies):
+            what = "names IPv4 addresses written as IPv6, and callers' are read as IPv4: it would never match"
+            raise BadValue(what, 'write an IPv4 network as "10.0.0.0/8"', "trusted_proxies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

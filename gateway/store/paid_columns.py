@@ -67,8 +67,8 @@ _FLAG: Codec = (int, bool)
 class PaidTable:
     """Where records of one type are kept, by which column, and the codecs of the columns that are not the value itself.
 
-    `fixed` are columns that no later version of a record changes, the key among them: an update that does not name a column
-    leaves its indexes alone.
+    `fixed` are columns that no later version of a record changes, and the key never does: an update that does not name a
+    column leaves its indexes alone.
     """
 
     name: str

@@ -98,7 +98,8 @@ class Shop:
         if self.losing:
             self.losing -= 1
             raise web.HTTPServiceUnavailable
-        return self._told(self.seller.receipt(presented, result.tx_hash), done=result.state is TopUpState.SEEN)
+        topup = result.topup
+        return self._told(self.seller.receipt(presented, topup.tx_hash), done=topup.state is TopUpState.SEEN)
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Take a proof, or ask for one."""

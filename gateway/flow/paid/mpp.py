@@ -9,7 +9,7 @@ does not. Nothing here credits anybody: that is for whoever reads final blocks (
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -18,7 +18,7 @@ from contracts.logs import decode_transfer
 from contracts.tempo import ATTO_PER_BASE, TempoTransfer
 from contracts.tempo_decode import decode_tempo, read_transfer
 from contracts.tempo_proof import prove_tempo_unused
-from gateway.core.commands import Refused
+from gateway.core.commands import Attached, Refused
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
 from gateway.flow.paid.funds import Funds
@@ -44,6 +44,13 @@ _FREE = frozenset({TopUpState.OPEN, TopUpState.FAILED})
 _UNDER_WAY = frozenset({TopUpState.PAYING, TopUpState.SEEN})
 
 log = structlog.get_logger()
+
+
+class Claimed(NamedTuple):
+    """An order with its payment. `repeated`: the payment was claimed by another request than this one."""
+
+    topup: TopUp
+    repeated: bool
 
 
 class TempoTopUps:
@@ -84,7 +91,7 @@ class TempoTopUps:
                 return kept
         return None
 
-    async def take(self, order: TopUp, taken: TempoTaken) -> TopUp | Refused:
+    async def take(self, order: TopUp, taken: TempoTaken) -> Claimed | Refused:
         """Claim the payment for its order, send it, and wait a moment for a block that has it.
 
         `order` is the record that it would make (`OrderTerms.opened`), or the next version of what is kept. Returned is
@@ -95,16 +102,16 @@ class TempoTopUps:
         may refuse an order for. Raises Problem as `Funds.shortage` does.
         """
         kept = await self._store.topup(order.id)
-        if kept is None or kept.tx_hash != taken.transaction.tx_hash:
-            claimed = await self._shortage(taken) or await self._claim(order, kept, taken)
-            if isinstance(claimed, Refused):
-                # It may be our own other half: the same credential, twice at once.
-                kept = await self._store.topup(order.id)
-                if kept is None or kept.tx_hash != taken.transaction.tx_hash:
-                    return claimed
-            else:
-                kept = claimed
-        return await self.follow(kept)
+        if kept is not None and kept.tx_hash == taken.transaction.tx_hash:
+            return Claimed(await self.follow(kept), repeated=True)
+        claimed = await self._shortage(taken) or await self._claim(order, kept, taken)
+        if isinstance(claimed, Refused):
+            # It may be our own other half: the same credential, twice at once.
+            kept = await self._store.topup(order.id)
+            if kept is None or kept.tx_hash != taken.transaction.tx_hash:
+                return claimed
+            claimed = Claimed(kept, repeated=True)
+        return Claimed(await self.follow(claimed.topup), claimed.repeated)
 
     async def follow(self, topup: TopUp) -> TopUp:
         """Send a payment that nobody has seen yet, and wait a moment for a block that has it. Returns the order then."""
@@ -175,7 +182,7 @@ class TempoTopUps:
         short = await self._funds.shortage(taken.token, transaction.sender, transaction.tx_hash, value_base, fee_base)
         return None if short is None else Refused(SHORT, short)
 
-    async def _claim(self, order: TopUp, kept: TopUp | None, taken: TempoTaken) -> TopUp | Refused:
+    async def _claim(self, order: TopUp, kept: TopUp | None, taken: TempoTaken) -> Claimed | Refused:
         presented, transaction = taken.presented, taken.transaction
         if kept is not None and kept.state not in _FREE:
             return Refused("topup_taken", f"{order.id} is {kept.state}: a payment was taken for it")
@@ -202,14 +209,12 @@ class TempoTopUps:
             ended_at_ms=None,
         )
         result = await self._store.post(PutTopUp(paying, "paying", self._clock.now_ms()))
-        return result if isinstance(result, Refused) else await self._kept(paying)
-
-    async def _kept(self, paying: TopUp) -> TopUp | Refused:
-        """Return what stands in the store now: another order, where a client token stands for one."""
-        kept = await self._store.topup(paying.id)
-        if kept is None:
+        if isinstance(result, Refused):
+            return result
+        committed = await self._store.topup(paying.id)
+        if committed is None:
             return Refused("topup_taken", "the Idempotency-Key stands for another order")
-        return kept
+        return Claimed(committed, repeated=isinstance(result, Attached))
 
     # the chain
 

@@ -320,9 +320,10 @@ class TopUps:
             if result.code == SHORT and not (_alike(other, topup) and other is not None and other.state in _PAID):
                 return self._ask(wanted, f"{result.detail}; nothing was taken", reason=Reason.INSUFFICIENT_BALANCE)
             return await self._conflict(topup, Conflict(result.code, result.detail, other))
-        if result.state in _PAID:
-            return self._answer(Taken(result), presented=taken.presented, repeated=False)
-        return self._ask(wanted, f"the transaction did not pay ({result.reason}); ask again and pay anew")
+        paid, repeated = result
+        if paid.state in _PAID:
+            return self._answer(Taken(paid), presented=taken.presented, repeated=repeated)
+        return self._ask(wanted, f"the transaction did not pay ({paid.reason}); ask again and pay anew")
 
     async def _take_evm(self, wanted: Wanted, topup: TopUp, taken: EvmTaken) -> Outcome:
         entry = entry_of(taken.exact, self.offers.rules.order_ttl_s)

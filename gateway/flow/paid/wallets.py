@@ -78,7 +78,7 @@ class Wallets:
         self._sites = SlidingWindow(self._rules.accounts_per_site, HOUR_MS)
 
     async def sign_in(self, asked: SignIn, site: bytes = b"") -> NewKey:
-        """Return a new key for whoever signed, from a peer at `site`.
+        """Return a new key for whoever signed, from an address at `site`.
 
         Raises SignInRefused for another's signature, Problem: challenge_used, too_many_calls, overloaded, bad_request.
         Also ChainUnavailable where only a contract could tell and its chain does not answer.

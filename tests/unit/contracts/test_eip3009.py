@@ -168,6 +168,24 @@ def test_refuses_ambiguous_purchase_ids(purchase_id: bytes | str) -> None:
         purchase_nonce(8453, PAYER, PAYEE, purchase_id)
 
 
+@pytest.mark.parametrize(
+    ("field", "place"),
+    [
+        ("chain_id", (8453.0, PAYER, PAYEE)),
+        ("chain_id", (True, PAYER, PAYEE)),
+        ("token", (8453, bytearray(PAYER), PAYEE)),
+        ("wallet", (8453, PAYER, bytearray(PAYEE))),
+        ("wallet", (8453, PAYER, PAYEE[:19])),
+    ],
+)
+def test_refuses_a_purchase_at_no_place(field: str, place: Any) -> None:
+    """What only equals a chain id or an address is none, also where the real one was given just before."""
+    for chain_id in (1, 8453):
+        purchase_nonce(chain_id, PAYER, PAYEE, "a")
+    with pytest.raises(ContractError, match=field):
+        purchase_nonce(*place, "a")
+
+
 def test_refuses_to_cancel_at_another_standard() -> None:
     """A TIP-20 has no authorizations to cancel."""
     with pytest.raises(ContractError, match="EIP-3009"):

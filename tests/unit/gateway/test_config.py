@@ -277,6 +277,10 @@ FAULTS = {
         ("[keystore]", '[server]\ntrusted_proxies = ["10.0.0.0/8", "::/0"]\n[keystore]'),
         "server.trusted_proxies: trusts everybody",
     ),
+    "proxies in IPv6's clothes": (
+        ("[keystore]", '[server]\ntrusted_proxies = ["::/64", "::ffff:10.0.0.0/104"]\n[keystore]'),
+        "server.trusted_proxies: names IPv4 addresses written as IPv6",
+    ),
     "proxy is no network": (
         ("[keystore]", '[server]\ntrusted_proxies = ["10.0.0.1/8"]\n[keystore]'),
         "server.trusted_proxies.0: must be a network of addresses",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.api.attempts import site_of
-from gateway.api.callers import Callers
+from gateway.api.callers import MAX_HOPS, Callers
 from gateway.api.keyless import Keyless
 from gateway.api.server import build_api
 from tests.unit.gateway.api.bed import _Watched
@@ -46,6 +46,18 @@ def test_the_right_most_address_outside_of_the_trusted_networks_counts(
 ) -> None:
     """What stands to its left the caller may have written itself; what no trusted proxy sent is not read at all."""
     assert Callers(TRUSTED).named(peer, forwarded) == caller
+
+
+@pytest.mark.parametrize("lines", [1, 2, 100])
+def test_no_more_entries_are_read_than_proxies_can_be_in_a_row(lines: int) -> None:
+    """A long header costs no more than a short one, in one line or in many: behind so many proxies the last one counts."""
+    inside = [f"10.0.{n // 256}.{n % 256}" for n in range(12_000)]
+    size = len(inside) // lines
+    forwarded = [", ".join(inside[n * size : (n + 1) * size]) for n in range(lines)]
+    assert Callers(TRUSTED).named("10.1.1.1", [FORGED, *forwarded]) == inside[-MAX_HOPS]
+    reached = [FORGED, "198.51.100.7", *inside[1 - MAX_HOPS :]]
+    assert Callers(TRUSTED).named("10.1.1.1", [", ".join(reached)]) == "198.51.100.7"
+    assert Callers(TRUSTED).named("10.1.1.1", reached) == "198.51.100.7"
 
 
 def test_an_ipv6_caller_behind_a_proxy_is_its_network() -> None:

@@ -1,6 +1,7 @@
 """The proxy: what reaches the vendor, what comes back, and what is refused on the way."""
 
 import asyncio
+import gc
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import aiohttp
 import pytest
 
 from gateway.api.deps import ApiSettings
+from gateway.flow.call import Call
 from tests.unit.gateway.api.bed import Bed, opened
 
 REQUEST_ID = re.compile(r"req_[0-9a-f]{32}")
@@ -259,6 +261,29 @@ async def test_big_bodies_are_never_paid_for(tmp_path: Path, path: str, code: st
         assert (got.status, got.code) == (413, code)
         assert bed.store.view.open_payments == {}
         assert bed.shop.sold == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+async def test_a_refused_call_leaves_no_body_behind(bed: Bed, method: str) -> None:
+    """Its body goes with its answer, and not when a collection comes by: those are seldom, and a body may be a mebibyte."""
+
+    def calls() -> int:
+        return sum(isinstance(each, Call) for each in gc.get_objects())
+
+    async def refused() -> None:
+        got = await bed.ask(method, "/proxy/shop/maybe/x", data=b"x" * 100_000, headers={"X-Max-Charge": "0.000001"})
+        assert got.code == "price_above_max_charge"
+
+    await refused()
+    gc.collect()
+    before = calls()
+    gc.disable()
+    try:
+        await refused()
+        await asyncio.sleep(0.01)
+        assert calls() == before
+    finally:
+        gc.enable()
 
 
 async def test_big_body_under_an_idempotency_key_is_refused(tmp_path: Path) -> None:

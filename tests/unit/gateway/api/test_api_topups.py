@@ -287,10 +287,11 @@ async def test_a_bad_key_is_refused_before_anything_is_paid(shop: Shop) -> None:
 
 async def test_a_page_may_pay_from_another_origin(shop: Shop) -> None:
     """The preflight allows what stock clients send, the header that they send by mistake included."""
-    for path in ("/v1/topups", "/v1/topups/packs/one", "/v1/topups/top_1"):
+    for path, methods in (("/v1/topups", "POST"), ("/v1/topups/packs/one", "GET, POST"), ("/v1/topups/top_1", "GET")):
         got = await shop.bed.bare("OPTIONS", path, url=shop.url)
         allowed = got.headers["Access-Control-Allow-Headers"]
         assert got.status == 204
+        assert got.headers["Access-Control-Allow-Methods"] == methods
         assert {"PAYMENT-SIGNATURE", "X-PAYMENT", "Access-Control-Expose-Headers"} <= set(allowed.split(", "))
     assert (await shop.post()).headers["Access-Control-Allow-Origin"] == "*"
 
@@ -310,11 +311,27 @@ async def test_a_page_may_read_what_went_wrong(shop: Shop) -> None:
         assert got.headers.getall("Access-Control-Allow-Origin") == ["*"]
         (exposed,) = got.headers.getall("Access-Control-Expose-Headers")
         names = exposed.split(", ")
-        assert {"PAYMENT-REQUIRED", "Retry-After", "X-Request-Id", "Idempotent-Replayed"} <= set(names)
+        assert {"PAYMENT-REQUIRED", "Retry-After", "X-Request-Id", "Idempotent-Replayed", "X-Balance-Low"} <= set(names)
         assert len(names) == len(set(names))
     paid = await shop.post(**pay(await shop.post()))
     assert len(paid.headers.getall("Access-Control-Expose-Headers")) == 1
     assert "Access-Control-Allow-Origin" not in (await shop.get("")).headers
+
+
+async def test_a_page_may_read_that_nobody_has_time(shop: Shop) -> None:
+    """What is refused before it is looked at is refused readably too; a route that is not for pages stays so."""
+    deps = dataclasses.replace(shop.bed.server.api.deps, topups=shop.topups)
+    server = build_api(dataclasses.replace(deps, settings=dataclasses.replace(deps.settings, max_in_flight=0)))
+    async with _Watched.of(server) as url:
+        for code in ("overloaded", "shutting_down"):
+            got = await shop.bed.bare("POST", "/v1/topups", url=url, data=b'{"amount":"5"}')
+            assert (got.status, got.code) == (503, code)
+            assert got.headers.getall("Access-Control-Allow-Origin") == ["*"]
+            assert "Retry-After" in got.headers["Access-Control-Expose-Headers"]
+            for path in ("/v1/balance", "/v1/nothing", "/proxy/shop/free/x"):
+                other = await shop.bed.bare("GET", path, url=url)
+                assert (other.code, other.headers.get("Access-Control-Allow-Origin")) == (code, None)
+            server.refuse_new()
 
 
 async def test_discovery_says_what_is_paid_with(shop: Shop) -> None:

@@ -1,5 +1,7 @@
 """The sliding window: so many in any span for each key, in bounded memory."""
 
+import pytest
+
 from gateway.core.window import SlidingWindow
 
 SPAN_MS = 60_000
@@ -20,6 +22,13 @@ def test_only_so_many_are_within_a_span() -> None:
     assert window.wait_s(b"a", NOW_MS + 20_000) == 40
     assert window.wait_s(b"a", NOW_MS + SPAN_MS - 1) == 1
     assert window.wait_s(b"a", NOW_MS + SPAN_MS) == 0
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_is_at_least_one(limit: int) -> None:
+    """Nothing at all is no limit of a window: its first would be let through."""
+    with pytest.raises(ValueError, match="lets nothing through"):
+        SlidingWindow(limit, SPAN_MS)
 
 
 def test_no_edge_lets_twice_as_many_through() -> None:

@@ -15,7 +15,7 @@ from contracts.tokens import MODERATO_PATHUSD
 from gateway.core import commands as c
 from gateway.core.paid import Incoming, Refund, RefundState, WalletAccount
 from gateway.core.paid_book import HOUSE
-from gateway.core.paid_commands import BindWallet
+from gateway.core.paid_commands import BindWallet, OpenRefund
 from gateway.core.problems import Problem
 from gateway.flow.paid.refunds import Opened
 from tests.fakes.store import memory_database
@@ -205,15 +205,21 @@ async def test_a_till_that_is_gone_refunds_nothing(till: TillRig) -> None:
 
 
 async def test_a_repeat_is_answered_whatever_stands_in_the_way_by_now(till: TillRig) -> None:
-    """The refund that was opened is told again with its till gone; another request under its key is refused as before."""
+    """The refund that was opened is told again with its till gone; another request under its key is a conflict then too."""
     receipt = await till.paid()
     asked = await _asked(till, receipt)
     first = await till.refunds.open(asked)
     assert not first.repeated
-    till.refunds._parts = replace(till.refunds._parts, signers={})
+    parts = till.refunds._parts
+    till.refunds._parts = replace(parts, signers={})
     assert await till.refunds.open(asked) == Opened(first.refund, repeated=True)
     other = replace(asked, fingerprint=bytes(32))
-    assert await refused(till.refunds.open(other)) == "not_refundable"
+    with pytest.raises(Problem, match="idempotency_conflict") as told:
+        await till.refunds.open(other)
+    till.refunds._parts = parts
+    second = replace(first.refund, id="ref_2", fingerprint=other.fingerprint)
+    result = await till.store.post(OpenRefund(second, till.clock.now_ms()))
+    assert result == c.Refused(told.value.code, told.value.detail)
 
 
 async def _asked(till: TillRig, receipt: Incoming) -> Any:

@@ -1,5 +1,6 @@
 """One order on several rails: MPP's tempo and evm beside x402, each bound to the same order, one of them paid."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -201,6 +202,16 @@ async def test_the_same_credential_again_is_answered_for_ever(rig: MppRig, rail:
     assert again.topup.id == first.topup.id
     assert receipt_of(again).transaction == first.topup.tx_hash
     assert (len(rig.wire.sent), rig.collector.asked) in {(1, 0), (0, 1)}
+
+
+@pytest.mark.parametrize("rail", ["tempo", "evm"])
+async def test_of_equal_credentials_at_once_one_is_the_first(rig: MppRig, rail: str) -> None:
+    """All but one of the same answers are told as given again."""
+    tempo, evm = rig.challenges(await rig.offer())
+    values = rig.pay_tempo(tempo) if rail == "tempo" else rig.pay_evm(evm)
+    answers = await asyncio.gather(*(rig.paid(values) for _ in range(10)))
+    assert len({answered.topup.id for answered in answers}) == 1
+    assert [answered.repeated for answered in answers].count(False) == 1
 
 
 @pytest.mark.parametrize("first", ["x402", "tempo", "evm"])
