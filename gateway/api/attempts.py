@@ -1,7 +1,8 @@
 """Failed logins by the caller's address: how many in the last minute, and how long to wait after too many.
 
 Must not know keys or vendors.  Theory: a login needs no key, so whoever fails at it is known by an address alone; failures
-only are counted, for whoever shares an address (a NAT, a proxy that we are not told of) with a bad guesser still holds a good key.
+only are counted, for whoever shares an address (a NAT, a proxy that nobody told us of) with a bad guesser still holds a good
+key.
 """
 
 import ipaddress

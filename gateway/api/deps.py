@@ -90,8 +90,8 @@ class ApiDeps:
     `sightings` tells of settlements that are not final yet; `ready` gives the reasons why this process could not pay now,
     `limits` what stops every purchase all the same, both in words for anybody; `loops` tells how the background work is;
     `on_broken` is called when the store turns out to have stopped for good: the process must end. `request_log` takes one
-    line a request: structlog's chain by default, JsonLines where it has to be cheap. `callers` tells who
-    asks by the address, for what is counted by that where no key was shown.
+    line a request: structlog's chain by default, JsonLines where it has to be cheap. `callers` tells who asks by
+    an address, for what is counted by that where no key was shown.
     """
 
     store: Store
