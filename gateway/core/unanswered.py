@@ -4,6 +4,8 @@ Must not know what was answered.  Theory: several purchases may ask for the same
 keeps all of them in the order they were made; forgetting one must not hide the next.
 """
 
+from collections.abc import Iterator
+
 from gateway.core.records import Payment
 
 ATTACH_FOR_MS = 24 * 3600 * 1000  # after a day the same request means a new purchase, not an old answer
@@ -27,12 +29,15 @@ class Unanswered:
 
     def find(self, account_id: str, fingerprint: bytes, idempotency_key: str | None, now_ms: int) -> str | None:
         """Return the oldest purchase that such a request repeats: two different keys say that two are meant."""
+        return next(self.all_of(account_id, fingerprint, idempotency_key, now_ms), None)
+
+    def all_of(self, account_id: str, fingerprint: bytes, idempotency_key: str | None, now_ms: int) -> Iterator[str]:
+        """Yield every purchase that such a request may repeat, the oldest first."""
         for payment_id, (key, created_at_ms) in self._by_place.get((account_id, fingerprint), {}).items():
             if created_at_ms < now_ms - ATTACH_FOR_MS:
                 continue
             if idempotency_key is None or key in (None, idempotency_key):
-                return payment_id
-        return None
+                yield payment_id
 
     def stale(self, now_ms: int) -> list[str]:
         """Return the purchases that nobody asked for again in time: they may be forgotten."""

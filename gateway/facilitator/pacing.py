@@ -31,6 +31,8 @@ class BlockPace:
             return
         now_s = self._now_s()
         if not waited or number - 1 != self._number:
+            if waited:  # a block was slept through: whatever was thought of this chain is not so
+                self._gap_s, self._steady = None, False
             self._number, self._seen_s = number, None
             return
         if self._seen_s is not None:

@@ -182,11 +182,11 @@ class Answers:
         await self._post_all(*self._take_marks())
 
     async def _post_purchase(self, purchase: Purchase) -> Result:
-        """Post a purchase: behind the marks, if it repeats one that is told, or the store would attach it to that."""
+        """Post a purchase: behind the marks, if it may repeat one that is told, or the store would attach it to that."""
         payment, unanswered = purchase.payment, self._store.view.unanswered
         if self._answered:
             place = payment.account_id, payment.fingerprint, payment.idempotency_key
-            if unanswered.find(*place, self._clock.now_ms()) in self._answered:
+            if not self._answered.isdisjoint(unanswered.all_of(*place, self._clock.now_ms())):
                 *_, result = await self._post_all(*self._take_marks(), purchase)
                 return result
         return await self._store.post(purchase)

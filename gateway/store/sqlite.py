@@ -195,7 +195,7 @@ class SqliteStore(PaidReading):
         return None if row is None else bytes(row[0])
 
     async def attempt(self, payment_id: str) -> Attempt | None:
-        """Return the payment's attempt."""
+        """Return the payment's newest attempt."""
         row = await self._one(ATTEMPT, (payment_id,))
         return None if row is None else Attempt(*row)
 

@@ -144,12 +144,12 @@ def _ledger(db: sqlite3.Connection, rows: Rows) -> None:
 def _payments(db: sqlite3.Connection, rows: Rows) -> None:
     # Changes first: a renewal that ends in this group makes room for the next one of the same resource.
     changed = [p for p in rows.payments.values() if p.id not in rows.new_payments]
-    still_open = [col.open_payment_change(p) for p in changed if _waits(p)]
-    if still_open:
-        db.executemany(UPDATE_OPEN_PAYMENT, still_open)
     others = [col.payment_change(p) for p in changed if not _waits(p)]
     if others:
         db.executemany(UPDATE_PAYMENT, others)
+    still_open = [col.open_payment_change(p) for p in changed if _waits(p)]
+    if still_open:
+        db.executemany(UPDATE_OPEN_PAYMENT, still_open)
     new = [p for p in rows.payments.values() if p.id in rows.new_payments]
     if new:
         db.executemany(INSERT_PAYMENT, [col.payment_row(p) for p in new])

@@ -27,6 +27,14 @@ def test_the_oldest_that_may_be_meant_is_found() -> None:
     assert index(ONE, BARE).find("acc_1", ONE.fingerprint, "k3", NOW_MS) == "pay_0003"
 
 
+def test_every_one_that_may_be_meant_is_told() -> None:
+    """The oldest may go before the request is decided: then it is the next that it repeats."""
+    several = index(ONE, TWO, BARE)
+    assert list(several.all_of("acc_1", ONE.fingerprint, None, NOW_MS)) == ["pay_0001", "pay_0002", "pay_0003"]
+    assert list(several.all_of("acc_1", ONE.fingerprint, "k2", NOW_MS)) == ["pay_0002", "pay_0003"]
+    assert list(several.all_of("acc_1", ONE.fingerprint, None, NOW_MS + ATTACH_FOR_MS + 1)) == []
+
+
 def test_accounts_and_requests_are_apart() -> None:
     """Another account, or another request, finds nothing."""
     assert index(ONE).find("acc_2", ONE.fingerprint, None, NOW_MS) is None

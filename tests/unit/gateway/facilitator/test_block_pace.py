@@ -77,6 +77,21 @@ def test_what_was_not_watched_is_no_gap_and_the_pace_is_kept(time: Time) -> None
     assert pace.pause_s() == POLL_S
 
 
+def test_a_pace_that_has_become_too_slow_is_unlearnt(time: Time) -> None:
+    """Blocks that come faster than the rest between looks are skipped by it: then it is learnt anew, and holds again."""
+    pace, number, made_s = steady(time, gap_s=12.0), 4, time.s
+    late = []
+    for _ in range(200):
+        time.s += pace.pause_s()
+        newest = 4 + int((time.s - made_s) / 2.0)
+        if newest != number:
+            late.append((time.s - made_s) % 2.0)
+        number = newest
+        pace.saw(number, waited=True)
+    assert max(late[8:]) <= 2 * POLL_S
+    assert pace.pause_s() <= 2.0
+
+
 def test_blocks_far_apart_are_no_pace(time: Time) -> None:
     """A chain that sleeps for minutes may wake at any moment."""
     assert steady(time, gap_s=GAP_MAX_S + 1).pause_s() == POLL_S
