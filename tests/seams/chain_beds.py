@@ -21,7 +21,7 @@ from tests.fakes.rpc_server import FaultyNode
 
 PAYEE = parse_address("0x8ecbd65228930060363c70854da7d37d57ffc358")
 FUNDS_BASE = 50_000_000
-FAST = Limits(connect_s=0.5, attempt_s=0.5, call_s=1.5, attempts=2, backoff_s=0.01)
+FAST = Limits(connect_s=1.5, attempt_s=1.5, call_s=4.0, attempts=2, backoff_s=0.01)
 
 
 class Bed(Protocol):
