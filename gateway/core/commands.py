@@ -508,6 +508,10 @@ class Attached:
     payment_id: str
 
 
+KEY_USED = "this Idempotency-Key was used for another request; take a new one"
+"""What `idempotency_conflict` says wherever a key or client token stands for something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Nothing was changed. `code` is a problem type of gateway.core.problems."""

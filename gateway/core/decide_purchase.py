@@ -7,7 +7,7 @@ of one decision: neither exists without the other.
 
 from gateway.core import chart
 from gateway.core.book import Book, Claim
-from gateway.core.commands import Attached, Done, Purchase, Refused, Result
+from gateway.core.commands import KEY_USED, Attached, Done, Purchase, Refused, Result
 from gateway.core.kept import Order
 from gateway.core.meter import tariff_of
 from gateway.core.money import USD, format_amount
@@ -90,7 +90,7 @@ def _earlier(book: Book, payment: Payment, at_ms: int) -> Result | None:
         if isinstance(claim, Order):
             return Refused("idempotency_conflict", "this Idempotency-Key ordered a server or a fleet; take a new one")
         if claim is not None and claim.fingerprint != payment.fingerprint:
-            return Refused("idempotency_conflict", "this Idempotency-Key was used for another request; take a new one")
+            return Refused("idempotency_conflict", KEY_USED)
         if claim is not None and claim.payment_id is None:
             return Refused(
                 "idempotency_conflict", "this Idempotency-Key has an answer that cost nothing; take a new one"

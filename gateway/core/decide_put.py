@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 
 from gateway.core.book import Book
-from gateway.core.commands import Attached, Done, FanOut, Put, PutDelivery, Refused, Result
+from gateway.core.commands import KEY_USED, Attached, Done, FanOut, Put, PutDelivery, Refused, Result
 from gateway.core.kept import FLEET, HOOK, QUOTE, SERVER, is_over, kind_of, order_of, version_of
 from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.server import (
@@ -109,7 +109,7 @@ def _earlier_order(book: Book, record: Kept) -> Result | None:
     if order is not None and (order.kind, order.fingerprint) == (own.kind, own.fingerprint):
         return Attached(order.record_id)
     if order is not None or book.claim(record.account_id, record.client_token) is not None:
-        return Refused("idempotency_conflict", "this Idempotency-Key was used for another request; take a new one")
+        return Refused("idempotency_conflict", KEY_USED)
     return None
 
 

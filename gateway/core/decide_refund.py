@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from gateway.core import chart
 from gateway.core.book import Book
-from gateway.core.commands import Attached, Done, Refused, Result
+from gateway.core.commands import KEY_USED, Attached, Done, Refused, Result
 from gateway.core.decide_close import evidence_content
 from gateway.core.money import USD, format_amount
 from gateway.core.paid import Incoming, ReceiptState, Refund, RefundState
@@ -29,7 +29,6 @@ PROOFS = {
     RefundState.SETTLED: frozenset({"refunded"}),
     RefundState.DEAD: frozenset({"unused", "canceled", "failed"}),
 }
-USED = "this Idempotency-Key was used for another request; take a new one"
 OPEN_PER_ACCOUNT = 20
 PARTS_PER_RECEIPT = 20
 REFUNDS_PER_RECEIPT = 40
@@ -142,7 +141,7 @@ def _earlier(book: Book, refund: Refund) -> Result | None:
     if order is not None and (order.kind, order.fingerprint) == (REFUND, refund.fingerprint):
         return Attached(order.record_id)
     if order is not None or book.claim(refund.account_id, refund.client_token) is not None:
-        return Refused("idempotency_conflict", USED)
+        return Refused("idempotency_conflict", KEY_USED)
     return None
 
 

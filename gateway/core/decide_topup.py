@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gateway.core import chart
 from gateway.core.book import Book
-from gateway.core.commands import Attached, Done, Refused, Result
+from gateway.core.commands import KEY_USED, Attached, Done, Refused, Result
 from gateway.core.money import USD, format_amount
 from gateway.core.paid import Identity, TopUp, TopUpState
 from gateway.core.paid_book import HOUSE, TOPUP
@@ -21,7 +21,6 @@ PAID = frozenset({TopUpState.PAYING, TopUpState.SEEN, TopUpState.CREDITED})
 LENDABLE = frozenset({TopUpState.PAYING, TopUpState.SEEN})
 ENDS = frozenset({TopUpState.FAILED, TopUpState.EXPIRED})
 _FIXED = ("amount_base", "pack", "client_token", "fingerprint", "created_at_ms")
-_USED = "this Idempotency-Key was used for another request; take a new one"
 
 
 def decide_topup(book: Book, command: PutTopUp) -> Result:
@@ -139,7 +138,7 @@ def _new_answer(book: Book, topup: TopUp) -> Result | None:
     if order is not None and (order.kind, order.fingerprint) == (TOPUP, topup.fingerprint):
         return Attached(order.record_id)
     if order is not None or book.claim(owner, topup.client_token) is not None:
-        return Refused("idempotency_conflict", _USED)
+        return Refused("idempotency_conflict", KEY_USED)
     return None
 
 

@@ -70,9 +70,7 @@ class Account:
     @property
     def available_base(self) -> int:
         """What may still be reserved or spent: posted less reserved; incoming reservations do not count."""
-        if self.side is Side.CREDIT:
-            return self.credits_posted - self.debits_posted - self.debits_pending
-        return self.debits_posted - self.credits_posted - self.credits_pending
+        return self.posted_base - self.reserved_base
 
 
 class Transfer(NamedTuple):

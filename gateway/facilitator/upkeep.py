@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from contracts.batch import deployment
-from gateway.core.paid import Relay, RelayState, SettlementState
+from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.core.replacing import replace
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.follow import judge
@@ -102,8 +102,7 @@ class Upkeep:
 
     async def _hand_back(self, relay: Relay) -> None:
         """Let another transaction carry what this one does."""
-        carried = await self._desk.carried_by(relay)
-        own = [s for s in carried if s.state is SettlementState.SENT and s.relay_id == relay.id]
+        own = await self._on_its_way(relay)
         if own:
             log.warning("relay.handed_back", relay_id=relay.id, nonce=relay.account_nonce, settlements=len(own))
             await self._desk.commit(map(claimed_again, own), None, "lost")
@@ -132,13 +131,14 @@ class Upkeep:
     async def _content(self, lane: Lane, relay: Relay, head: Block) -> Call:
         if relay.purpose == "deploy":
             return Call(*deployment(), relay.gas)
-        alive = [
-            s
-            for s in await self._desk.carried_by(relay)
-            if s.state is SettlementState.SENT and s.relay_id == relay.id and s.valid_before_s > head.time_s
-        ]
+        alive = [s for s in await self._on_its_way(relay) if s.valid_before_s > head.time_s]
         items = [item for item in (item_of(self._desk, s) for s in alive) if item is not None]
         return call_of(self._desk, items) if items else Call(lane.address, b"", GAS_PLAIN)
+
+    async def _on_its_way(self, relay: Relay) -> list[Settlement]:
+        """Return what is sent with this transaction and with no other by now."""
+        carried = await self._desk.carried_by(relay)
+        return [s for s in carried if s.state is SettlementState.SENT and s.relay_id == relay.id]
 
     async def _fill_gaps(self, lane: Lane) -> None:
         """Use up nonces that nothing will use, or nothing after them is ever mined."""
@@ -177,9 +177,7 @@ class Upkeep:
         if lane is None or await self._lanes.count(lane) <= relay.account_nonce:
             del self._suspects[relay.id]  # the block that used it was replaced
             return
-        own = [
-            s for s in await self._desk.carried_by(relay) if s.state is SettlementState.SENT and s.relay_id == relay.id
-        ]
+        own = await self._on_its_way(relay)
         log.error("relay.lost", relay_id=relay.id, nonce=relay.account_nonce)
         lost = replace(relay, state=RelayState.LOST, version=relay.version + 1)
         if await self._desk.commit(map(claimed_again, own), lost, "lost"):

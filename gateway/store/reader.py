@@ -43,10 +43,17 @@ _ORDERS = (
     ("topup", "topups", "token_owner", " AND client_token <> ''"),
     ("refund", "refunds", "account_id", ""),
 )
-ORDER = " UNION ALL ".join(
-    f"SELECT '{kind}', id, fingerprint, NULL FROM {table} WHERE {owner} = ?1 AND client_token = ?2{more}"  # noqa: S608 - ours
-    for kind, table, owner, more in _ORDERS
-)
+
+
+def ordered_with(selected: str, account: str, token: str) -> str:
+    """Return the statement that finds what an account ordered with a client token; `{kind}` in `selected` is its kind."""
+    return " UNION ALL ".join(
+        f"SELECT {selected.format(kind=kind)} FROM {table} WHERE {owner} = {account} AND client_token = {token}{more}"  # noqa: S608
+        for kind, table, owner, more in _ORDERS
+    )
+
+
+ORDER = ordered_with("'{kind}', id, fingerprint, NULL", "?1", "?2")
 CLAIM_OR_ORDER = (
     "SELECT NULL, payment_id, fingerprint, at_ms FROM claims WHERE account_id = ?1 AND idempotency_key = ?2 "  # noqa: S608 - ours
     f"UNION ALL {ORDER}"

@@ -16,8 +16,8 @@ from contracts.codec import Address
 from contracts.eip3009 import Authorization, purchase_nonce
 from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tokens import Token, TokenKey
-from gateway.core.commands import Attached, Refused
-from gateway.core.decide_refund import USED, refund_scopes
+from gateway.core.commands import KEY_USED, Attached, Refused
+from gateway.core.decide_refund import refund_scopes
 from gateway.core.ids import make_id
 from gateway.core.paid import Incoming, ReceiptState, Refund, RefundState, SettlementState
 from gateway.core.paid_book import HOUSE
@@ -102,7 +102,7 @@ class Refunds:
         known = await self._store.refund_by_token(asked.account_id, asked.client_token)
         if known is not None:  # told whatever stands in the way of a new one by now
             if known.fingerprint != asked.fingerprint:
-                raise Problem("idempotency_conflict", USED)
+                raise Problem("idempotency_conflict", KEY_USED)
             return Opened(known, repeated=True)
         incoming = await self._receipt(asked)
         token, signer = self._way_back(incoming)
