@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from gateway.core.renewal import (
     LOOK_AGAIN_S,
-    SOON_S,
     STOP_MARGIN_S,
     STUCK,
     Destroy,
@@ -306,10 +305,12 @@ class Life:
 
     def _wait(self, until_ms: int) -> None:
         assert until_ms > self.known.now_ms, "it would never rest"
-        only_looks = until_ms - self.known.now_ms in {SOON_S * 1000, LOOK_AGAIN_S * 1000}
+        known = self.known
+        # A look that nothing but the pause asks for; `keep_until` may be exactly as far away, and is a real end.
+        only_looks = until_ms == known.now_ms + LOOK_AGAIN_S * 1000 and until_ms != known.keep_until_ms
         if self.due and (only_looks or self.due[0][0] <= until_ms):
             at_ms, settled, renew = self.due.pop()
-            known, cost_base = replace(self.known, now_ms=max(at_ms, self.known.now_ms), renewal_open=False), 0
+            known, cost_base = replace(known, now_ms=max(at_ms, known.now_ms), renewal_open=False), 0
             if settled:
                 self.renewed += 1
                 self.known = replace(known, expires_at_ms=renew.until_ms, warned=())
