@@ -9,7 +9,7 @@ from gateway.ports import Block
 
 
 class Heads:
-    """Head, final block and time of the last complete reading by chain id, moved forward by the trackers."""
+    """Head, final block and time of the last complete reading by chain id, as the trackers' newest polls have them."""
 
     def __init__(self) -> None:
         self._heads: dict[int, Block] = {}
@@ -17,7 +17,7 @@ class Heads:
         self._read_at_ms: dict[int, int] = {}
 
     def get(self, chain_id: int) -> Block | None:
-        """Return the newest block seen, or None before the first poll."""
+        """Return the head as of the newest poll, or None before the first."""
         return self._heads.get(chain_id)
 
     def final(self, chain_id: int) -> Block | None:
@@ -29,10 +29,12 @@ class Heads:
         return self._read_at_ms.get(chain_id)
 
     def saw(self, chain_id: int, head: Block, final: Block) -> None:
-        """Take a poll's result."""
-        known = self._heads.get(chain_id)
-        if known is None or head.number > known.number:
-            self._heads[chain_id] = head
+        """Take a poll's result.
+
+        A head may go back, never behind the final block: one that a single endpoint boasted of while the others were silent
+        would else set every window, and stop every purchase, for as long as this process lives.
+        """
+        self._heads[chain_id] = max(head, final, key=lambda block: block.number)
         self._finals[chain_id] = final
 
     def read(self, chain_id: int, at_ms: int) -> None:
