@@ -86,7 +86,7 @@ def prove_settlement_of(
     problem = check_receipt(used_log, receipt_logs, receipt_status) or _check_used(candidates[0], used_log)
     if problem is not None:
         return problem
-    transfer = _own_transfer(used_log, receipt_logs)
+    transfer = own_transfer(used_log, receipt_logs)
     if transfer is None:
         return Mismatch(MismatchCode.NO_TRANSFER, "no Transfer of the token follows AuthorizationUsed directly")
     for auth in candidates:
@@ -119,6 +119,17 @@ def check_receipt(found_log: Log, receipt_logs: Sequence[Log], receipt_status: i
     return None
 
 
+def own_transfer(used_log: Log, receipt_logs: Sequence[Log]) -> Transfer | None:
+    """Return the transfer that an AuthorizationUsed log made: the token's very next log; None where that is another."""
+    for log in receipt_logs:
+        if log.log_index == used_log.log_index + 1 and log.address == used_log.address:
+            try:
+                return decode_transfer(log)
+            except ContractError:
+                return None
+    return None
+
+
 def _check_used(auth: Authorization, used_log: Log) -> Mismatch | None:
     if used_log.address != auth.token.address:
         return Mismatch(MismatchCode.OTHER_TOKEN, "the log is of another contract")
@@ -130,16 +141,6 @@ def _check_used(auth: Authorization, used_log: Log) -> Mismatch | None:
         return Mismatch(MismatchCode.NOT_USED_EVENT, "the log is not AuthorizationUsed")
     if (used.authorizer, used.nonce) != (auth.authorizer, auth.nonce):
         return Mismatch(MismatchCode.OTHER_AUTHORIZATION, "the log is of another authorizer or nonce")
-    return None
-
-
-def _own_transfer(used_log: Log, receipt_logs: Sequence[Log]) -> Transfer | None:
-    for log in receipt_logs:
-        if log.log_index == used_log.log_index + 1 and log.address == used_log.address:
-            try:
-                return decode_transfer(log)
-            except ContractError:
-                return None
     return None
 
 

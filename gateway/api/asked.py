@@ -18,6 +18,7 @@ from gateway.core.problems import Problem
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _LIMIT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 _CURSOR = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
+_PREFERENCE = re.compile(r"[;=]")  # where a preference's name ends
 _AFTER_EVERY_ID = "~"
 
 
@@ -46,11 +47,14 @@ def max_charge(request: web.BaseRequest) -> int | None:
 
 
 def wants_quote(request: web.BaseRequest) -> bool:
-    """Say whether `Prefer: quote` was given (RFC 7240), alone or among other preferences."""
+    """Say whether `Prefer: quote` was given (RFC 7240), alone or among other preferences.
+
+    Whatever value it has: who writes `quote=true` or `quote=""` does not want to buy.
+    """
     if "Prefer" not in request.headers:
         return False
     given = ",".join(request.headers.getall("Prefer"))
-    preferences = (part.partition(";")[0].strip().lower() for part in given.split(","))
+    preferences = (_PREFERENCE.split(part, 1)[0].strip().lower() for part in given.split(","))
     return "quote" in preferences
 
 

@@ -6,7 +6,7 @@ they are, for whoever decodes them once more than the vendor does serves another
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ _TARGET = re.compile(r"/[\x21\x22\x24-\x7e]*", re.ASCII)
 
 
 _COSTING = frozenset({Pricing.PRICED, Pricing.METERED})
+_FOR_SHARED_CACHES = frozenset({"private", "proxy-revalidate", "public", "s-maxage"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,13 +281,15 @@ class Proxy:
     # the answer
 
     async def _send(self, exchange: Exchange, call: Call | AccountCall, reply: Reply) -> web.StreamResponse:
-        headers = CIMultiDict([*reply.headers, *exchange.own_headers(self._deps.store)])
+        headers = CIMultiDict([*map(_on_wire, reply.headers), *exchange.own_headers(self._deps.store)])
         _add_headers(headers, call, reply)
         if reply.rest is not None:
             return await self._stream(exchange, reply, headers)
+        response: web.StreamResponse
         if exchange.request.method == "HEAD":  # a length of our own making would be a lie about the vendor's body
-            return web.StreamResponse(status=reply.status, headers=headers)
-        response = web.Response(status=reply.status, headers=headers, body=reply.body)
+            response = web.StreamResponse(status=reply.status, headers=headers)
+        else:
+            response = web.Response(status=reply.status, headers=headers, body=reply.body)
         if reply.delivered is None:
             return response
         if await write_whole(exchange.request, response, self._deps.settings.flush_s):
@@ -383,6 +386,29 @@ def _forwarded(request: web.BaseRequest) -> tuple[tuple[str, str], ...]:
     return request_headers(raw)
 
 
+def _on_wire(field: tuple[str, str]) -> tuple[str, str]:
+    """Return a vendor's header so that aiohttp, which writes UTF-8, writes the vendor's bytes (a file's name, mostly)."""
+    name, value = field
+    if value.isascii():
+        return field
+    try:
+        return name, value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:  # they are no UTF-8: these characters are what they mean
+        return field
+
+
+def _shared_by_none(values: Sequence[str]) -> str:
+    """Return a Cache-Control that lets only the agent's own cache keep an answer, for as long as its vendor says.
+
+    An answer to a key says what is left on its account; a cache that all agents share would tell the next one (P9).
+    """
+    if not values:
+        return "private"
+    directives = (each.strip() for each in ",".join(values).split(","))
+    kept = [each for each in directives if each and each.partition("=")[0].strip().lower() not in _FOR_SHARED_CACHES]
+    return ", ".join(["private", *kept])
+
+
 def _add_headers(headers: CIMultiDict[str], call: Call | AccountCall, reply: Reply) -> None:
     route = call.match.route
     if reply.payment_id is not None:
@@ -397,3 +423,5 @@ def _add_headers(headers: CIMultiDict[str], call: Call | AccountCall, reply: Rep
         headers["Cache-Control"] = "no-store"
     elif reply.payment_id is not None or call.quote_only or _is_private(route):
         headers["Cache-Control"] = "private"
+    else:
+        headers["Cache-Control"] = _shared_by_none(headers.getall("Cache-Control", ()))

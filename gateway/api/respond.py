@@ -77,7 +77,7 @@ def problem_answer(exchange: Exchange, store: Store, problem: Problem) -> web.Re
     return answer(exchange, store, problem.status, encode(document), *headers)
 
 
-async def write_whole(request: web.BaseRequest, response: web.Response, flush_s: float) -> bool:
+async def write_whole(request: web.BaseRequest, response: web.StreamResponse, flush_s: float) -> bool:
     """Write an answer to its end; False unless the socket took all of it in time while the connection stood."""
     try:
         await response.prepare(request)

@@ -18,7 +18,7 @@ from contracts.logs import (
     decode_transfer,
     decode_transfer_with_memo,
 )
-from contracts.proof import Mismatch, MismatchCode, prove_settlement, prove_unused
+from contracts.proof import Mismatch, MismatchCode, own_transfer, prove_settlement, prove_unused
 from contracts.tempo import TempoTerms, TempoTransfer
 from contracts.tempo_proof import prove_tempo_charge, prove_tempo_unused, tempo_fee_base
 from contracts.tokens import TIP20_DECIMALS, Token, TokenKey
@@ -129,12 +129,9 @@ def _prove_authorization(token: Token, terms: AuthorizationTerms, found: Log, re
 
 
 def _moved_by_authorization(token: Token, wallet: Address, found: Log, logs: Sequence[Log]) -> int:
-    """Return what the Transfer right after an AuthorizationUsed log took from the wallet; 0 if it is not one."""
-    following = next((entry for entry in logs if entry.log_index == found.log_index + 1), None)
-    transfer = None if following is None else decode_transfer(following)
-    if following is None or transfer is None or following.address != token.address or transfer.sender != wallet:
-        return 0
-    return transfer.value_base
+    """Return what the token's Transfer right after its AuthorizationUsed log took from the wallet; 0 if it is not one."""
+    transfer = own_transfer(found, logs) if found.address == token.address else None
+    return transfer.value_base if transfer is not None and transfer.sender == wallet else 0
 
 
 async def _authorization_stands(chain: Chain, token: Token, terms: AuthorizationTerms, final: Block) -> Standing:

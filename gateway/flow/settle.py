@@ -160,7 +160,7 @@ class Tracker:
         sign = way_of(token).read(found)
         if sign is None:
             return
-        payment = await self._payment((token.chain_id, token.address, sign.wallet, sign.nonce))
+        payment = await self._store.payment_of((token.chain_id, token.address, sign.wallet, sign.nonce))
         terms = None if payment is None else payment.authorization
         if payment is None or terms is None:
             if sign.collected:
@@ -169,12 +169,6 @@ class Tracker:
             await self._booker.collected(token, payment, terms, found)
         else:
             await self._booker.canceled(token, payment, terms, found)
-
-    async def _payment(self, identity: Identity) -> Payment | None:
-        for payment, terms in self._open():
-            if terms.identity == identity:
-                return payment
-        return await self._store.payment_of(identity)
 
     # what time proves
 

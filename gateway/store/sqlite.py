@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
+import structlog
 
 from gateway.core.book import BookRules
 from gateway.core.commands import Command, Result
@@ -36,6 +37,8 @@ from gateway.store.reader import CHARGES, PAYMENT, RESOURCE, THINGS, ordered_wit
 GROUP_MAX = 1_024
 
 _T = TypeVar("_T")
+
+log = structlog.get_logger()
 
 PAYMENT_OF = (
     f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE id = (SELECT payment_id FROM authorizations "  # noqa: S608
@@ -81,6 +84,7 @@ class SqliteStore(PaidReading):
         self._wake = asyncio.Event()
         self._closing = False
         self._committer = asyncio.create_task(self._commit_groups(), name="store committer")
+        self._committer.add_done_callback(_report_end)
 
     @classmethod
     async def open(cls, path: Path, rules: BookRules | None = None, core: type[StoreCore] = StoreCore) -> "SqliteStore":
@@ -303,6 +307,13 @@ class SqliteStore(PaidReading):
             await self._writer.close()
             await self._reader.close()
             os.close(self._lock)
+
+
+def _report_end(committer: "asyncio.Task[None]") -> None:
+    """Say why it ended: whoever waits is told only that it did, and whether the disk or a bug of ours is why is not the same."""
+    error = None if committer.cancelled() else committer.exception()
+    if error is not None:
+        log.critical("store.stopped", error=type(error.__cause__ or error).__name__, exc_info=error)
 
 
 def _rows(db: sqlite3.Connection) -> sqlite3.Connection:

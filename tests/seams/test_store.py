@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from gateway.core import commands as c
 from gateway.core.book import Rows
@@ -519,9 +520,14 @@ async def test_a_full_disk_stops_the_store_and_a_restart_goes_on(tmp_path: Path)
     core = store._core
     assert isinstance(core, FullDisk)
     core.full = True
-    with pytest.raises(StoreBroken):
-        await store.post(make_purchase(1))
+    with structlog.testing.capture_logs() as logs:
+        with pytest.raises(StoreBroken):
+            await store.post(make_purchase(1))
+        await asyncio.sleep(0)
     core.full = False
+    (stopped,) = (entry for entry in logs if entry["event"] == "store.stopped")  # the one place that says why
+    assert (stopped["log_level"], stopped["error"]) == ("critical", "OperationalError")
+    assert "disk is full" in repr(stopped["exc_info"].__cause__)
     with pytest.raises(StoreBroken):
         await store.post(make_purchase(1))
     await store.close()

@@ -12,6 +12,7 @@ from contracts.proof import (
     Mismatch,
     MismatchCode,
     Settled,
+    own_transfer,
     prove_cancelled,
     prove_settlement,
     prove_settlement_of,
@@ -48,6 +49,15 @@ def test_the_pair_of_logs_proves_it() -> None:
     assert prove_settlement(TERMS, used(3), [used(3), moved(4)], 1) == Settled(
         TERMS, 7, b"\xaa" * 32, b"\xbb" * 32, log_index=3, transfer_log_index=4
     )
+
+
+def test_only_the_tokens_very_next_log_is_its_own_transfer() -> None:
+    """A stranger's log there proves nothing and stops nothing: an ERC-721 Transfer shares the first topic and has four."""
+    foreign = dataclasses.replace(moved(4, token=OTHER), data=b"", topics=(*moved(4).topics, bytes(32)))
+    assert own_transfer(used(3), [used(3), moved(4)]) == logs.Transfer(PAYER, PAYEE, 5)
+    assert own_transfer(used(3), [used(3), foreign, moved(5)]) is None
+    assert own_transfer(used(3), [used(3), dataclasses.replace(foreign, address=BASE_USDC.address)]) is None
+    assert own_transfer(used(3), [used(3)]) is None
 
 
 def test_equal_payments_in_one_transaction_each_have_their_own_transfer() -> None:

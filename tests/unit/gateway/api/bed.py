@@ -5,6 +5,7 @@ chains would tell (heads, evidence) is put in directly.
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
@@ -60,7 +61,7 @@ ROUTES = (
     Route("secret", ("GET", "POST"), ("secret",), secret=True),
     Route("priced", ("POST",), ("priced",), Pricing.PRICED, ceiling_base=1_000_000, ownership=Ownership.CREATES),
     Route("server", ("GET",), ("servers", "{ref}"), ownership=Ownership.OWNER, ref_parameter="ref"),
-    Route("maybe", ("GET", "POST"), ("maybe", "{rest*}"), Pricing.MAYBE, ceiling_base=1_000_000),
+    Route("maybe", ("GET", "HEAD", "POST"), ("maybe", "{rest*}"), Pricing.MAYBE, ceiling_base=1_000_000),
 )
 
 
@@ -77,7 +78,10 @@ class Shop(GenericVendor):
 
 @dataclass
 class ShopServer:
-    """The shop's HTTP side: what it saw, and how it answers. `paid` is set once it got a payment; slow calls wait for `gate`."""
+    """The shop's HTTP side: what it saw, and how it answers. `paid` is set once it got a payment; slow calls wait for `gate`.
+
+    `more` are headers of a free answer beside its own; /free/raw has `raw_disposition` as its Content-Disposition.
+    """
 
     seen: list[web.BaseRequest] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -85,24 +89,37 @@ class ShopServer:
     paid: asyncio.Event = field(default_factory=asyncio.Event)
     sold: int = 0
     status: int = 200
+    more: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "public"})
+    raw_disposition: bytes = b""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.seen.append(request)
         body = await request.content.read()
         self.bodies.append(body)
         path = request.raw_path.partition("?")[0]
+        if path == "/free/raw":
+            return await self._raw(request)
         if path.startswith("/maybe/big"):
             return await self._big(request, cut=path.endswith("cut"))
         if path.startswith(("/free", "/secret", "/servers")):
-            headers = {"X-Echo": request.raw_path, "Set-Cookie": "a=b", "Cache-Control": "public", "ETag": '"1"'}
+            headers = {"X-Echo": request.raw_path, "Set-Cookie": "a=b", "ETag": '"1"', **self.more}
             return web.Response(body=body or b"free", status=self.status, headers=headers)
         if "X-PAYMENT" not in request.headers:
-            return web.json_response(challenge(), status=402)
+            asked = base64.b64encode(json.dumps(challenge()).encode()).decode()  # all that a HEAD has
+            return web.json_response(challenge(), status=402, headers={"X-Payment-Required": asked})
         self.paid.set()
         if path == "/maybe/slow":
             await self.gate.wait()
         self.sold += 1
         return web.json_response({"server": f"srv-{self.sold}", "body": body.decode("latin-1")}, status=self.status)
+
+    async def _raw(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer past aiohttp, which writes headers in UTF-8 alone."""
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Disposition: " + self.raw_disposition + b"\r\n\r\n"
+        assert request.transport is not None
+        request.transport.write(head)
+        request.transport.close()
+        return web.StreamResponse()
 
     async def _big(self, request: web.BaseRequest, *, cut: bool) -> web.StreamResponse:
         response = web.StreamResponse()

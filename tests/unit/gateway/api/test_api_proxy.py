@@ -139,12 +139,45 @@ async def test_paid_call_tells_payment_charge_and_balance(bed: Bed) -> None:
 async def test_secret_routes_are_never_stored(bed: Bed) -> None:
     """Whatever the vendor says, an answer that may hold secrets is no-store."""
     assert (await bed.ask("GET", "/proxy/shop/secret")).headers.getall("Cache-Control") == ["no-store"]
-    assert (await bed.ask("GET", "/proxy/shop/free/x")).headers.getall("Cache-Control") == ["public"]
 
 
-async def test_quote_spends_nothing(bed: Bed) -> None:
-    """`Prefer: quote` answers with the price, and no money moves."""
-    got = await bed.ask("POST", "/proxy/shop/priced", data=b"x", headers={"Prefer": "wait=5, Quote; a=b"})
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (None, "private"),
+        ("public", "private"),
+        ("Public, max-age=60, s-maxage=600", "private, max-age=60"),
+        ("no-store", "private, no-store"),
+        ('private="Set-Cookie",proxy-revalidate ,no-cache', "private, no-cache"),
+    ],
+)
+async def test_no_cache_that_agents_share_keeps_an_answer(bed: Bed, said: str | None, told: str) -> None:
+    """P9: what a vendor lets everybody keep says here what is left on one account, so only its own cache may keep it."""
+    bed.shop.more = {} if said is None else {"Cache-Control": said}
+    got = await bed.ask("GET", "/proxy/shop/free/x")
+    assert got.headers["X-Balance-Available"] == "10.000000"
+    assert got.headers.getall("Cache-Control") == [told]
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        ("caf\u00e9.txt".encode(), "caf\u00e9.txt".encode()),
+        ("\u65e5\u672c".encode(), "\u65e5\u672c".encode()),
+        (b"caf\xe9.txt", "caf\u00e9.txt".encode()),
+    ],
+)
+async def test_vendors_header_bytes_are_not_encoded_twice(bed: Bed, sent: bytes, arrives: bytes) -> None:
+    """A file's name in UTF-8 comes through as it was sent; what is no UTF-8 is Latin-1, as headers once were."""
+    bed.shop.raw_disposition = b"attachment; filename=" + sent
+    answer = await bed.get_raw("/proxy/shop/free/raw")
+    assert b"\r\nContent-Disposition: attachment; filename=" + arrives + b"\r\n" in answer
+
+
+@pytest.mark.parametrize("prefer", ["wait=5, Quote; a=b", 'quote=""', "quote=true", "wait=1,quote = 1"])
+async def test_quote_spends_nothing(bed: Bed, prefer: str) -> None:
+    """`Prefer: quote`, whatever value somebody gives it, answers with the price, and no money moves."""
+    got = await bed.ask("POST", "/proxy/shop/priced", data=b"x", headers={"Prefer": prefer})
     assert got.json["price"] == "0.250000"
     assert got.headers["Preference-Applied"] == "quote"
     assert got.headers["X-Balance-Available"] == "10.000000"
@@ -339,6 +372,15 @@ async def test_answer_that_breaks_off_is_broken_off(bed: Bed) -> None:
     """Half an answer must not look like a whole one."""
     with pytest.raises(aiohttp.ClientError):
         await bed.ask("GET", "/proxy/shop/maybe/bigcut")
+
+
+async def test_head_that_was_paid_for_is_answered_once(bed: Bed) -> None:
+    """A HEAD whose answer was taken is told: the next one asks, and buys, anew instead of getting the old answer for ever."""
+    first, again = [await bed.ask("HEAD", "/proxy/shop/maybe/x") for _ in range(2)]
+    assert (first.status, first.body, again.status) == (200, b"", 200)
+    assert "Idempotent-Replayed" not in again.headers
+    assert again.headers["X-Payment-Id"] != first.headers["X-Payment-Id"]
+    assert bed.shop.sold == 2
 
 
 async def test_head_has_no_length_of_our_own(bed: Bed) -> None:

@@ -1,6 +1,7 @@
 """The tracker: what final blocks prove, page by page, whatever the outage, the crash or the configuration."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from settle_rig import ADDRESS, FULL, PRICE, WALLET_HEX, Rig, promised, unused_evidence
@@ -10,12 +11,12 @@ from contracts.tokens import BASE_USDC, Token
 from gateway.chains.logs import LOG_RANGE_MAX
 from gateway.core import commands as c
 from gateway.core.payment import Axes, Delivery, Transfer
-from gateway.core.records import PeriodTerms
+from gateway.core.records import Payment, PeriodTerms
 from gateway.flow import booking, collection, settle
 from gateway.flow.floats import Watched
 from gateway.ports import ChainDisagreement, ChainUnavailable
 from gateway.store.load import verify_book
-from tests.factories import NOW_MS, make_outcome, make_payment
+from tests.factories import NOW_MS, make_credit, make_outcome, make_payment
 
 
 async def test_a_collection_is_booked_when_its_block_is_final(rig: Rig) -> None:
@@ -274,6 +275,33 @@ async def test_an_unknown_collection_is_an_outflow(rig: Rig) -> None:
     assert rig.posted("suspense") == 40
     assert rig.booked == await rig.held()
     assert rig.frozen
+
+
+class Looks(dict[str, Payment]):
+    """Open payments that count how often somebody goes through all of them."""
+
+    count = 0
+
+    def values(self) -> Any:
+        self.count += 1
+        return super().values()
+
+
+async def test_a_crowd_of_collections_is_not_searched_for_each_of_them(rig: Rig) -> None:
+    """After an outage thousands may be open and collected: what a log tells of is found by its name, not among all."""
+    looks = []
+    await rig.store.post(make_credit(2, amount_base=1_000_000_000))
+    for crowd in (range(1, 4), range(4, 44)):
+        for n in crowd:
+            await rig.promise(n, value_base=1_000)
+            rig.chain.settle(rig.authorization(await rig.payment(n)))
+        rig.chain.mine(3)
+        view = rig.store.view
+        view.open_payments = counted = Looks(view.open_payments)
+        await rig.tracker.poll()
+        assert {await rig.transfer(n) for n in crowd} == {Transfer.SETTLED}
+        looks.append(counted.count)
+    assert looks[0] == looks[1]
 
 
 # what was seen and proves nothing yet
