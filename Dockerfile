@@ -1,7 +1,12 @@
 # The gateway in a container: no compiler, no shell habits, no root. The root file system may be read-only:
-#   docker run --read-only --tmpfs /tmp -v gateway:/var/lib/gateway -v ./gateway.toml:/etc/gateway/gateway.toml:ro …
-# Set data_dir = "/var/lib/gateway" and [server] host = "0.0.0.0" in the configuration, and give the passphrase as a file
-# or a variable at run time, never at build time.
+#   docker build -t gateway .
+#   run="docker run --read-only --tmpfs /tmp -v gateway:/var/lib/gateway -v ./gateway.toml:/etc/gateway/gateway.toml:ro -e GATEWAY_PASSPHRASE"
+#   $run --rm gateway init            # keystore and database, on the volume
+#   $run --rm gateway wallet new
+#   $run --detach --publish 127.0.0.1:8402:8402 --stop-timeout 45 gateway
+# The configuration: data_dir = "/var/lib/gateway", [server] host = "0.0.0.0" and [keystore] passphrase = "env:GATEWAY_PASSPHRASE"
+# (or a file's), given at run time and never at build time. The user 10001 must be able to read it: `gateway init` makes one that
+# only its owner can, so `chown 10001 gateway.toml`. The operator's verbs run inside: docker exec … gateway tasks list.
 
 FROM python:3.11-slim AS build
 

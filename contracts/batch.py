@@ -27,8 +27,6 @@ from contracts.signature import SIGNATURE_BYTES
 
 SETTLE = selector("settle(address,uint256,bytes32[5][])")
 SIMULATE = selector("simulate(address,uint256,bytes32[5][])")
-NO_TOKEN = selector("NoToken(address)")
-TOO_LITTLE_GAS = selector("TooLittleGas(uint256)")
 
 DEPLOYER = parse_address("0x4e59b44847b379578588920cA78FbF26c0B4956C")
 """Creates code at an address that depends on salt and code alone; its own is the same on every chain."""
@@ -50,7 +48,6 @@ _BYTE_FLOOR_GAS = 40  # EIP-7623: what call data costs at least, whatever it doe
 _HEAD_BYTES = SELECTOR_BYTES + 4 * WORD_BYTES
 _ITEM_OVERHEAD, _FIXED_OVERHEAD = 1_000, 2_000  # the contract's own, by which it refuses too little gas
 _ENTRY_GAS = 6_000  # from the first instruction to that check: the call data's head, and a look at the token
-_SIMULATED_ITEM_GAS = 2_000  # what an item costs more where the contract calls itself for it
 _TAKEN, _REVERTED, _NOT_TRIED = 1, 0, 2
 
 
@@ -179,11 +176,6 @@ def gas_limit(count: int, item_gas: int) -> int:
     call_bytes = _HEAD_BYTES + count * ITEM_BYTES
     execution = _ENTRY_GAS + count * (item_gas + _ITEM_OVERHEAD) + item_gas // 63 + _FIXED_OVERHEAD
     return _TRANSACTION_GAS + max(_BYTE_FLOOR_GAS * call_bytes, _BYTE_GAS * call_bytes + execution)
-
-
-def simulation_gas(count: int, item_gas: int) -> int:
-    """Return the gas for an eth_call of a simulation with which no item is left untried. Raises ContractError."""
-    return gas_limit(count, item_gas) + count * _SIMULATED_ITEM_GAS + item_gas // 31 + _FIXED_OVERHEAD
 
 
 def most_items(gas: int, item_gas: int) -> int:

@@ -6,7 +6,7 @@ broken node, and is an error, never a zero.
 """
 
 from contracts.codec import ADDRESS_BYTES, WORD_BYTES, Address, ContractError, require_bytes
-from contracts.eip3009 import Authorization, Cancellation
+from contracts.eip3009 import Authorization
 from contracts.keccak import keccak256
 from contracts.signature import SIGNATURE_BYTES
 
@@ -28,8 +28,6 @@ TRANSFER_VRS = selector(
     "transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)"
 )
 TRANSFER_BYTES = selector("transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,bytes)")
-CANCEL_VRS = selector("cancelAuthorization(address,bytes32,uint8,bytes32,bytes32)")
-CANCEL_BYTES = selector("cancelAuthorization(address,bytes32,bytes)")
 TRANSFER = selector("transfer(address,uint256)")
 TRANSFER_WITH_MEMO = selector("transferWithMemo(address,uint256,bytes32)")
 AUTHORIZATION_STATE = selector("authorizationState(address,bytes32)")
@@ -92,16 +90,6 @@ def encode_transfer(to: Address, value_base: int) -> bytes:
 def encode_transfer_with_memo(to: Address, value_base: int, memo: bytes) -> bytes:
     """Encode transferWithMemo(to, value, memo) of TIP-20."""
     return TRANSFER_WITH_MEMO + _word(to) + _uint(value_base) + require_bytes(memo, WORD_BYTES, "memo")
-
-
-def encode_cancel_vrs(cancel: Cancellation, signature: bytes) -> bytes:
-    """Encode cancelAuthorization(authorizer, nonce, v, r, s) from a 65-byte signature."""
-    return CANCEL_VRS + _word(cancel.authorizer) + cancel.nonce + _vrs(signature)
-
-
-def encode_cancel_bytes(cancel: Cancellation, signature: bytes) -> bytes:
-    """Encode cancelAuthorization(authorizer, nonce, bytes signature)."""
-    return CANCEL_BYTES + _word(cancel.authorizer) + cancel.nonce + _tail(signature, 2)
 
 
 def encode_authorization_state(authorizer: Address, nonce: bytes) -> bytes:

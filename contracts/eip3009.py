@@ -1,4 +1,4 @@
-"""EIP-3009 typed data: the authorization that a wallet signs, its cancellation, and the nonce of a purchase.
+"""EIP-3009 typed data: the authorization that a wallet signs, and the nonce of a purchase.
 
 Must not know keys, guards or HTTP. Theory: an EIP-712 digest is ``keccak(0x1901 ‖ domain ‖ keccak(typehash ‖ words))``;
 every field here is one 32-byte word, so the digest is one concatenation and two hashes (about 2 us, where a general
@@ -17,7 +17,6 @@ TRANSFER_TYPEHASH = keccak256(
     b"TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,"
     b"bytes32 nonce)"
 )
-CANCEL_TYPEHASH = keccak256(b"CancelAuthorization(address authorizer,bytes32 nonce)")
 
 PURCHASE_NONCE_TAG = keccak256(b"agent-payment-gateway/purchase-nonce/v1")
 """Separates our nonces from every other use of keccak; a new encoding takes a new version, never a new meaning."""
@@ -26,7 +25,6 @@ PURCHASE_ID_MAX_BYTES = 128
 
 _PAD = bytes(WORD_BYTES - ADDRESS_BYTES)
 _TRANSFER_HEAD = TRANSFER_TYPEHASH + _PAD
-_CANCEL_HEAD = CANCEL_TYPEHASH + _PAD
 
 
 class AuthorizationError(ContractError):
@@ -50,7 +48,8 @@ class Authorization:
     nonce: bytes
 
     def __post_init__(self) -> None:
-        _require_eip3009(self.token)
+        if self.token.standard != "eip3009":
+            raise AuthorizationError("token: not one that takes EIP-3009 authorizations")
         require_bytes(self.authorizer, ADDRESS_BYTES, "authorization.authorizer")
         require_bytes(self.pay_to, ADDRESS_BYTES, "authorization.pay_to")
         require_uint(self.value_base, 256, "authorization.value_base")
@@ -89,37 +88,8 @@ class Authorization:
         return keccak256(self.token.digest_prefix + self.struct_hash)
 
 
-@dataclass(frozen=True, slots=True)
-class Cancellation:
-    """A wallet's withdrawal of one nonce: once on chain, no authorization with that nonce can be used."""
-
-    token: Token
-    authorizer: Address
-    nonce: bytes
-
-    def __post_init__(self) -> None:
-        _require_eip3009(self.token)
-        require_bytes(self.authorizer, ADDRESS_BYTES, "cancellation.authorizer")
-        require_bytes(self.nonce, WORD_BYTES, "cancellation.nonce")
-
-    @property
-    def digest(self) -> bytes:
-        """The 32 bytes that the wallet signs."""
-        return cancel_digest(self.token, self.authorizer, self.nonce)
-
-
-def _require_eip3009(token: Token) -> None:
-    if token.standard != "eip3009":
-        raise AuthorizationError("token: not one that takes EIP-3009 authorizations")
-
-
-def cancel_digest(token: Token, authorizer: Address, nonce: bytes) -> bytes:
-    """EIP-712 digest of CancelAuthorization; the arguments must have their exact lengths."""
-    return keccak256(token.digest_prefix + keccak256(_CANCEL_HEAD + authorizer + nonce))
-
-
 def purchase_nonce(chain_id: int, token: Address, wallet: Address, purchase_id: bytes | str) -> bytes:
-    """Derive the one nonce of a purchase (DESIGN P4), so that the chain itself allows at most one collection for it.
+    """Derive the one nonce of a purchase (P4), so that the chain itself allows at most one collection for it.
 
     The encoding is five fixed words: tag, chain, token, wallet, keccak(purchase id); no two inputs share it. Text and
     its ASCII bytes are the same id, and a purchase must always be named in one form: a UUID's text is not its 16 bytes.
@@ -150,6 +120,6 @@ def mpp_evm_nonce(challenge_id: str, realm: str) -> bytes:
     """Return the nonce that MPP's evm charge prescribes for one challenge: keccak(utf8(id) ‖ utf8(realm)).
 
     It is the challenge's and not the purchase's: another challenge for the same purchase makes another nonce, so only
-    one authorization may live at a time (DESIGN P4). Raises ContractError for an empty or over-long text.
+    one authorization may live at a time (P4). Raises ContractError for an empty or over-long text.
     """
     return keccak256(challenge_bytes(challenge_id, "challenge_id") + challenge_bytes(realm, "realm"))

@@ -25,7 +25,7 @@ class Moved:
     """One transfer of a token: above zero, in a transaction that succeeded.
 
     `nonce` is that of the authorization that its sender signed for it, `memo` what a TIP-20 transfer bears; None where
-    there is none. (chain, tx_hash, log_index) of `log` identifies it (DESIGN P13).
+    there is none. (chain, tx_hash, log_index) of `log` identifies it (P13).
     """
 
     log: Log

@@ -1,7 +1,7 @@
 """What proves that an authorization was collected, cancelled, or can never be collected.
 
 Must not know how logs were fetched, how many witnesses agreed or which block is final: the caller brings facts that
-already have their quorum and finality (DESIGN P5, P6, P14). Theory: ``authorizationState`` is true for used *and*
+already have their quorum and finality (P5, P6, P14). Theory: ``authorizationState`` is true for used *and*
 cancelled, and several authorizations may share one transaction, one nonce may have been signed with several terms, so
 only the pair of logs that one call of the token emits tells which terms moved which money. The token marks the nonce
 and then transfers, with nothing in between that could log (Circle's FiatToken ``_transferWithAuthorization``), so the
@@ -44,17 +44,12 @@ class MismatchCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The transfer that an authorization made; ``log_index`` is that of the AuthorizationUsed log.
+    """The authorization of which the log at hand is the collection.
 
-    (chain, tx_hash, log_index) identifies the evidence: one fact closes exactly one thing (DESIGN P13).
+    That log's (chain, tx_hash, log_index) identifies the evidence: one fact closes exactly one thing (P13).
     """
 
     authorization: Authorization
-    block_number: int
-    block_hash: bytes
-    tx_hash: bytes
-    log_index: int
-    transfer_log_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +72,7 @@ def prove_settlement_of(
 ) -> Settled | Mismatch:
     """Find which of the authorizations signed for one nonce was collected by the transaction of ``used_log``.
 
-    The candidates share (chain, token, authorizer, nonce) and differ in payee, value or window (DESIGN P4); those that
+    The candidates share (chain, token, authorizer, nonce) and differ in payee, value or window (P4); those that
     differ in the window only are the same money, and the first of them is named. Raises ValueError when the candidates
     do not share their key, which is the caller's mistake.
     """
@@ -91,14 +86,7 @@ def prove_settlement_of(
         return Mismatch(MismatchCode.NO_TRANSFER, "no Transfer of the token follows AuthorizationUsed directly")
     for auth in candidates:
         if transfer == Transfer(auth.authorizer, auth.pay_to, auth.value_base):
-            return Settled(
-                authorization=auth,
-                block_number=used_log.block_number,
-                block_hash=used_log.block_hash,
-                tx_hash=used_log.tx_hash,
-                log_index=used_log.log_index,
-                transfer_log_index=used_log.log_index + 1,
-            )
+            return Settled(auth)
     return Mismatch(MismatchCode.OTHER_TERMS, "the nonce was used with a payee or value that we hold no terms for")
 
 
@@ -156,7 +144,7 @@ def prove_cancelled(token: Address, authorizer: Address, nonce: bytes, log: Log)
 
 
 def prove_unused(final_block_time: int, valid_before: int, used: bool) -> bool:  # noqa: FBT001 - the chain's own answer
-    """Return whether an authorization is dead because it was unused at a final block past its window (DESIGN P6).
+    """Return whether an authorization is dead because it was unused at a final block past its window (P6).
 
     ``used`` is authorizationState *at that very block*. The contract demands block time < validBefore, so no later
     block of the canonical chain can use it. For several authorizations of one nonce pass the latest ``valid_before``.

@@ -41,7 +41,7 @@ REASONS = MappingProxyType(
         "Pausable: paused": SIMULATION_FAILED,
     }
 )
-"""Circle's revert texts (FiatToken v2.2) and the x402 reason code of each (reference x402.md 2.1 and 2.6).
+"""Circle's revert texts (FiatToken v2.2) and the x402 reason code of each (the spelling of its specification and of PyPI `x402`).
 
 The protocol has no code for a paused token or a blacklisted account; the text tells them apart."""
 

@@ -25,16 +25,11 @@ class RlpError(ContractError):
     """The bytes are not the RLP of one item in its shortest form."""
 
 
-def read_rlp(data: bytes) -> Item:
-    """Decode exactly one item. Raises RlpError for anything after it, cut short, too deep, or not in shortest form."""
-    item, end = _read(data, 0, 0)
-    if end != len(data):
-        raise RlpError("rlp: bytes after the end")
-    return item
-
-
 def read_rlp_list(data: bytes, field: str) -> tuple[list[Item], tuple[bytes, ...]]:
-    """Decode one list: its items, and the encoding of each, which together are the list's content. Raises RlpError."""
+    """Decode exactly one list: its items, and the encoding of each, which together are the list's content.
+
+    Raises RlpError for anything after it, cut short, too deep, or not in shortest form.
+    """
     start, end, is_list = _span(data, 0) if data else (0, -1, False)
     if not is_list or end != len(data):
         raise RlpError(f"{field}: expected one list and nothing after it")

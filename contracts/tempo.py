@@ -148,11 +148,6 @@ class TempoCharge:
         return self.terms.memo
 
     @property
-    def identity(self) -> tuple[int, Address, Address, bytes]:
-        """(chain, token, wallet, memo): what the record of the charge is unique by."""
-        return (self.token.chain_id, self.token.address, self.wallet, self.memo)
-
-    @property
     def signing_hash(self) -> bytes:
         """The 32 bytes that the wallet signs."""
         slot = _SPONSOR_TO_COME if self.sponsored else _EMPTY

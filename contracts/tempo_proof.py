@@ -1,7 +1,7 @@
 """What proves that a Tempo charge was collected, what it cost in fees, and that it can never be collected.
 
 Must not know how logs were fetched, how many witnesses agreed or which block is final: the caller brings facts that
-already have their quorum and finality (DESIGN P5, P6, P14). Theory: a batch succeeds or fails whole, and every TIP-20
+already have their quorum and finality (P5, P6, P14). Theory: a batch succeeds or fails whole, and every TIP-20
 transfer logs a Transfer; so the Transfers out of the wallet in the transaction's receipt, less the fee, must be the
 charge's own, in its order, nothing missing and nothing added. The recipient is read from the log and never inferred
 from the status: under TIP-1028 a transfer may succeed and end with a guard instead of the payee.
@@ -18,17 +18,13 @@ from contracts.tempo import TEMPO_FEE_MANAGER, TempoTerms
 
 @dataclass(frozen=True, slots=True)
 class TempoSettled:
-    """The collection of a charge; ``log_index`` is that of the primary transfer's TransferWithMemo.
+    """A charge of which the log at hand is the collection, by the primary transfer's TransferWithMemo.
 
-    (chain, tx_hash, log_index) identifies the evidence (DESIGN P13). ``fee_base`` is the network fee that the wallet
+    That log's (chain, tx_hash, log_index) identifies the evidence (P13). ``fee_base`` is the network fee that the wallet
     itself paid, in the charge's token; 0 when a sponsor paid.
     """
 
     terms: TempoTerms
-    block_number: int
-    block_hash: bytes
-    tx_hash: bytes
-    log_index: int
     fee_base: int
 
 
@@ -52,14 +48,7 @@ def prove_tempo_charge(
     fee_base = sum(out.value_base for out in outflows if out.recipient == TEMPO_FEE_MANAGER)
     if fee_base > terms.max_fee_base:
         return Mismatch(MismatchCode.FEE_ABOVE_MAX, f"a fee of {fee_base}, signed were {terms.max_fee_base} base units")
-    return TempoSettled(
-        terms=terms,
-        block_number=found_log.block_number,
-        block_hash=found_log.block_hash,
-        tx_hash=found_log.tx_hash,
-        log_index=found_log.log_index,
-        fee_base=fee_base,
-    )
+    return TempoSettled(terms, fee_base)
 
 
 def _check_found(terms: TempoTerms, found_log: Log) -> Mismatch | None:
@@ -101,7 +90,7 @@ def _outflows(wallet: Address, token: Address, receipt_logs: Iterable[Log]) -> t
 
 
 def prove_tempo_unused(final_block_time: int, valid_before: int, receipt_known: bool) -> bool:  # noqa: FBT001 - the chain's own answer
-    """Return whether a charge is dead because no final block up to the end of its window holds it (DESIGN P6).
+    """Return whether a charge is dead because no final block up to the end of its window holds it (P6).
 
     ``receipt_known`` is whether anything of it is on chain *at that very block*: its receipt where the hash is known,
     a TransferWithMemo of its wallet and memo where a sponsor completes it. Tempo demands block time < validBefore. A

@@ -127,11 +127,8 @@ class Own:
     account_id: str
     name: str
     available_base: int
-    held_base: int
-    spent_base: int
     hourly_base: int  # what its running things at this vendor cost an hour now
     email: str  # under which it logged in; made up from the account where it did not
-    created_at_ms: int
     now_ms: int
     # What it was charged at this vendor, newest first: `id`, `amount_base`, `at_ms`, `ref` (the vendor's id, or None).
     entries: tuple[Mapping[str, Any], ...] = ()
@@ -207,7 +204,6 @@ class AccountVendor(Protocol):
     origin: str
     account: AccountTerms
     routes: tuple[Route, ...]
-    response_headers: frozenset[str]
     rates: tuple[Rate, ...]
     login: LoginPlan | None  # None: the configured token is the credential
     token_lives_s: int  # how long what a login of an agent's hands out lives, by the vendor's document
@@ -219,8 +215,7 @@ class AccountVendor(Protocol):
     name_member: str  # where things carry the name that the agent gave
     template_target: str | None  # the route (GET, with credentials) that lists templates; None: orders name none
     resumes: frozenset[str]  # routes after which a stopped thing may be charged again: only with money for a period
-    meaning_of_402: str  # low_vendor_balance or overdue_invoice: of the operator's account, never a challenge
-    speaks: frozenset[Meaning]  # the same as a set: what its 402 can mean, by its document
+    speaks: frozenset[Meaning]  # what its 402 can mean, by its document: of the operator's account, never a challenge
     pager: Pager | None  # None: lists come whole
     queries: Mapping[str, frozenset[str]]  # by route, what its query may hold: more may name another agent's thing
 

@@ -15,6 +15,7 @@ from contracts.codec import Address
 from contracts.tokens import Token, TokenKey
 from gateway.account_ports import AccountTerms
 from gateway.core.book import BookRules
+from gateway.core.inventory import InventoryCap, TokenPlace
 from gateway.core.money import WEI_PER_GWEI
 from gateway.core.tariff import Rule
 from gateway.flow.credentials import TempoFees
@@ -197,7 +198,17 @@ class Config(Settings):
     def book_rules(self) -> BookRules:
         """Return the rules that the book decides by."""
         caps = {vendor.name: vendor.dispute_loss_cap_base for vendor in self.vendors.values()}
-        return BookRules(caps, REFUND_MIN_BASE if self.topups is None else self.topups.min_base)
+        least_base = REFUND_MIN_BASE if self.topups is None else self.topups.min_base
+        return BookRules(caps, least_base, self.inventory_caps())
+
+    def inventory_caps(self) -> Mapping[TokenPlace, InventoryCap]:
+        """Return the most that the house wants of each token; those without a cap are not in it."""
+        caps_base = {self.token(label): each.inventory_cap_base for label, each in self.tokens.items() if each.enabled}
+        return {
+            token.key: InventoryCap(token.key, token.asset_id, cap_base)
+            for token, cap_base in caps_base.items()
+            if cap_base is not None
+        }
 
     def guard_policy(self, approved: Iterable[ApprovedPayee] = (), also_own: Iterable[Address] = ()) -> Policy:
         """Return what each wallet may sign: payees of the configuration, and those the operator approved since.

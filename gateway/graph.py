@@ -28,6 +28,7 @@ from gateway.flow.servers.hooks import Posting
 from gateway.flow.servers.neutral import Neutral
 from gateway.flow.settle import Sightings, Tracker
 from gateway.flow.spend import Spend
+from gateway.flow.tasks import Tasks
 from gateway.http.port import Upstream
 from gateway.jobs.loops import Loop, Loops
 from gateway.paid_graph import PaidBase, PaidSide, assemble_paid
@@ -154,17 +155,26 @@ def assemble(config: Config, parts: Parts) -> Gateway:
     surrogates = Surrogates(lambda vendor, real: make_surrogate(surrogate_key, vendor, real), digest)
     presenter = Presenter(store, parts.upstream, sealer, surrogates, clock, parts.broadcasters)
     answers = Answers(store=store, sealer=sealer, watermark=parts.watermark, clock=clock)
-    prover = Prover(store=store, upstream=parts.upstream, signers=parts.signers, watermark=parts.watermark, clock=clock)
+    tasks = Tasks(store, clock, entropy)
+    prover = Prover(
+        store=store,
+        upstream=parts.upstream,
+        signers=parts.signers,
+        watermark=parts.watermark,
+        tasks=tasks,
+        clock=clock,
+    )
     house = House(store=store, upstream=parts.upstream, prover=prover, clock=clock)
     finder = Finder(store=store, house=house, presenter=presenter, sealer=sealer, clock=clock, entropy=entropy)
     spend = Spend(
         store=store,
         upstream=parts.upstream,
-        quoter=Quoter(store.view, parts.own_addresses, clock, entropy),
+        quoter=Quoter(store.view, parts.own_addresses, clock),
         promiser=Promiser(parts.signers, heads, sealer, clock, entropy, config.tempo_fees()),
         presenter=presenter,
         prover=prover,
         answers=answers,
+        tasks=tasks,
         clock=clock,
     )
     paid = _paid(config, parts, heads)

@@ -27,6 +27,7 @@ from gateway.flow.heads import Heads
 from gateway.flow.paid.attesting import Attestor
 from gateway.flow.paid.crediting import Crediting
 from gateway.flow.paid.deposits import Deposits
+from gateway.flow.paid.inventory import Inventory
 from gateway.flow.paid.lending import Lending
 from gateway.flow.paid.mpp import TempoTopUps
 from gateway.flow.paid.mpp_seller import MppSeller
@@ -83,7 +84,6 @@ class PaidSide:
 
     engine: SettlementEngine | None
     door: FacilitatorDoor | None
-    seller: MppSeller | None
     tempo: TempoTopUps | None
     taking: Taking | None
     topups: TopUps | None
@@ -128,7 +128,8 @@ def assemble_paid(config: Config, base: PaidBase) -> PaidSide:
     engine = _engine(config, base)
     local = None if engine is None else _local(config, base, engine)
     tills, prices = _tills(config), _prices(config)
-    deposits = Deposits(store=base.store, tills=tills)
+    takes = Inventory(base.store, config.inventory_caps()).takes
+    deposits = Deposits(store=base.store, tills=tills, takes=takes)
     topups = config.topups
     seller = tempo = taking = offered = lending = wallets = None
     if topups is not None:
@@ -147,6 +148,7 @@ def assemble_paid(config: Config, base: PaidBase) -> PaidSide:
             base.entropy,
             seller,
             Attestor(derive_key(base.data_key, "offer receipts")),
+            takes,
         )
         own = topups.facilitator_url is None
         taking = Taking(
@@ -180,7 +182,6 @@ def assemble_paid(config: Config, base: PaidBase) -> PaidSide:
     return PaidSide(
         engine=engine,
         door=None if local is None else _door(config, base, local),
-        seller=seller,
         tempo=tempo,
         taking=taking,
         topups=offered,

@@ -29,7 +29,7 @@ class Exact:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Why a payment is none: an x402 reason code (reference x402.md 2.6), words, and the payer as far as it is known."""
+    """Why a payment is none: an x402 reason code (`rails.x402.reasons`), words, and the payer as far as it is known."""
 
     reason: str
     message: str
@@ -68,10 +68,6 @@ class Facilitator(Protocol):
 
         Raises FacilitatorUnknown where nobody knows what became of it: it may have been collected.
         """
-        ...
-
-    async def supported(self) -> Json:
-        """Return what GET /supported answers."""
         ...
 
 

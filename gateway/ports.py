@@ -19,7 +19,7 @@ from gateway.core.paid import Identity, Incoming, Refund, Relay, SellerTerms, Se
 from gateway.core.payment import Delivery, Fault
 from gateway.core.records import Answer, Attempt, Meter, Payment, Resource
 from gateway.core.routes import Match, Route
-from gateway.core.server import Fleet, HookDelivery, Kept, Server, Snapshot, SshKey
+from gateway.core.server import Fleet, Kept, Server, Snapshot, SshKey
 from gateway.core.view import View
 from gateway.http.port import UpstreamResponse
 from wallets.secret import Secret
@@ -131,10 +131,6 @@ class Store(Protocol):
         """Return an account's SSH keys that were not deleted, by id."""
         ...
 
-    async def delivery(self, hook_id: str, event_seq: int) -> HookDelivery | None:
-        """Return one delivery as committed, pending or not."""
-        ...
-
     async def settlement(self, settlement_id: str) -> Settlement | None:
         """Return a settlement as committed, open or not."""
         ...
@@ -216,7 +212,10 @@ class Store(Protocol):
         ...
 
     async def contradiction(self) -> str | None:
-        """Recompute every balance from every transfer; return the first contradiction, or None. Reads everything."""
+        """Recompute every balance and hold every row against the journal; return the first contradiction, or None.
+
+        Reads everything, but for the journal's digests.
+        """
         ...
 
     async def close(self) -> None:
@@ -369,8 +368,7 @@ class VendorTerms:
 
     `rails` are the enabled ones, in the order that decides between equal prices. The rest is for MPP: `realms` are the
     vendor's host and its aliases in lower case; `allow_push` is whether we may send a transaction ourselves;
-    `legacy_proofs` whether a proof of identity may be of a version that another site could relay; `pinned_chain_id`
-    stands for a chain that a challenge does not name.
+    `legacy_proofs` whether a proof of identity may be of a version that another site could relay.
     """
 
     wallet: bytes
@@ -385,7 +383,6 @@ class VendorTerms:
     realms: frozenset[str] = frozenset()
     allow_push: bool = False
     legacy_proofs: bool = False
-    pinned_chain_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,7 +506,6 @@ class Vendor(Protocol):
     origin: str
     terms: VendorTerms
     routes: tuple[Route, ...]
-    response_headers: frozenset[str]
     shared: Shared | None  # None: things are not the wallet's, or the vendor has none
 
     @property

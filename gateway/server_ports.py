@@ -83,8 +83,9 @@ class RenewRule:
 
     `lead_s`: how long before the end the planner starts; `slow`: the vendor collects, and the end moves, only after work
     of its own, for which `window_s` is the longest; `retry_before_s`: so long before the end a renewal that is still not
-    settled counts as stuck, and a replacement should be bought elsewhere. `unit_s` 0: a unit is the term of the server's
-    plan, so the rule of one server is `of(plan.term_s)`.
+    settled counts as stuck, and a replacement should be bought elsewhere. `grace_s`: for how long after its end the vendor
+    keeps a server that can still be renewed; None: its document does not say, and the end is taken for the end.
+    `unit_s` 0: a unit is the term of the server's plan, so the rule of one server is `of(plan.term_s)`.
     """
 
     unit_s: int
@@ -95,7 +96,7 @@ class RenewRule:
     slow: bool = False
     window_s: int = 0
     retry_before_s: int = 0
-    grace_s: int = 0
+    grace_s: int | None = None
 
     def of(self, term_s: int | None) -> "RenewRule":
         """Return the rule for a server of a plan with this term: its own unit, and times that fit into a short term."""
@@ -153,7 +154,6 @@ class CatalogueAsk:
 
     target: str
     paid: bool = False
-    proof: bool = False  # costs nothing, and asks who we are
     optional: bool = False
 
 
@@ -220,7 +220,6 @@ class JobSight:
     exit_code: int | None = None
     stdout: str = field(default="", repr=False)
     stderr: str = field(default="", repr=False)
-    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

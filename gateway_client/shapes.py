@@ -14,7 +14,6 @@ class Need(TypedDict, total=False):
     min_vcpu: int
     min_memory_mib: int
     min_disk_gib: int
-    arch: str
     region: str
     image: str
     max_hourly: str
@@ -35,7 +34,6 @@ class Plan(TypedDict):
     vcpu: int | None
     memory_mib: int | None
     disk_gib: int | None
-    arch: str | None
     regions: list[str]
     images: list[dict[str, Any]]
     billing: str

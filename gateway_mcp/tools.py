@@ -30,7 +30,6 @@ NEED: Schema = {
         "min_vcpu": COUNT,
         "min_memory_mib": COUNT,
         "min_disk_gib": COUNT,
-        "arch": TEXT,
         "region": TEXT,
         "image": TEXT,
         "max_hourly": {"type": "string", "description": "USD an hour, a decimal in quotes"},

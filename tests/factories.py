@@ -1,5 +1,6 @@
 """Ready-made valid values: every argument is optional, and `n` keeps several of a kind apart."""
 
+import re
 from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +10,7 @@ from gateway.core import commands as c
 from gateway.core.book import Book, BookRules, Rows
 from gateway.core.commands import Command, Result
 from gateway.core.decide_meter import HELD
+from gateway.core.ledger import Account, Ledger
 from gateway.core.meter import next_hold_base
 from gateway.core.payment import Axes, Delivery, Fault, Transfer
 from gateway.core.records import (
@@ -50,6 +52,25 @@ WALLET = bytes(range(20))
 PAYEE = b"\x77" * 20
 VENDOR = "vpsagent"
 METERED = "cryptovps"
+_MARKED = re.compile(r"(?:(.*)-)?(g[a-z2-7]{16})", re.ASCII | re.DOTALL)
+
+
+def never_frozen(_wallet: bytes) -> bool:
+    """Answer that no wallet is frozen, for the guards of tests that freeze nothing."""
+    return False
+
+
+def unmark(marked: object) -> tuple[str, str] | None:
+    """Return (the name, perhaps cut; the token) of a name that carries our mark at its end, or None."""
+    found = _MARKED.fullmatch(marked) if isinstance(marked, str) else None
+    return None if found is None else (found[1] or "", found[2])
+
+
+def ledger_account(ledger: Ledger, code: str, asset: str) -> Account:
+    """Return an account that must be there."""
+    account = ledger.find(code, asset)
+    assert account is not None, f"no account {code} in {asset}"
+    return account
 
 
 def make_terms(n: int = 1, **changes: Any) -> AuthorizationTerms:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PRODUCT = ("contracts", "wallets", "gateway", "gateway_client", "gateway_mcp")
 
-# Each ring and what it may import of ours: inward only (DESIGN 5).
+# Each ring and what it may import of ours: inward only (design 5).
 RINGS: dict[str, tuple[str, ...]] = {
     "contracts": ("contracts",),
     "wallets": ("contracts", "wallets"),
@@ -62,7 +62,7 @@ RINGS: dict[str, tuple[str, ...]] = {
     "gateway_mcp": ("gateway_client", "gateway_mcp"),
 }
 
-# What may be caught whole, and where (style.md 4.12).
+# What may be caught whole, and where.
 CATCH_ALL = {"gateway/jobs/loops.py"}
 
 

@@ -1,4 +1,4 @@
-"""The guard: what a wallet may sign. It runs inside every signing call, and its default is no (DESIGN P8).
+"""The guard: what a wallet may sign. It runs inside every signing call, and its default is no (P8).
 
 Must not know prices, purchases or vendors: it sees messages only, so that a mistake or a takeover of everything above
 it still cannot move money to a stranger. Theory: the policy is an immutable snapshot that the operator's changes
@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from contracts.codec import ZERO_ADDRESS, Address
-from contracts.eip3009 import Authorization, Cancellation
+from contracts.eip3009 import Authorization
 from contracts.mpp_proof import PROOF_VERSION, IdentityProof
 from contracts.tempo import TempoCharge
 from contracts.tokens import TokenKey
@@ -94,11 +94,6 @@ class Policy:
     own: frozenset[Address]
 
 
-def never_frozen(_wallet: Address) -> bool:
-    """Answer that no wallet is frozen, for processes that have no freeze flag to read."""
-    return False
-
-
 def never_refunds(_till: Address, _to: Address) -> bool:
     """Answer that nobody has funded a till, for processes that refund nothing."""
     return False
@@ -172,7 +167,7 @@ class Guard:
     def check_proof(self, wallet: Address, proof: IdentityProof) -> None:
         """Allow the wallet to prove itself to a realm on its list, or raise SigningRefused.
 
-        No money moves, but whoever holds the proof controls what the wallet has bought there (DESIGN P8, P9).
+        No money moves, but whoever holds the proof controls what the wallet has bought there (P8, P9).
         """
         policy = self._payer_policy(wallet, proof.wallet)
         place = (proof.chain_id, proof.realm)
@@ -182,16 +177,6 @@ class Guard:
             raise SigningRefused(
                 Refusal.PROOF_VERSION_NOT_ALLOWED, f"version {proof.version} could be relayed to another site"
             )
-
-    def check_cancellation(self, wallet: Address, cancel: Cancellation) -> None:
-        """Allow the cancellation of one of the wallet's own nonces, or raise SigningRefused.
-
-        A frozen wallet may cancel: that only takes back what could be collected, and is what a freeze is for.
-        """
-        policy = self._policy_of(wallet)
-        if cancel.authorizer != wallet:
-            raise SigningRefused(Refusal.NOT_OURS, "the nonce is of another authorizer")
-        _ceiling(policy, cancel.token.key)
 
     def check_transaction(self, wallet: Address, tx: Transaction) -> None:
         """Allow a transaction by destination, function, ether and fee, or raise SigningRefused."""

@@ -1,10 +1,9 @@
-"""A value that must not be seen: keys, passphrases, vendor credentials, root passwords (DESIGN P10).
+"""A value that must not be seen: keys, passphrases, vendor credentials, root passwords (P10).
 
 Must not know what the value is for. Theory: redaction by key name misses lists, locals and f-strings, so the type
 itself has no readable form; the one way out is ``reveal()``, which is easy to search for.
 """
 
-import hmac
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 REDACTED: Final = "<secret>"
@@ -24,10 +23,6 @@ class Secret(Generic[T]):
         """Return the value. Call it where the value is used, and bind the result to nothing that lives on."""
         return self.__value
 
-    def matches(self, other: T) -> bool:
-        """Compare with a candidate in time that does not depend on where they differ."""
-        return hmac.compare_digest(_as_bytes(self.__value), _as_bytes(other))
-
     def __repr__(self) -> str:
         return REDACTED
 
@@ -44,7 +39,3 @@ class Secret(Generic[T]):
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a Secret is never serialised")
-
-
-def _as_bytes(value: str | bytes) -> bytes:
-    return value.encode("utf-8") if isinstance(value, str) else value

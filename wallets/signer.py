@@ -1,15 +1,16 @@
 """Signers: whoever can put a wallet's signature under a message. The guard runs inside every call.
 
-Must not know vendors, prices or the store. Theory: the seam is complete (authorizations, cancellations, charges,
-refunds, proofs, transactions), because a seam that lacks one of them makes callers reach for the raw key. The local key
-lives in a closure over libsecp256k1's form of it: no attribute, repr, pickle or traceback shows it.
+Must not know vendors, prices or the store. Theory: the seam holds each message that the gateway sends (authorizations,
+charges, refunds, proofs, transactions), because a seam that lacks one of them makes callers reach for the raw key, and
+no other, because each one more is something that a takeover could have signed. The local key lives in a closure over
+libsecp256k1's form of it: no attribute, repr, pickle or traceback shows it.
 """
 
 from collections.abc import Callable, Mapping
 from typing import NoReturn, Protocol
 
 from contracts.codec import Address, to_hex
-from contracts.eip3009 import Authorization, Cancellation
+from contracts.eip3009 import Authorization
 from contracts.mpp_proof import IdentityProof
 from contracts.signature import SignatureError, address_of, load_key, sign_digest
 from contracts.tempo import TempoCharge
@@ -34,9 +35,6 @@ class Signer(Protocol):
 
     def sign_authorization(self, auth: Authorization) -> bytes:
         """Return r ‖ s ‖ v (65 bytes, low s, v 27 or 28) over an EIP-3009 transfer authorization."""
-
-    def sign_cancel(self, cancel: Cancellation) -> bytes:
-        """Return r ‖ s ‖ v over an EIP-3009 cancellation."""
 
     def sign_charge(self, charge: TempoCharge) -> bytes:
         """Return r ‖ s ‖ v over a Tempo payment, for ``TempoCharge.encode``."""
@@ -84,11 +82,6 @@ class LocalSigner:
         self._guard.check_authorization(self._address, auth, self._now_s())
         self._horizon.note_valid_before(auth.valid_before)
         return self._sign(auth.digest)
-
-    def sign_cancel(self, cancel: Cancellation) -> bytes:
-        """Sign the withdrawal of one of this wallet's nonces. Raises SigningRefused."""
-        self._guard.check_cancellation(self._address, cancel)
-        return self._sign(cancel.digest)
 
     def sign_charge(self, charge: TempoCharge) -> bytes:
         """Sign what the guard allows now, after its window's end is on record. Raises SigningRefused."""

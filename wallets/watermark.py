@@ -1,4 +1,4 @@
-"""The signer's own memory of how far the journal had come, outside the database (DESIGN P12).
+"""The signer's own memory of how far the journal had come, outside the database (P12).
 
 Must not know the journal's rows. Theory: a database restored from a backup is older than what was signed since; this
 small file beside the keystore remembers the highest journal entry whose effects may have left the process, and the end

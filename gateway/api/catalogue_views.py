@@ -36,7 +36,6 @@ _PLAN = record(
     vcpu=maybe(INTEGER),
     memory_mib=maybe(INTEGER),
     disk_gib=maybe(INTEGER),
-    arch=maybe(TEXT),
     regions=several(TEXT),
     images=several(IMAGE),
     billing=choice(*Billing),
@@ -83,7 +82,7 @@ RENEW = record(
     slow=FLAG,
     window_s=INTEGER,
     retry_before_s=INTEGER,
-    grace_s=INTEGER,
+    grace_s={**maybe(INTEGER), "description": "null where the vendor's document does not say"},
 )
 SNAPSHOTS = record(retention_s=maybe(INTEGER), named_by_agent=FLAG, requires_stopped=FLAG)
 NEUTRAL = {

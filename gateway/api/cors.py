@@ -18,7 +18,7 @@ NO_CONTENT: Final = 204
 _ORIGIN: Final = ("Access-Control-Allow-Origin", "*")
 _EXPOSED_ALWAYS: Final = ("X-Request-Id", "X-Balance-Available", "X-Balance-Low", "Retry-After")
 _ASKED_WITH: Final = ("Authorization", "X-Api-Key", "Idempotency-Key", "Content-Type")
-# Stock clients send Access-Control-Expose-Headers itself with the paid retry (x402.md 1.1).
+# Stock clients send Access-Control-Expose-Headers itself with the paid retry, as if it were a request header.
 _SENT_BY_MISTAKE: Final = ("Access-Control-Expose-Headers",)
 
 

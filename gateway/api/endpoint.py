@@ -48,7 +48,7 @@ Handler = Callable[[ApiDeps, Exchange], Awaitable[Told]]
 class Demand:
     """The 402 of a route that is answered only once something was paid, or proved: why, and the headers that say how.
 
-    `offers` are those of discovery's `x-payment-info` (mpp.md 8). They are advice: what counts is the 402 itself.
+    `offers` are those of discovery's `x-payment-info` (MPP discovery). They are advice: what counts is the 402 itself.
     """
 
     why: str

@@ -75,7 +75,6 @@ PLAN: Final[Example] = {
     "vcpu": 1,
     "memory_mib": 3072,
     "disk_gib": 20,
-    "arch": None,
     "regions": ["new-york-usa-1", "frankfurt-de-4"],
     "images": [{"id": "ubuntu-24.04", "name": "Ubuntu 24.04 LTS", "ttl_s": None}],
     "billing": "hourly",
@@ -236,7 +235,6 @@ JOB: Final[Example] = {
     "exit_code": 0,
     "stdout": "Linux box-1 6.12.0 x86_64 GNU/Linux\n",
     "stderr": "",
-    "truncated": False,
 }
 SNAPSHOT: Final[Example] = {
     "id": "snp_01KAP6A0B2C4D6E8F0G2H4J6K8",

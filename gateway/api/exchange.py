@@ -68,7 +68,7 @@ class Exchange:
         return self.key
 
     def own_headers(self, store: Store) -> list[tuple[str, str]]:
-        """Return the headers that every answer carries (DESIGN 6)."""
+        """Return the headers that every answer carries (design 6)."""
         headers = [("X-Request-Id", self.request_id), SERVER_NAME, *self.always]
         if self.key is not None:
             balance = store.view.balances.get(self.key.account_id)
@@ -123,7 +123,12 @@ def start(
     given = request.headers.get("X-Request-Id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return Exchange(request, given, periods)
-    return Exchange(request, f"req_{clock.now_ms():012x}{entropy.bytes(_RANDOM_BYTES).hex()}", periods)
+    return Exchange(request, new_request_id(clock, entropy), periods)
+
+
+def new_request_id(clock: Clock, entropy: Entropy) -> str:
+    """Return an id for a request that brought none."""
+    return f"req_{clock.now_ms():012x}{entropy.bytes(_RANDOM_BYTES).hex()}"
 
 
 def single_header(request: web.BaseRequest, name: str) -> str | None:

@@ -96,7 +96,7 @@ async def explain(deps: ApiDeps, exchange: Exchange) -> Told:
     if paid is None:
         return Told(_document_of(explain_account(_account_vendor(deps, served.name), given), None))
     call = Call(exchange.granted, exchange.request_id, paid, match, method, target, (), request_body)
-    explained = await Explainer(deps.store, deps.clock, deps.entropy, digest).explain(call, given)
+    explained = await Explainer(deps.store, deps.clock, digest).explain(call, given)
     return Told(_document_of(explained, paid))
 
 

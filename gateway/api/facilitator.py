@@ -1,4 +1,4 @@
-"""The facilitator's routes: verify, settle, what is supported, what there is to buy (x402.md 3).
+"""The facilitator's routes: verify, settle, what is supported, what there is to buy.
 
 Must not know how payments are judged or collected. Theory: stock sellers take any status but 200 for a broken facilitator and
 lose what it said, so whatever was decided about a payment is a 200 with a reason code, and another status speaks of the

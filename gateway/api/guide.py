@@ -135,11 +135,11 @@ _SERVERS = """
 1. What have I got? `GET /v1/balance`
 
 2. What is there? `GET /v1/plans?min_memory_mib=2048&max_hourly=0.05` (cheapest first; costs nothing). Other \
-filters: min_vcpu, min_disk_gib, region, image, arch, vendor, feature, sandbox.
+filters: min_vcpu, min_disk_gib, region, image, vendor, feature, sandbox.
 
 3. What would it cost? Spends nothing; binds the price until `expires_at`, for any number of orders:
 `POST /v1/quotes` {"need": {"min_vcpu": 1, "min_memory_mib": 1024, "for_s": 86400, "features": ["exec"]}}
-A need may have min_vcpu, min_memory_mib, min_disk_gib, arch, region, image, max_hourly, vendors, not_vendors, \
+A need may have min_vcpu, min_memory_mib, min_disk_gib, region, image, max_hourly, vendors, not_vendors, \
 features (ask for `credentials`, `ssh_keys` or `exec`, else you may get a server with no way in), for_s (how long \
 you will want it: for comparing prices, not a limit), sandbox (true: plans made for trying will do). Or send \
 {"plan": "vendor/plan"}. Optional beside it: region, image, ssh_keys, user_data, minutes (how much time to prepay \

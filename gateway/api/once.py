@@ -15,7 +15,7 @@ from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Told
 from gateway.api.exchange import Exchange
 from gateway.api.respond import encode
-from gateway.core.commands import Refused, Remember
+from gateway.core.commands import Refused, Remember, key_used
 from gateway.core.problems import Problem
 from gateway.core.records import Answer
 from gateway.flow.pack import pack, unpack
@@ -79,7 +79,7 @@ async def _earlier(deps: ApiDeps, exchange: Exchange, claim: str, fingerprint: b
     if found is None:
         return None
     if found.fingerprint != fingerprint or found.answer is None:
-        raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
+        raise key_used()
     packed = deps.sealer.open(found.answer.sealed, seal_context("kept", f"{exchange.account_id}/{claim}"))
     document: Document = json.loads(unpack(packed)[3])
     return Told(document, found.answer.status, (REPLAYED,))

@@ -158,11 +158,6 @@ def example_of(schema: Mapping[str, Any]) -> object:
     return _NOTHING if not members or _NOTHING in members.values() else members
 
 
-def has_example(schema: Mapping[str, Any]) -> bool:
-    """Say whether there is an example of a schema."""
-    return example_of(schema) is not _NOTHING
-
-
 def header_refs(names: Iterable[str]) -> Document:
     """Return references to headers of the document."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

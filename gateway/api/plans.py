@@ -25,7 +25,7 @@ from gateway.core.ranking import misfit
 from gateway.flow.servers.neutral import Neutral
 from gateway.server_ports import Feature
 
-FILTERS = ("min_vcpu", "min_memory_mib", "min_disk_gib", "region", "image", "arch", "max_hourly")
+FILTERS = ("min_vcpu", "min_memory_mib", "min_disk_gib", "region", "image", "max_hourly")
 QUERY = PAGE | {*FILTERS, "vendor", "feature", "sandbox", "sort"}
 _COUNTS = frozenset({"min_vcpu", "min_memory_mib", "min_disk_gib"})
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)

@@ -20,6 +20,7 @@ from gateway.api.body import LongBody, read_body
 from gateway.api.deps import ApiDeps
 from gateway.api.exchange import Exchange
 from gateway.api.respond import cut_off, write_whole
+from gateway.api.turns import Turns
 from gateway.api.vendor_login import TurnedAway, VendorLogins, read_login_body
 from gateway.core.money import format_amount
 from gateway.core.problems import Problem
@@ -101,6 +102,7 @@ class Proxy:
             self._doors.update((name, _AccountDoor(vendor)) for name, vendor in deps.accounts.vendors.items())
             self._logins = VendorLogins(deps.store, deps.accounts.tokens, deps.clock, deps.callers)
         self._purchases: set[asyncio.Task[Any]] = set()
+        self._turns = Turns()
 
     async def serve(self, exchange: Exchange) -> web.StreamResponse:
         """Answer one request. Raises Problem."""
@@ -262,7 +264,17 @@ class Proxy:
             self._purchases.discard(task)
             del task  # as in `_run`, were the request's own task to end so
 
+    async def _work_in_turn(self, call: Call | AccountCall, key: str) -> Reply:
+        async with self._turns.take(call.account_id, key, call.fingerprint):
+            return await self._work_now(call)
+
     def _work(self, call: Call | AccountCall) -> Coroutine[Any, Any, Reply]:
+        key = call.idempotency_key
+        if key is None or call.quote_only or call.method in SAFE_METHODS:
+            return self._work_now(call)
+        return self._work_in_turn(call, key)
+
+    def _work_now(self, call: Call | AccountCall) -> Coroutine[Any, Any, Reply]:
         if isinstance(call, Call):
             return self._deps.spend.run(call)
         assert self._accounts is not None, "a call to an account vendor where there is none"
@@ -393,7 +405,7 @@ def _on_wire(field: tuple[str, str]) -> tuple[str, str]:
         return field
     try:
         return name, value.encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError:  # they are no UTF-8: these characters are what they mean
+    except UnicodeError:  # they are no UTF-8: these characters are what they mean
         return field
 
 

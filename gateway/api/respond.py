@@ -40,9 +40,11 @@ _RETRY_AFTER_S = {
     "wallet_exhausted": 60,
     "vendor_account_empty": 60,
     "vendor_account_full": 60,
+    "price_untold": 60,
     "exposure_capped": 30,
     "too_many_open_payments": 30,
     "till_short": 60,
+    "inventory_capped": 60,
     "facilitator_unavailable": 5,
 }
 

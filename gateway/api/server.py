@@ -39,7 +39,7 @@ from gateway.api import (
 from gateway.api.auth import authenticate, require_scope
 from gateway.api.deps import ApiDeps
 from gateway.api.endpoint import Endpoint, Found, Table, Told
-from gateway.api.exchange import SERVER_NAME, Exchange, start
+from gateway.api.exchange import SERVER_NAME, Exchange, new_request_id, start
 from gateway.api.guide import agent_document, llms_text
 from gateway.api.hooks import PREFIX as HOOKS_PREFIX
 from gateway.api.hooks import Hooks
@@ -263,7 +263,9 @@ class ApiServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of one connection."""
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        connection = _Connection(self, loop=self._loop, **self._kwargs)
+        connection.deps = self.api.deps
+        return connection
 
     def refuse_new(self) -> None:
         """Answer everything that comes from now on with shutting_down, and end the answers that would go on."""
@@ -277,7 +279,8 @@ class ApiServer(web.Server):
 class _Connection(web.RequestHandler):
     """aiohttp's connection with our own answer to what is no HTTP: theirs repeats and logs what came, keys included."""
 
-    __slots__ = ()
+    __slots__ = ("deps",)
+    deps: ApiDeps
 
     def handle_error(
         self,
@@ -287,13 +290,13 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
         """Answer a request that could not be read, and close the connection."""
-        log.info("request.unreadable", status=status, error=type(exc).__name__)
+        request_id = new_request_id(self.deps.clock, self.deps.entropy)
+        log.info("request.unreadable", request_id=request_id, status=status, error=type(exc).__name__)
         code = "bad_request" if status < 500 else "internal"  # noqa: PLR2004 - the class of client errors
         problem = Problem(code, "this is not a well-formed HTTP/1.1 request, or its head is too large")
-        document = {**problem.document(), "code": code}
-        response = web.Response(
-            status=problem.status, body=encode(document), headers=dict([SERVER_NAME, ("Content-Type", PROBLEM_TYPE)])
-        )
+        document = {**problem.document(), "code": code, "request_id": request_id}
+        headers = dict([SERVER_NAME, ("Content-Type", PROBLEM_TYPE), ("X-Request-Id", request_id), NO_STORE])
+        response = web.Response(status=problem.status, body=encode(document), headers=headers)
         response.force_close()
         return response
 

@@ -37,7 +37,6 @@ _JOB = record(
     exit_code=maybe(INTEGER),
     stdout=TEXT,
     stderr=TEXT,
-    truncated=FLAG,
 )
 JOB = named("Job", _JOB, examples.JOB)
 _EXEC_BODY = optional(
@@ -141,7 +140,6 @@ def job_view(job: JobSight) -> dict[str, Any]:
         "exit_code": job.exit_code,
         "stdout": job.stdout,
         "stderr": job.stderr,
-        "truncated": job.truncated,
     }
 
 

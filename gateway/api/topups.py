@@ -1,8 +1,9 @@
 """`/v1/topups`: buying credit by paying a 402 with any stock client, and how a top-up stands.
 
-Must not know rails.  Theory: the paying retry of a stock client is the same request with one more header, so each route
-answers both the question and the payment; and what it answers tells a machine what to do: 402 pay, 200 done, 202 wait and
-ask, 409 the payment was not touched. How each client pays, and what the statuses mean, is in docs/topups.md.
+Must not read or judge a payment: it hands over the headers that may hold one.  Theory: the paying retry of a stock client is
+the same request with one more header, so each route answers both the question and the payment; and what it answers tells a
+machine what to do: 402 pay, 200 done, 202 wait and ask, 409 the payment was not touched. How each client pays, and what the
+statuses mean, is in docs/topups.md.
 """
 
 from collections.abc import Mapping
@@ -287,6 +288,7 @@ _PROBLEMS = (
     "too_many_open_payments",
     "too_many_calls",
     "facilitator_unavailable",
+    "inventory_capped",
     "not_ready",
 )
 _TELLS = ("PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE", "Payment-Receipt", "Location", "Retry-After")

@@ -1,4 +1,4 @@
-"""One question to several endpoints, and what their answers amount to (DESIGN P14).
+"""One question to several endpoints, and what their answers amount to (P14).
 
 Must not know what is asked. Theory: an endpoint either answers or is unavailable; equal answers add up, silence does not
 count, and one contradiction makes the whole question unknown, however many agree, because we cannot tell who lies.

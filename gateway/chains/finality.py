@@ -1,6 +1,6 @@
 """When a block counts as final, and the memory that finality never goes back.
 
-Must not know endpoints. Theory: money moves on final blocks only (DESIGN P5, P6), so the newest final block is a ratchet:
+Must not know endpoints. Theory: money moves on final blocks only (P5, P6), so the newest final block is a ratchet:
 a lower answer comes from a node that lags and changes nothing, but another hash at a height that was once called final
 means that the chain or the endpoints lied, and nothing may be decided until a human has looked.
 """

@@ -37,7 +37,7 @@ SERVING = "gateway.cli.serving"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
 TEMPLATE = """\
-# Every key, with its default and the reason for it, is in config.example.toml and docs/configuration.md.
+# Every key is in config.example.toml, with an example and the reason for it, and in docs/configuration.md, with its default.
 data_dir = {data_dir}
 
 [keystore]
@@ -111,9 +111,7 @@ def _init(arguments: argparse.Namespace) -> Exit:
         _write_config(path, arguments.data_dir, arguments.passphrase)
         made.append(str(path))
     config = read_config(str(path))
-    if not config.data_dir.exists():
-        config.data_dir.mkdir(mode=0o700, parents=True)
-        made.append(str(config.data_dir))
+    made += _make_data_dir(config)
     made += _make_passphrase(config)
     made += _make_keystore(config)
     made += _make_database(config)
@@ -148,6 +146,17 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _make_data_dir(config: Config) -> list[str]:
+    path = config.data_dir
+    if path.is_dir():
+        return []
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise CliError(Exit.CONFIG, f"{path}: {error.strerror}") from None
+    return [str(path)]
+
+
 def _make_passphrase(config: Config) -> list[str]:
     source = config.keystore.passphrase
     path = Path(source.name)
@@ -171,6 +180,8 @@ def _make_keystore(config: Config) -> list[str]:
         keystore.create(read_secret(config.keystore.passphrase))
     except KeystoreError as error:
         raise CliError(Exit.CONFIG, str(error)) from None
+    except OSError as error:
+        raise CliError(Exit.CONFIG, f"{config.keystore.directory}: {error.strerror}") from None
     return [str(config.keystore.directory)]
 
 
@@ -186,6 +197,8 @@ def _make_database(config: Config) -> list[str]:
         asyncio.run(create())
     except (StoreInUse, StoreBroken, BookBroken, sqlite3.Error) as error:
         raise CliError(Exit.UNREACHABLE, str(error)) from None
+    except OSError as error:
+        raise CliError(Exit.CONFIG, f"{config.store.path}: {error.strerror}") from None
     return [str(config.store.path)]
 
 

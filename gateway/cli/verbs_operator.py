@@ -320,7 +320,8 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "trace",
-        "show all that belongs to a transaction, server, key id, account, payment, nonce or journal row",
+        "show all that belongs to a transaction, server, key id, account, payment, top-up, receipt, refund, settlement, nonce "
+        "or journal row",
         "trace",
         trace,
         _positional("what", "any of these"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.core import chart
+from gateway.core.inventory import InventoryCap, TokenPlace
 from gateway.core.journal import Chain, Record
 from gateway.core.kept import FLEET, HOOK, QUOTE, SERVER, SNAPSHOT, SSH_KEY, Order, is_over, kind_of, order_of
 from gateway.core.ledger import Account, Ledger, Phase, Transfer
@@ -112,11 +113,12 @@ class PriceView:
 class BookRules:
     """The operator's rules that decisions need. Vendors that are not named have a dispute cap of 0.
 
-    `refund_min_base` is USD: less than that goes back only as the rest of a payment.
+    `refund_min_base` is USD: less than that goes back only as the rest of a payment. A token without an inventory cap has none.
     """
 
     dispute_cap_base: Mapping[str, int] = field(default_factory=dict)
     refund_min_base: int = 0
+    inventory_caps: Mapping[TokenPlace, InventoryCap] = field(default_factory=dict)
 
 
 _KEPT_ROWS = {

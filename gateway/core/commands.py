@@ -22,6 +22,7 @@ from gateway.core.paid_commands import (
     TakeNonce,
 )
 from gateway.core.payment import Charge, Delivery, Fault
+from gateway.core.problems import Problem
 from gateway.core.records import (
     AgentAccount,
     Answer,
@@ -74,7 +75,7 @@ class RevokeKey:
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    """Caps that keep one account from starving others (DESIGN 6) and from using boxes that nobody collects for."""
+    """Caps that keep one account from starving others (design 6) and from using boxes that nobody collects for."""
 
     exposure_base: int
     open_payments_per_vendor: int
@@ -142,7 +143,6 @@ class MarkAnswered:
     """The agent has the whole answer: an identical request from now on is a new purchase."""
 
     payment_id: str
-    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,6 @@ class MoveCursor:
     block_number: int
     block_hash: bytes
     block_time_s: int
-    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +430,6 @@ class FanOut:
 
     seq: int
     deliveries: tuple[HookDelivery, ...]
-    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -510,6 +508,11 @@ class Attached:
 
 KEY_USED = "this Idempotency-Key was used for another request; take a new one"
 """What `idempotency_conflict` says wherever a key or client token stands for something else."""
+
+
+def key_used() -> Problem:
+    """Return the problem of a request whose Idempotency-Key stands for another one."""
+    return Problem("idempotency_conflict", KEY_USED, "Idempotency-Key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from gateway.core import chart
 from gateway.core.book import Book
 from gateway.core.commands import Done, OpenAccount, Refused, Result
 from gateway.core.decide_close import evidence_content
+from gateway.core.decide_inventory import ask_about_inventory
 from gateway.core.decide_operator import decide_account
 from gateway.core.decide_topup import ask_about_loss, claim_payment, payment_refusal, recover
 from gateway.core.money import MAX_AMOUNT_BASE, format_amount
@@ -17,12 +18,13 @@ from gateway.core.paid import Incoming, ReceiptState, TopUp, TopUpState, WalletA
 from gateway.core.paid_commands import BindWallet, BookIncoming, ResolveIncoming
 from gateway.core.paid_facts import incoming_facts, told, topup_facts, value_refusal
 from gateway.core.records import AgentAccount, Task
+from gateway.core.task_kinds import TaskKind
 
-TASK = "incoming_unclaimed"
+TASK: TaskKind = "incoming_unclaimed"
 
 
 def decide_incoming(book: Book, command: BookIncoming) -> Result:
-    """Book what came in, once per log, and credit whoever it belongs to; a freeze stops no credit.
+    """Book what came in, once per log, and credit whoever it belongs to; neither a freeze nor a cap stops a credit.
 
     Refused `changed_meanwhile` or `payment_reused` where `topup` is not the next version of an order that this can pay: the
     caller judges again. Raises ValueError for evidence of something else: a bug of the caller's, not an answer.
@@ -59,6 +61,7 @@ def decide_incoming(book: Book, command: BookIncoming) -> Result:
         book.journal(command.at_ms, f"incoming.{state.value}", incoming.id, {**content, **told(incoming)})
     if state is ReceiptState.UNCLAIMED:
         _ask(book, incoming, command)
+    ask_about_inventory(book, incoming.asset, f"{command.task_id}_cap", command.at_ms)
     return Done()
 
 

@@ -10,12 +10,14 @@ from gateway.core import chart
 from gateway.core import commands as c
 from gateway.core.book import Book, Claim, PriceView
 from gateway.core.commands import Done, Refused, Result
-from gateway.core.records import BudgetUse, Freeze
+from gateway.core.records import HOUSE, BudgetUse, Freeze
 
 
 def decide_account(book: Book, command: c.OpenAccount) -> Result:
-    """Open an account; its id must be new."""
+    """Open an account; its id must be new, and not the house's: what the house settles has neither payees nor a budget."""
     account = command.account
+    if account.id == HOUSE:
+        return Refused("bad_request", f"account {HOUSE} is the house's own; take another id")
     if account.id in book.agent_accounts:
         return Refused("account_exists", f"account {account.id} exists")
     book.agent_accounts[account.id] = account
@@ -54,6 +56,8 @@ def decide_key(book: Book, command: c.AddKey) -> Result:
     key = command.key
     if key.account_id not in book.agent_accounts:
         return Refused("not_found", f"there is no account {key.account_id}")
+    if key.account_id == HOUSE:  # an older version let an agent's account have this name; see View
+        return Refused("bad_request", f"account {HOUSE} is the house's own: a key of it would open nothing")
     if key.id in book.keys or key.digest in book.keys_by_digest:
         return Refused("key_exists", f"key {key.id} exists")
     book.put_key(key)

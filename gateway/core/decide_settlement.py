@@ -9,10 +9,10 @@ from gateway.core.book import Book
 from gateway.core.commands import Attached, Done, Refused, Result
 from gateway.core.money import MAX_AMOUNT_BASE, WEI_PER_GWEI
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
-from gateway.core.paid_book import HOUSE, OPEN_RELAYS
+from gateway.core.paid_book import OPEN_RELAYS
 from gateway.core.paid_commands import ClaimSettlement, MoveSettlements
 from gateway.core.paid_facts import claim_facts, relay_facts, settlement_facts, told, value_refusal
-from gateway.core.records import TransferKind
+from gateway.core.records import HOUSE, TransferKind
 from gateway.core.replacing import replace
 
 EVENTS = frozenset({"sent", "replaced", "mined", "final", "failed", "reorged", "lost"})

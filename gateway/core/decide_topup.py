@@ -9,12 +9,13 @@ from dataclasses import replace
 from gateway.core import chart
 from gateway.core.book import Book
 from gateway.core.commands import KEY_USED, Attached, Done, Refused, Result
+from gateway.core.decide_inventory import cap_refusal
 from gateway.core.money import USD, format_amount
 from gateway.core.paid import Identity, TopUp, TopUpState
-from gateway.core.paid_book import HOUSE, TOPUP
+from gateway.core.paid_book import TOPUP
 from gateway.core.paid_commands import LendTopUp, PutTopUp
 from gateway.core.paid_facts import told, topup_facts, value_refusal
-from gateway.core.records import Task
+from gateway.core.records import HOUSE, Task
 
 EVENTS = frozenset({"ordered", "paying", "seen", "failed", "expired", "reopened"})
 PAID = frozenset({TopUpState.PAYING, TopUpState.SEEN, TopUpState.CREDITED})
@@ -47,6 +48,9 @@ def decide_topup(book: Book, command: PutTopUp) -> Result:
     ):
         return Refused("changed_meanwhile", f"another change of {topup.id} came first; read it again")
     _check(kept, topup)
+    capped = cap_refusal(book, kept, topup)
+    if capped is not None:
+        return capped
     topup = _unlent(book, topup, command.at_ms)
     claim_payment(book, topup)
     book.paid.put_topup(topup)

@@ -11,6 +11,7 @@ from gateway.core import chart
 from gateway.core.book import Book
 from gateway.core.commands import Done, ObserveFloat, RecordOutflow, Result
 from gateway.core.decide_close import evidence_content
+from gateway.core.decide_inventory import ask_about_inventory
 from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.records import Freeze, Task
 
@@ -60,12 +61,14 @@ def decide_outflow(book: Book, command: RecordOutflow) -> Result:
         book.book(book.ledger.move(book.account(chart.SUSPENSE, command.asset), wallet, booked_base), None)
     content = {**evidence_content(evidence), "wallet": address_hex, "asset": command.asset, "booked_base": booked_base}
     book.journal(command.at_ms, "outflow.unknown", command.payment_id, content)
+    left = f"{told_base} base units of {command.asset} left {address_hex}"
     if command.payment_id is None:
-        kind, why = "unknown_outflow", "by an authorization that the book does not know"
+        detail = f"{left} by an authorization that the book does not know"
+        task = Task(command.task_id, "unknown_outflow", subject, detail, command.at_ms)
     else:
-        kind, why = "evidence_mismatch", f"against what was proven of {command.payment_id} before"
-    detail = f"{told_base} base units of {command.asset} left {address_hex} {why}"
-    book.put_task(Task(command.task_id, kind, subject, detail, command.at_ms, command.payment_id))
+        detail = f"{left} against what was proven of {command.payment_id} before"
+        task = Task(command.task_id, "evidence_mismatch", subject, detail, command.at_ms, command.payment_id)
+    book.put_task(task)
     _freeze_wallet(book, address_hex, detail, command.at_ms)
     return Done()
 
@@ -83,6 +86,7 @@ def _book_surplus(
         capital = book.account(chart.HOUSE_CAPITAL, command.asset)
         book.book(book.ledger.move(wallet, capital, surplus_base - found_base), None)
     book.journal(command.at_ms, "float.received", None, {**content, "found_again_base": found_base})
+    ask_about_inventory(book, command.asset, f"{command.task_id}_cap", command.at_ms)
     return Done()
 
 

@@ -6,6 +6,8 @@ the debits equal the credits in every asset after every transfer (P1), and an ac
 The same floor on a wallet's token account is P7: what it has signed away is pending there and never exceeds what it holds.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -90,6 +92,7 @@ class Ledger:
     def __init__(self, next_account_id: int = 1, next_transfer_id: int = 1) -> None:
         self._accounts: dict[int, Account] = {}
         self._by_code: dict[tuple[str, str], Account] = {}
+        self._by_asset: defaultdict[str, list[Account]] = defaultdict(list)
         self._open: dict[int, Transfer] = {}  # PENDING ones that nothing has closed
         self._next_account_id = next_account_id
         self._next_transfer_id = next_transfer_id
@@ -98,6 +101,7 @@ class Ledger:
         """Take an account from the store, totals and all."""
         self._accounts[account.id] = account
         self._by_code[account.code, account.asset] = account
+        self._by_asset[account.asset].append(account)
         self._next_account_id = max(self._next_account_id, account.id + 1)
 
     def load_open(self, reservation: Transfer) -> None:
@@ -120,13 +124,6 @@ class Ledger:
         """Return the account, or None."""
         return self._by_code.get((code, asset))
 
-    def get(self, code: str, asset: str) -> Account:
-        """Return the account; raises LedgerError if there is none."""
-        account = self._by_code.get((code, asset))
-        if account is None:
-            raise LedgerError(f"no account {code} in {asset}")
-        return account
-
     def by_id(self, account_id: int) -> Account:
         """Return the account with this id."""
         return self._accounts[account_id]
@@ -138,6 +135,10 @@ class Ledger:
     def accounts(self) -> list[Account]:
         """Return every account in order of creation."""
         return list(self._accounts.values())
+
+    def in_asset(self, asset: str) -> Sequence[Account]:
+        """Return the accounts in one asset in order of creation: few, except in USD."""
+        return self._by_asset.get(asset, ())
 
     def move(self, debit: Account, credit: Account, amount_base: int) -> Transfer:
         """Move at once. Raises Overdraft if a floored account would owe."""

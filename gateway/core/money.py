@@ -9,7 +9,7 @@ import re
 USD = "USD"
 DECIMALS = 6
 BASE_PER_UNIT = 1_000_000
-MAX_AMOUNT_BASE = 1_000_000_000_000_000  # DESIGN 5: keeps every sum of a million amounts inside SQLite's signed 64 bits
+MAX_AMOUNT_BASE = 1_000_000_000_000_000  # design 5: nine thousand of them still fit SQLite's signed 64 bits
 RATE_ONE_PPM = 1_000_000
 WEI_PER_GWEI = 1_000_000_000  # and atto-dollars, which a chain like Tempo prices its gas in
 

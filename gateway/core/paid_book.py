@@ -27,9 +27,6 @@ from gateway.core.paid import (
 _R = TypeVar("_R")
 _V = TypeVar("_V", Settlement, Relay, TopUp, Incoming, Refund)
 
-HOUSE = "house"
-"""The account id of the house: settlements of top-ups and refunds are its own."""
-
 TOPUP = "topup"
 REFUND = "refund"
 """The kinds of what a client token orders here, beside those of gateway.core.kept."""

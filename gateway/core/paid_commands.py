@@ -46,7 +46,8 @@ class PutTopUp:
 
     A new one whose client token stands for another order of the account is `Attached` (same fingerprint) or Refused
     `idempotency_conflict`. One that turns PAYING claims its payment's identity: Refused `payment_reused` where anything
-    else has it (P13), and `topup_taken` where the order has a payment already.
+    else has it (P13), `topup_taken` where the order has a payment already, and `inventory_capped` where the payment's token
+    would be more than the operator wants of it.
     """
 
     topup: TopUp
@@ -56,7 +57,7 @@ class PutTopUp:
 
 @dataclass(frozen=True, slots=True)
 class LendTopUp:
-    """Credit an order whose payment is SEEN ahead of finality, from the house's money (DESIGN P6, P14).
+    """Credit an order whose payment is SEEN ahead of finality, from the house's money (P6, P14).
 
     Refused `risk_cap` where what the house has lent altogether, or to this account, would pass a cap.
     """
@@ -154,4 +155,3 @@ class MoveTillCursor:
     places: tuple[tuple[bytes, bytes], ...]
     block_number: int
     block_hash: bytes
-    at_ms: int

@@ -2,7 +2,7 @@
 
 Must not know HTTP, chains, clocks or the store.  Theory: what the vendor did (delivery) and what the chain did
 (transfer) are recorded apart, each moves only along its own arrows, and the charge follows from the pair alone; a
-missing arrow or cell is an error that changes nothing (DESIGN 4).
+missing arrow or cell is an error that changes nothing (design 4).
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ class Transfer(StrEnum):
     """What became of the money that was promised to the vendor."""
 
     NONE = "none"
-    PREPARED = "prepared"  # terms and hold are durable, nothing has left
-    PRESENTED = "presented"  # the credential may have left: it may be collected
-    SETTLED = "settled"  # collected, proven at a final block
-    DEAD = "dead"  # can never be collected, proven likewise
+    PREPARED = "prepared"  # a first billing period whose create is on its way: nothing is owed yet
+    PRESENTED = "presented"  # the credential may have left, and be collected; a period of a thing that exists
+    SETTLED = "settled"  # collected, proven at a final block; a period that was billed by its vendor's rule
+    DEAD = "dead"  # can never be collected, proven likewise; a period in which nothing was charged
 
 
 class Charge(StrEnum):

@@ -56,7 +56,6 @@ class Plan:
     vcpu: int | None = None
     memory_mib: int | None = None
     disk_gib: int | None = None
-    arch: str | None = None
     regions: tuple[str, ...] = ()  # empty: the vendor lets nobody choose
     images: tuple[Image, ...] = ()
     monthly: str | None = None
@@ -88,7 +87,6 @@ class Need:
     min_vcpu: int | None = None
     min_memory_mib: int | None = None
     min_disk_gib: int | None = None
-    arch: str | None = None
     region: str | None = None
     image: str | None = None
     max_hourly: str | None = None

@@ -23,7 +23,6 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "vcpu": plan.vcpu,
         "memory_mib": plan.memory_mib,
         "disk_gib": plan.disk_gib,
-        "arch": plan.arch,
         "regions": list(plan.regions),
         "images": [{"id": image.id, "name": image.name, "ttl_s": image.ttl_s} for image in plan.images],
         "billing": plan.billing.value,

@@ -39,7 +39,9 @@ TYPES: dict[str, ProblemType] = {
     "input_refused": ProblemType(422, "The vendor would refuse this input", "mend the field that the detail names"),
     "body_oversized": ProblemType(413, "The request body is too large", "send at most the limit that the detail names"),
     "body_not_replayable": ProblemType(
-        413, "The request body cannot be sent twice", "send a body of at most 1 MiB to routes that cost money"
+        413,
+        "The request body cannot be sent twice",
+        "send a smaller body to routes that cost money: 1 MiB at most, if the operator has set no other limit",
     ),
     "idempotency_conflict": ProblemType(409, "The Idempotency-Key belongs to another request", "take a new key"),
     "idempotency_spent": ProblemType(
@@ -137,10 +139,9 @@ TYPES: dict[str, ProblemType] = {
     "price_unknown": ProblemType(
         502, "The price of this item was never approved", "nothing was paid; a task is open for the operator"
     ),
-    "window_too_short": ProblemType(
-        502, "The offer's window has passed or is too short", "nothing was paid; ask again"
+    "price_untold": ProblemType(
+        503, "The vendor tells no price of this now", "nothing was charged; ask again after Retry-After"
     ),
-    "window_too_long": ProblemType(502, "The offer's window is too long", "nothing was paid"),
     # what the vendor did
     "vendor_unreachable": ProblemType(502, "The vendor cannot be reached", "nothing was charged; ask again later"),
     "vendor_timeout": ProblemType(504, "The vendor did not answer in time", "nothing was charged; ask again later"),
@@ -189,6 +190,11 @@ TYPES: dict[str, ProblemType] = {
     "bad_payment": ProblemType(402, "The payment cannot be taken", "nothing was collected; mend what the detail names"),
     "topup_taken": ProblemType(
         409, "The order has a payment already", "see its status; ask for a new top-up to pay again"
+    ),
+    "inventory_capped": ProblemType(
+        503,
+        "The operator wants no more tokens now",
+        "nothing was taken; ask for less, or again after Retry-After",
     ),
     "payment_reused": ProblemType(
         409, "This payment was taken for something else", "sign a new one, with a nonce of its own"

@@ -15,7 +15,6 @@ from gateway.core.plan import Billing, Image, Need, Plan
 from gateway.core.tariff import HOUR_S, Rule, Tariff, TariffError, round_up
 
 MINUTE_S = 60
-_ARCHES = {"amd64": "x86_64", "x64": "x86_64", "x86-64": "x86_64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,6 @@ def misfit(need: Need, plan: Plan) -> tuple[str, str] | None:
         return "vendor_excluded", f"the need leaves {plan.vendor} out"
     if plan.sandbox and not need.sandbox:
         return "sandbox", "it is made for trying, not for keeping"
-    if need.arch is not None and (plan.arch is None or _arch(plan.arch) != _arch(need.arch)):
-        return "arch", f"it is {plan.arch or 'of an architecture that is not stated'}, needed is {need.arch}"
     return _too_small(need, plan) or _elsewhere(need, plan)
 
 
@@ -202,8 +199,3 @@ def _tariff(plan: Plan, vendor: VendorFacts) -> Tariff:
     if plan.billing is Billing.MONTHLY:
         return Tariff(plan.rate, HOUR_S, Rule.MONTHLY, monthly)
     return Tariff(plan.rate, MINUTE_S if plan.billing is Billing.PER_MINUTE else HOUR_S)
-
-
-def _arch(name: str) -> str:
-    folded = name.casefold()
-    return _ARCHES.get(folded, folded)

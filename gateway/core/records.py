@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from gateway.core import chart
 from gateway.core.payment import Axes, Charge, Delivery, Fault
+from gateway.core.task_kinds import TaskKind
 
 
 class TransferKind(StrEnum):
@@ -114,6 +115,8 @@ class Payment:
     hold_base: int
     created_at_ms: int
     delivery_deadline_ms: int
+    """Once a chain proved the collection: until when its delivery is waited for. Before, nobody waits yet, and it is the
+    creation and as long as will be waited; of a billing period it means nothing."""
     resource_ref: str | None = None
     renews: bool = False
     axes: Axes = field(default_factory=Axes)
@@ -222,7 +225,7 @@ class Meter:
     `hourly` and `monthly` are exact decimal texts in USD; `token` is our mark in the vendor's own name for it, by which
     a list finds it; `accrued` is the exact cost of stretches that are over, as "numerator/denominator", and
     `accrued_until_ms` the end of the newest of them. `billed_base` is what its periods were settled at and what the
-    house bore, `lost_base` the house's part of it. Its times and its periods' are business time (DESIGN 5), never
+    house bore, `lost_base` the house's part of it. Its times and its periods' are business time (design 5), never
     compared with the wall clock of the journal.
     """
 
@@ -307,7 +310,7 @@ class Task:
     """Something a human must do. At most one task of a (kind, subject) is open."""
 
     id: str
-    kind: str
+    kind: TaskKind
     subject: str
     detail: str
     opened_at_ms: int
@@ -331,6 +334,10 @@ class VendorEvent:
     created_at_ms: int
     received_at_ms: int
 
+
+HOUSE = "house"
+"""The house's own account id, among the agents' and never one of theirs: whose settlements of top-ups and refunds are, and
+for whom the gateway asks vendors on its own account."""
 
 EVERYTHING = ("all", "database")
 """Scopes that stop every purchase: the operator's own, and the quarantine of an older database, which ends by itself.

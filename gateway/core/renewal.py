@@ -103,11 +103,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Buy so many units now: they cost `cost_base` (None: nobody knows yet) and last until `until_ms`."""
+    """Buy so many units now."""
 
     units: int
-    cost_base: int | None
-    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +235,7 @@ def _prepaid(facts: Facts, extension: Extension, ends_ms: int) -> Decision:
             return told
     if facts.now_ms < due_ms:
         return _wait(facts, due_ms)
-    return Renew(units, extension.cost_base(units), ends_ms + units * extension.unit_s * 1000)
+    return Renew(units)
 
 
 def _unwanted(facts: Facts, ends_ms: int) -> Why | None:

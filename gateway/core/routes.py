@@ -90,7 +90,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How long an authorization for this route may be collectable, in seconds (DESIGN 6)."""
+    """How long an authorization for this route may be collectable, in seconds (design 6)."""
 
     min_s: int
     max_s: int
@@ -151,7 +151,7 @@ def match_route(routes: tuple[Route, ...], method: str, raw_path: str) -> Match 
     """Return the first route that fits, judged on the path as it will be sent.
 
     Segments are split before they are decoded, and a decoded segment that holds a slash, a dot segment, a NUL or a
-    backslash matches nothing: the vendor's router must not see another path than ours (x402.md 8.12).
+    backslash matches nothing: the vendor's router must not see another path than ours.
     """
     if not raw_path.startswith("/"):
         return None

@@ -2,7 +2,7 @@
 
 Must not know meters, balances or clocks.  Theory: rates such as 0.0053 an hour have no whole number of millionths a
 minute, so cost is a fraction until the very end, and is rounded up once over the whole life of a thing: many small
-charges then cost what one large one does (reference/vendors.md section 7).
+charges then cost what one large one does.
 """
 
 import re

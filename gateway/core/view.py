@@ -15,7 +15,17 @@ from gateway.core.money import USD
 from gateway.core.paid import Refund, Relay, SellerTerms, Settlement, TillPlace, TopUp
 from gateway.core.paid_book import PaidRows, is_funder, is_open
 from gateway.core.payment import Charge
-from gateway.core.records import AgentAccount, ApiKey, BudgetUse, Freeze, Meter, MeterState, Payment, VendorEvent
+from gateway.core.records import (
+    HOUSE,
+    AgentAccount,
+    ApiKey,
+    BudgetUse,
+    Freeze,
+    Meter,
+    MeterState,
+    Payment,
+    VendorEvent,
+)
 from gateway.core.server import Fleet, Hook, HookDelivery, HookDeliveryState, Server
 from gateway.core.unanswered import Unanswered
 
@@ -165,7 +175,9 @@ class View:
         return [held[seq] for seq in sorted(held)]
 
     def _key(self, key: ApiKey) -> None:
-        self.keys_by_digest[key.digest] = self.keys_by_id[key.id] = key
+        self.keys_by_id[key.id] = key
+        if key.account_id != HOUSE:  # an older version's agent account of that name: its bearer would be the house
+            self.keys_by_digest[key.digest] = key
         if key.revoked_at_ms is None:
             self.live_keys.setdefault(key.account_id, {})[key.id] = key
         elif key.account_id in self.live_keys:

@@ -2,7 +2,7 @@
 
 Must not know chains or transactions. Theory: an authorization has one outcome, so whoever asks for it, first, at the same
 time or a year later, is told the same one; and what may still land is never told as failed, because whoever hears that
-signs anew and pays twice (x402.md 8.1 to 8.3).
+signs anew and pays twice.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ is served whatever the budget says, for a stranger must not be able to close the
 import asyncio
 
 from gateway.core.paid import SellerTerms, Settlement, SettlementState
-from gateway.core.paid_book import HOUSE
+from gateway.core.records import HOUSE
 from gateway.facilitator.desk import Desk, Rules
 from gateway.facilitator.lanes import fees_now
 from gateway.ports import Clock, Store

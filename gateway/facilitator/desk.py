@@ -13,12 +13,13 @@ from contracts.batch import TRANSACTION_GAS_MAX, batch_address, most_items
 from contracts.codec import Address
 from contracts.eip3009 import Authorization
 from contracts.tokens import Token
-from gateway.core.commands import OpenTask, Refused
+from gateway.core.commands import Done, OpenTask, Refused
 from gateway.core.ids import RANDOM_BYTES, make_id
 from gateway.core.money import WEI_PER_GWEI
 from gateway.core.paid import Relay, Settlement, SettlementState
 from gateway.core.paid_commands import MoveSettlements
 from gateway.core.records import Task
+from gateway.core.task_kinds import DETAIL_MAX, TaskKind
 from gateway.facilitator.answers import Told
 from gateway.paid_ports import RelayChain
 from gateway.ports import Chain, Clock, Entropy, Store
@@ -172,9 +173,12 @@ class Desk:
                 del self.promised[payer]
         self.told.tell(settlement)
 
-    async def ask(self, kind: str, subject: str, detail: str) -> None:
-        """Open a task for a human; the same one again changes nothing."""
-        await self.store.post(OpenTask(Task(self.new_id("task"), kind, subject, detail, self.clock.now_ms())))
+    async def ask(self, kind: TaskKind, subject: str, detail: str) -> None:
+        """Open a task for a human and log it; the same one again changes nothing."""
+        task = Task(self.new_id("task"), kind, subject, detail[:DETAIL_MAX], self.clock.now_ms())
+        result = await self.store.post(OpenTask(task))
+        if isinstance(result, Done) and result.changed:
+            log.error("task.opened", kind=kind, subject=subject, detail=task.detail)
 
 
 def authorization_of(settlement: Settlement, tokens: Mapping[Address, Token]) -> Authorization | None:

@@ -1,4 +1,4 @@
-"""What can be bought here, as x402's discovery tells it: our own priced resources, filtered and in pages (x402.md 3).
+"""What can be bought here, as x402's discovery tells it: our own priced resources, filtered and in pages.
 
 Must not know how anything is sold. Theory: a catalogue that lists strangers' resources vouches for them; ours lists what we
 sell ourselves, so that it can be trusted and costs nothing.

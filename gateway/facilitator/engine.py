@@ -1,6 +1,6 @@
 """The engine of settlements: each authorization is claimed once, submitted alone or with others, and followed to its end.
 
-Must not know HTTP, x402's wire or who is credited. Theory (x402.md 2.5): the claim of (chain, token, authorizer, nonce) is
+Must not know HTTP, x402's wire or who is credited. Theory: the claim of (chain, token, authorizer, nonce) is
 durable before anything leaves, so however often and from wherever the same payment comes, there is one worker for it and
 one answer; everything that was decided is in the store, so a process that starts goes on where another one was killed.
 """
@@ -16,8 +16,8 @@ from contracts.codec import checksum, to_hex
 from gateway.core.commands import Attached, Refused
 from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.paid import Identity, RelayState, Settlement, SettlementState
-from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import ClaimSettlement
+from gateway.core.records import HOUSE
 from gateway.core.replacing import replace
 from gateway.facilitator.answers import Told, answer_of
 from gateway.facilitator.burning import Burning

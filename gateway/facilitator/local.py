@@ -2,7 +2,7 @@
 
 Must not know HTTP, keys or who may ask. Theory: verifying promises nothing and changes nothing, so settling verifies again;
 and a payment that was claimed once is never judged a second time but gets the first answer, for the window that it was
-signed for may have passed since, and the money has moved all the same (x402.md 2.5 a).
+signed for may have passed since, and the money has moved all the same.
 """
 
 from collections.abc import Awaitable, Callable

@@ -20,15 +20,14 @@ from wallets.secret import Secret
 MAX_ANSWER_BYTES: Final = 256 * 1024
 MAX_REASON_CHARS: Final = 120
 MAX_MESSAGE_CHARS: Final = 300
-MAX_KINDS: Final = 1_000
 _OK: Final = 200
 
 
 class RemoteFacilitator:
     """The port `Facilitator`, spoken to over HTTP.
 
-    `origin` must have an egress rule in `upstream`, which bounds every wait; `path` goes in front of /verify, /settle and
-    /supported; `token` is sent as Bearer.
+    `origin` must have an egress rule in `upstream`, which bounds every wait; `path` goes in front of /verify and
+    /settle; `token` is sent as Bearer.
 
     A failure that it tells may be a lie like everything else: whoever sold something waits for the chain all the same.
     """
@@ -66,24 +65,16 @@ class RemoteFacilitator:
             raise FacilitatorUnknown("it collected a payment in no transaction")
         return Settled(True, "", "", payer, tx_hash, network, _amount(told, version, requirements))
 
-    async def supported(self) -> Json:
-        """See `Facilitator.supported`. Raises FacilitatorUnknown."""
-        told = await self._ask(UpstreamRequest("GET", f"{self._path}/supported", self._headers(), may_resend=True))
-        kinds = told.get("kinds")
-        if not isinstance(kinds, list) or len(kinds) > MAX_KINDS or not all(map(_is_kind, kinds)):
-            raise FacilitatorUnknown("what it supports cannot be read")
-        return told
-
     async def _post(self, verb: str, version: int, payload: Json, requirements: Json) -> dict[str, Any]:
         body = dump_json({"x402Version": version, "paymentPayload": payload, "paymentRequirements": requirements})
-        headers = (*self._headers(), ("Content-Type", "application/json"))
-        return await self._ask(UpstreamRequest("POST", f"{self._path}/{verb}", headers, body))
-
-    def _headers(self) -> tuple[tuple[str, str], ...]:
-        plain = (("Accept", "application/json"), ("Accept-Encoding", "identity"))
-        return plain if self._token is None else (*plain, ("Authorization", f"Bearer {self._token.reveal()}"))
-
-    async def _ask(self, request: UpstreamRequest) -> dict[str, Any]:
+        headers = [
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "identity"),
+            ("Content-Type", "application/json"),
+        ]
+        if self._token is not None:
+            headers.append(("Authorization", f"Bearer {self._token.reveal()}"))
+        request = UpstreamRequest("POST", f"{self._path}/{verb}", tuple(headers), body, MAX_ANSWER_BYTES)
         try:
             answer = await self._upstream.send(self._origin, request)
         except UpstreamError as error:
@@ -165,9 +156,3 @@ def _amount(told: Json, version: int, requirements: Json) -> int | None:
         return parse_uint(value)
     except CodecError:
         raise FacilitatorUnknown("amount is no number") from None
-
-
-def _is_kind(kind: object) -> bool:
-    if not isinstance(kind, dict) or type(kind.get("x402Version")) is not int:
-        return False
-    return isinstance(kind.get("scheme"), str) and isinstance(kind.get("network"), str)

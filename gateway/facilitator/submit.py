@@ -2,7 +2,7 @@
 
 Must not know what becomes of it in a block. Theory: a transaction that is written down with its hash before it leaves can be
 sent again, looked for and replaced by whoever comes after a crash; and what the chain would refuse never becomes part of
-one, so no gas is spent on it (x402.md 2.5 b, c).
+one, so no gas is spent on it.
 """
 
 import asyncio

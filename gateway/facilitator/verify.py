@@ -1,4 +1,4 @@
-"""Whether a payment could be collected now: who signed it, whether it was used, what the token itself says (x402.md 2.4).
+"""Whether a payment could be collected now: who signed it, whether it was used, what the token itself says.
 
 Must not send anything, write anything, or know who asks. Theory: signatures are routed by the code at the payer's address
 exactly as the token does it (EIP-1271 where there is code, asked by the token itself with its own gas, so that a wallet cannot

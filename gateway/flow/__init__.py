@@ -1,1 +1,1 @@
-"""Use cases: they read top to bottom as DESIGN section 4 and talk to ports only."""
+"""Use cases: they read top to bottom as design 4 and talk to ports only."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from gateway.core.commands import Attached, Done, MarkAnswered, Purchase, Refused, Remember, Result
+from gateway.core.commands import Attached, Done, MarkAnswered, Purchase, Refused, Remember, Result, key_used
 from gateway.core.payment import Charge, Delivery, Fault
 from gateway.core.problems import Problem
 from gateway.core.records import Answer, Payment
@@ -49,7 +49,7 @@ class Answers:
         if call.idempotency_key is not None:
             claimed = await self._store.claimed(call.account_id, call.idempotency_key)
             if claimed is not None and claimed.fingerprint != call.fingerprint:
-                raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
+                raise key_used()
             if claimed is not None and claimed.answer is not None:
                 return self._kept(call, claimed.answer)
             if claimed is not None and claimed.payment_id is not None:
@@ -176,7 +176,7 @@ class Answers:
     def _take_marks(self) -> list[MarkAnswered]:
         taken, now_ms = sorted(self._answered - self._marking), self._clock.now_ms()
         self._marking.update(taken)
-        return [MarkAnswered(payment_id, now_ms) for payment_id in taken]
+        return [MarkAnswered(payment_id) for payment_id in taken]
 
     async def _mark(self) -> None:
         await self._post_all(*self._take_marks())

@@ -22,12 +22,11 @@ async def ask_vendor(upstream: Upstream, call: Call, request: UpstreamRequest) -
         raise Problem("vendor_timeout", f"{call.vendor.name}: {error.message}") from error
 
 
-async def read_asked(call: Call, answer: UpstreamResponse, now_ms: int) -> Asked | None:
+async def read_asked(answer: UpstreamResponse, now_ms: int) -> Asked | None:
     """Return what an answer asks for, or None where it asks for nothing that we know; its body is given up.
 
     Raises ChallengeError for a challenge that cannot be read.
     """
     if answer.rest is not None:
         await answer.rest.close()
-    pinned = call.vendor.terms.pinned_chain_id
-    return parse_asked(answer.status, answer.headers, answer.body, now_ms, pinned_chain_id=pinned)
+    return parse_asked(answer.status, answer.headers, answer.body, now_ms)

@@ -13,15 +13,17 @@ from contracts.codec import Address, to_hex
 from contracts.logs import Log
 from contracts.proof import Mismatch, prove_cancelled
 from contracts.tokens import Token
-from gateway.core.commands import Done, OpenTask, RecordDead, RecordOutflow, RecordSettled, Refused, Result
-from gateway.core.ids import make_id
+from gateway.core.commands import Done, RecordDead, RecordOutflow, RecordSettled, Refused, Result
+from gateway.core.pause import is_over
 from gateway.core.payment import Transfer
-from gateway.core.records import AuthorizationTerms, Evidence, Payment, Task
+from gateway.core.records import AuthorizationTerms, Evidence, Payment
+from gateway.core.task_kinds import TaskKind
 from gateway.flow.collection import Failed, Standing, way_of
+from gateway.flow.ids import Ids
+from gateway.flow.tasks import Tasks
 from gateway.ports import Block, Chain, ChainDisagreement, Clock, Entropy, Store
 
-UNRESOLVED_RETRY_S = 60.0
-TASK_DETAIL_MAX = 1_000
+UNRESOLVED_RETRY_MS = 60_000
 
 log = structlog.get_logger()
 
@@ -33,7 +35,8 @@ class Booker:
     """
 
     def __init__(self, *, store: Store, chain: Chain, clock: Clock, entropy: Entropy) -> None:
-        self._store, self._chain, self._clock, self._entropy = store, chain, clock, entropy
+        self._store, self._chain, self._clock = store, chain, clock
+        self._tasks, self._ids = Tasks(store, clock, entropy), Ids(clock, entropy)
         self.unresolved: dict[str, int] = {}
 
     async def collected(self, token: Token, payment: Payment, terms: AuthorizationTerms, found: Log) -> None:
@@ -85,16 +88,20 @@ class Booker:
         evidence = replace(self._evidence("outflow", block, found.tx_hash, found.log_index), value_base=value_base)
         payment_id = None if payment is None else payment.id
         command = RecordOutflow(
-            wallet, token.asset_id, evidence, self._id("task"), self._clock.now_ms(), payment_id=payment_id
+            wallet, token.asset_id, evidence, self._ids.new("task"), self._clock.now_ms(), payment_id=payment_id
         )
         result = await self._store.post(command)
         if _is_news(result):
             log.error("outflow.unknown", wallet=to_hex(wallet), tx=to_hex(found.tx_hash), payment_id=payment_id)
 
-    async def leave(self, payment: Payment, kind: str, detail: str) -> None:
+    def retries(self, payment_id: str, now_ms: int) -> bool:
+        """Say whether what was left unresolved is to be tried again."""
+        return is_over(self.unresolved[payment_id], now_ms, UNRESOLVED_RETRY_MS)
+
+    async def leave(self, payment: Payment, kind: TaskKind, detail: str) -> None:
         """Leave a collection that was seen and proves nothing yet: ask a human, and try again later."""
-        self.unresolved[payment.id] = self._clock.now_ms() + int(UNRESOLVED_RETRY_S * 1000)
-        await self._ask(kind, payment.id, detail, payment.id)
+        self.unresolved[payment.id] = self._clock.now_ms() + UNRESOLVED_RETRY_MS
+        await self._tasks.ask(kind, payment.id, detail, payment.id)
 
     async def leave_used(self, payment: Payment) -> None:
         """Leave a payment that the chain calls used while no log has shown how."""
@@ -102,13 +109,13 @@ class Booker:
 
     async def disagreement(self, problem: ChainDisagreement) -> None:
         """P14: endpoints that contradict each other are an alert, one for each kind of question."""
-        await self._ask("chain_disagreement", f"{self._chain.chain_id} {problem.question}", str(problem), None)
+        await self._tasks.ask("chain_disagreement", f"{self._chain.chain_id} {problem.question}", str(problem))
 
     async def _dead(self, payment: Payment, evidence: Evidence) -> None:
         evidence = replace(evidence, payment_id=payment.id)
         result = await self._store.post(RecordDead(payment.id, evidence, self._clock.now_ms()))
         if isinstance(result, Refused):
-            await self.leave(payment, result.code, result.detail)
+            await self.leave(payment, "evidence_mismatch", result.detail)
             return
         if _is_news(result):
             log.info("payment.dead", payment_id=payment.id, because=evidence.kind, block=evidence.block_number)
@@ -126,16 +133,6 @@ class Booker:
             tx_hash=tx_hash,
             log_index=log_index,
         )
-
-    async def _ask(self, kind: str, subject: str, detail: str, payment_id: str | None) -> None:
-        now_ms = self._clock.now_ms()
-        task = Task(self._id("task"), kind, subject, detail[:TASK_DETAIL_MAX], now_ms, payment_id)
-        result = await self._store.post(OpenTask(task))
-        if _is_news(result):
-            log.error("task.opened", kind=kind, subject=subject, detail=task.detail)
-
-    def _id(self, prefix: str) -> str:
-        return make_id(prefix, self._clock.now_ms(), self._entropy.bytes(10))
 
 
 def _is_news(result: Result) -> bool:

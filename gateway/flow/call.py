@@ -26,7 +26,6 @@ class Served(Protocol):
     name: str
     origin: str
     routes: tuple[Route, ...]
-    response_headers: frozenset[str]
 
     def match(self, method: str, raw_path: str) -> Match | None:
         """Return the declared route that a request matches."""

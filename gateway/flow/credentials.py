@@ -86,7 +86,7 @@ def valid_before_of(offer: Offer | MppOffer, now_s: int, window: Window, fees: T
     if isinstance(offer, Offer):
         return now_s + window.clamp(offer.max_timeout_s)
     end_s = now_s + (fees.valid_for_s if offer.method == "tempo" else window.max_s)
-    return end_s if offer.expires_at_ms is None else min(end_s, offer.expires_at_ms // 1000)
+    return min(end_s, offer.expires_at_ms // 1000)
 
 
 def sign_x402(signer: Signer, challenge: Challenge, offer: Offer, basis: Basis) -> Credential:

@@ -23,7 +23,7 @@ from gateway.flow.meaning import PAYMENT_REQUIRED, Classified, asks_who, classif
 from gateway.flow.prove import proof_terms
 from gateway.flow.quote import Quote, Quoter, Refusal
 from gateway.flow.sharing import Sharing
-from gateway.ports import Clock, Entropy, PricedItem, Store
+from gateway.ports import Clock, PricedItem, Store
 from gateway.rails.asked import Asked
 from gateway.rails.choose import choose_proof
 from gateway.rails.offer import AnyOffer
@@ -93,11 +93,11 @@ class _Quotes(Quoter):
 class Explainer:
     """Explains answers of vendors that ask for their money with a 402. Reads; changes nothing."""
 
-    def __init__(self, store: Store, clock: Clock, entropy: Entropy, digest: Callable[[str], bytes]) -> None:
+    def __init__(self, store: Store, clock: Clock, digest: Callable[[str], bytes]) -> None:
         """Build it; `digest` is that of surrogate credentials."""
         self._store, self._clock, self._digest = store, clock, digest
         self._sharing = Sharing(store, clock)
-        self._quoter = _Quotes(store.view, frozenset(), clock, entropy)
+        self._quoter = _Quotes(store.view, frozenset(), clock)
 
     async def explain(self, call: Call, given: GivenAnswer) -> Explained:
         """Return what a call would do with this answer. Never raises for what the request or the answer holds."""

@@ -8,21 +8,20 @@ dispute rule when the time is over.
 
 import structlog
 
-from gateway.core.commands import Done, OpenTask, RecordOutcome
-from gateway.core.ids import make_id
+from gateway.core.commands import Done, RecordOutcome
 from gateway.core.payment import Delivery, Fault, Transfer
-from gateway.core.records import Answer, Payment, Task
+from gateway.core.records import Answer, Payment
 from gateway.flow.house import House
 from gateway.flow.pack import pack, unpack
 from gateway.flow.present import Presenter
 from gateway.flow.promise import seal_context
+from gateway.flow.tasks import Tasks
 from gateway.http.port import UpstreamResponse
 from gateway.ports import Clock, Entropy, Found, Lost, Store, Vendor
 from wallets.sealing import Sealer
 
 SKEW_MS = 60_000  # the vendor's clock and ours differ
 LATE_MS = 600_000  # what was collected in time may be made a while later
-TASK_KIND = "delivery_ambiguous"
 UNDECIDED = (Delivery.NONE, Delivery.UNKNOWN)
 
 log = structlog.get_logger()
@@ -35,7 +34,7 @@ class Finder:
         self, *, store: Store, house: House, presenter: Presenter, sealer: Sealer, clock: Clock, entropy: Entropy
     ) -> None:
         self._store, self._house, self._presenter = store, house, presenter
-        self._sealer, self._clock, self._entropy = sealer, clock, entropy
+        self._sealer, self._clock, self._tasks = sealer, clock, Tasks(store, clock, entropy)
 
     async def find(self, vendor: Vendor, payment: Payment) -> bool:
         """Look for what a collected payment made; record it and say so if it is certain. Opens a task if it never can be."""
@@ -117,6 +116,4 @@ class Finder:
         detail = f"{payment.vendor} made {refs} for nobody we know" + (
             f"; {others} may have bought it as well" if others else ""
         )
-        now_ms = self._clock.now_ms()
-        task = Task(make_id("task", now_ms, self._entropy.bytes(10)), TASK_KIND, payment.id, detail, now_ms, payment.id)
-        await self._store.post(OpenTask(task))
+        await self._tasks.ask("delivery_ambiguous", payment.id, detail, payment.id)

@@ -13,11 +13,12 @@ import structlog
 from contracts.codec import Address, to_hex
 from contracts.tokens import Token
 from gateway.core.commands import ObserveFloat
-from gateway.core.ids import make_id
+from gateway.core.pause import is_over
 from gateway.core.payment import Transfer
 from gateway.core.records import Evidence
 from gateway.flow.booking import Booker
 from gateway.flow.collection import Promise, way_of
+from gateway.flow.ids import Ids
 from gateway.ports import Block, Chain, Clock, Entropy, Store
 
 FLOAT_EVERY_S = 15.0
@@ -48,13 +49,13 @@ class Floats:
         every_s: float = FLOAT_EVERY_S,
     ) -> None:
         self._store, self._chain, self._watched, self._booker = store, chain, tuple(watched), booker
-        self._clock, self._entropy = clock, entropy
+        self._clock, self._ids = clock, Ids(clock, entropy)
         self._every_ms, self._due_ms = int(every_s * 1000), 0
 
     async def look(self, final: Block) -> None:
         """Look if it is time. Call it only when everything up to this final block is booked."""
         now_ms = self._clock.now_ms()
-        if now_ms < self._due_ms and not self._some_wallet_is_empty():
+        if not is_over(self._due_ms, now_ms, self._every_ms) and not self._some_wallet_is_empty():
             return
         for watched in self._watched:
             await self._look_at(watched, final)
@@ -78,8 +79,7 @@ class Floats:
             witnesses=witnesses,
             value_base=balance_base,
         )
-        now_ms = self._clock.now_ms()
-        task_id = make_id("task", now_ms, self._entropy.bytes(10))
+        task_id, now_ms = self._ids.new("task"), self._clock.now_ms()
         asset = watched.token.asset_id
         await self._store.post(ObserveFloat(watched.wallet, asset, balance_base, evidence, task_id, now_ms))
 

@@ -1,6 +1,6 @@
 """The newest block that each chain's tracker has seen: for windows and for telling an agent how far things are.
 
-Must not know endpoints.  Theory: a window is measured from the later of our clock and the chain's (DESIGN 6), so the
+Must not know endpoints.  Theory: a window is measured from the later of our clock and the chain's (design 6), so the
 hot path needs the chain's time without asking the chain; and a chain counts as read only when everything up to its final
 block is booked, whatever its head says.
 """

@@ -2,7 +2,7 @@
 
 Must not know what the answers mean: the vendor's module reads them.  Theory: a price that nobody has asked for lately is
 no price to hold a challenge against, so the catalogue is read when a quote needs it; once for all who wait, and each
-proof that it takes is on record like an agent's, without an account.
+proof that it takes is on record like an agent's, as the house's.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import structlog
 from gateway.core.apikeys import READ
 from gateway.core.commands import ObservePrice
 from gateway.core.problems import Problem
-from gateway.core.records import ApiKey, Resource
+from gateway.core.records import HOUSE, ApiKey, Resource
 from gateway.flow.asking import ask_vendor, read_asked
 from gateway.flow.call import Call
 from gateway.flow.prove import PAYMENT_REQUIRED, Prover
@@ -25,7 +25,7 @@ from gateway.rails.problems import ChallengeError
 
 BUFFER_BYTES = 1024 * 1024
 PAUSE_MS = 30_000
-HOUSE = ApiKey("", "", b"", "the gateway itself", (READ,), (), 0)
+OWN_KEY = ApiKey("", HOUSE, b"", "the gateway itself", (READ,), (), 0)
 
 log = structlog.get_logger()
 
@@ -46,12 +46,12 @@ class House:
         match = vendor.match("GET", target.partition("?")[0])
         if match is None:
             raise AssertionError(f"{vendor.name} names a target that it does not declare")
-        call = Call(HOUSE, request_id, vendor, match, "GET", target, (), b"")
+        call = Call(OWN_KEY, request_id, vendor, match, "GET", target, (), b"")
         request = UpstreamRequest("GET", target, (), b"", BUFFER_BYTES, may_resend=match.route.safe)
         try:
             answer = await ask_vendor(self._upstream, call, request)
             if answer.status == PAYMENT_REQUIRED:
-                asked = await read_asked(call, answer, self._clock.now_ms())
+                asked = await read_asked(answer, self._clock.now_ms())
                 if asked is None or not match.route.proof or not asked.proofs:
                     return None
                 answer = await self._prover.answer(call, asked, request)

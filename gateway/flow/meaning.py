@@ -1,4 +1,4 @@
-"""What a vendor's 402 means, told apart by the vendor, the headers and the body (vendors.md 8, items 1 and 2).
+"""What a vendor's 402 means, told apart by the vendor, the headers and the body.
 
 Must not know prices, wallets or accounts.  Theory (P8): a 402 has six meanings and one of them costs money, so the default
 is not to pay. A vendor can mean only what its module declares; a challenge is read only on a rail that the vendor speaks;
@@ -61,7 +61,7 @@ class Classified:
 
     `asked` is there where the meaning can be answered: with money, or with a proof. `problem` is the type that a call
     ends with because of the meaning alone, "" where more is to be judged or nothing is wrong; `field` is the wire's name
-    of what could not be read. `details` are for people.
+    of what could not be read.
     """
 
     meaning: Meaning
@@ -69,7 +69,6 @@ class Classified:
     asked: Asked | None = None
     problem: str = ""
     field: str = ""
-    details: tuple[tuple[str, str], ...] = ()
 
     def refusal(self) -> Problem:
         """Return what an agent is told; only where `problem` says that the meaning alone ends a call."""
@@ -86,14 +85,12 @@ def classify(
     after_payment: bool,
     free: bool = False,
     payees: Callable[[], Collection[bytes]] = tuple,
-    pinned_chain_id: int | None = None,
 ) -> Classified:
     """Return what an answer of a vendor means. Never raises; pure.
 
     `headers` must be case-insensitive. `after_payment`: the request carried a credential. `free`: the route costs nothing
     by the vendor's document, so a proof beside an offer is what it wants. `payees` tells whom the operator approved for
     this vendor, on any chain, and is asked where rails name different ones: a contradiction unless all are approved.
-    `pinned_chain_id` is `parse_mpp`'s.
     """
     if status != PAYMENT_REQUIRED:
         return Classified(Meaning.UNKNOWN, f"status {status} asks for nothing: the answer is passed on")
@@ -103,7 +100,7 @@ def classify(
         why = "it answers a request that carried a credential: the vendor did not take it, or asks twice; never a new bill"
         return Classified(Meaning.PAYMENT_INVALID, why, problem="vendor_refused_payment")
     try:
-        asked = parse_asked(status, headers, body, now_ms, pinned_chain_id=pinned_chain_id)
+        asked = parse_asked(status, headers, body, now_ms)
     except ChallengeError as fault:
         return Classified(Meaning.UNKNOWN, fault.message, problem=fault.code.value, field=fault.field)
     if asked is None:
@@ -131,7 +128,6 @@ def classify_at(
         after_payment=after_payment,
         free=route.pricing is Pricing.FREE,
         payees=partial(approved_payees, vendor, view),
-        pinned_chain_id=vendor.terms.pinned_chain_id,
     )
 
 
@@ -165,7 +161,7 @@ def _challenge(
     if spoken is None:
         rails = " and ".join(rail for rail, part in (("mpp", asked.mpp), ("x402", asked.x402)) if part is not None)
         why = f"it is a challenge of {rails}, and this vendor is not paid that way"
-        return Classified(Meaning.UNKNOWN, why, problem="rail_not_allowed", details=(("ignored", rails),))
+        return Classified(Meaning.UNKNOWN, why, problem="rail_not_allowed")
     bill = _bill_in(body)
     if bill is not None:
         why = f"its headers or body ask for a payment, yet the body speaks of {bill.replace('_', ' ')}"
@@ -186,18 +182,15 @@ def _asking(speaks: frozenset[Meaning], asked: Asked, *, free: bool) -> Classifi
         return Classified(Meaning.IDENTITY_PROOF, why, asked)
     offers = asked.offers
     rails = tuple(dict.fromkeys(offer.rail for offer in offers)) or ("x402" if asked.mpp is None else "mpp",)
-    why, details = _described(rails, len(offers), len(asked.rejected))
-    return Classified(_CHALLENGES[rails[0]], why, asked, details=details)
+    return Classified(_CHALLENGES[rails[0]], _described(rails, len(offers), len(asked.rejected)), asked)
 
 
 @lru_cache(maxsize=64)
-def _described(rails: tuple[str, ...], offers: int, unread: int) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return why it is a challenge, and the details. Every paid call has one, and they are nearly all alike."""
-    shown = " and ".join(rails)
+def _described(rails: tuple[str, ...], offers: int, unread: int) -> str:
+    """Return why it is a challenge. Every paid call has one, and they are nearly all alike."""
     count = f"{offers} offer{'' if offers == 1 else 's'} that can be read"
     rest = f", {unread} that cannot" if unread else ""
-    details = (("rails", shown), ("offers", str(offers)), ("unread", str(unread)))
-    return f"a challenge of {shown} with {count}{rest}", details
+    return f"a challenge of {' and '.join(rails)} with {count}{rest}"
 
 
 def _spoken(speaks: frozenset[Meaning], asked: Asked) -> Asked | None:

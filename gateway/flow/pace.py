@@ -1,4 +1,4 @@
-"""A vendor account's pace: every request to it waits here for its turn, whoever asked for it (DESIGN 7, vendors.md 8.18).
+"""A vendor account's pace: every request to it waits here for its turn, whoever asked for it (design 7).
 
 Must not know what is asked of the vendor.  Theory: a vendor counts the account and not our agents, so there is one queue
 for all; whoever cannot be served in time is told at once, because an answer that is late and empty helps nobody.

@@ -230,7 +230,7 @@ class Presenter:
 
 def agent_headers(vendor: Vendor, target: str, answer: UpstreamResponse) -> Headers:
     """Return the headers of a vendor's answer that an agent may have; a redirect within the vendor stays behind us."""
-    headers = response_headers(answer.headers.items(), vendor.response_headers)
+    headers = response_headers(answer.headers.items())
     location = answer.headers.get("Location")
     if location is None:
         return headers

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from contracts.codec import Address, ContractError, to_hex
-from gateway.core.ids import make_id
 from gateway.core.payment import Axes, Transfer
 from gateway.core.problems import Problem
 from gateway.core.records import Attempt, Payment
@@ -26,13 +25,13 @@ from gateway.flow.credentials import (
     valid_before_of,
 )
 from gateway.flow.heads import Heads
+from gateway.flow.ids import Ids
 from gateway.flow.pack import Headers, pack
 from gateway.flow.quote import Quote
 from gateway.http.port import UpstreamRequest
 from gateway.ports import Clock, Entropy
 from gateway.rails.asked import Asked
 from gateway.rails.offer import AnyOffer, MppOffer, Offer
-from wallets.guard import SigningRefused
 from wallets.sealing import Sealer
 from wallets.signer import Signer
 
@@ -84,11 +83,11 @@ class Promiser:
         tempo_fees: Mapping[int, TempoFees] = _USUAL_FEES,
     ) -> None:
         self._signers, self._heads, self._sealer = signers, heads, sealer
-        self._clock, self._entropy, self._tempo_fees = clock, entropy, tempo_fees
+        self._clock, self._ids, self._tempo_fees = clock, Ids(clock, entropy), tempo_fees
 
     def new_id(self) -> str:
         """Return the id of a payment that is yet to be made."""
-        return make_id("pay", self._clock.now_ms(), self._entropy.bytes(10))
+        return self._ids.new("pay")
 
     def collectable_for_s(self, call: Call, offer: AnyOffer) -> int:
         """Return for how long a payment of this offer could be collected, if it were signed now."""
@@ -104,9 +103,9 @@ class Promiser:
         resource_ref: str | None,
         payment_id: str,
     ) -> Promise:
-        """Sign and seal. Raises Problem: not_ready without a chain head, signing_refused or frozen by the guard.
+        """Sign and seal. Raises SigningRefused, and Problem: not_ready without a chain head, unsupported_transfer.
 
-        Also unsupported_transfer, for an offer that its token cannot pay, or that could not be told from another.
+        The latter for an offer that its token cannot pay, or that could not be told from another.
         """
         now_ms = self._clock.now_ms()
         credential = self._sign(call, quote, asked, payment_id, now_ms)
@@ -154,20 +153,11 @@ class Promiser:
                 assert asked.x402 is not None, "an offer of x402 is of a challenge of x402"
                 return sign_x402(signer, asked.x402, offer, basis)
             return sign_tempo(signer, offer, basis) if offer.method == "tempo" else sign_evm(signer, offer, basis)
-        except SigningRefused as refused:
-            raise refusal_to_sign(refused) from refused
         except ContractError as error:
             raise Problem("unsupported_transfer", str(error)) from error
 
     def _fees(self, chain_id: int) -> TempoFees:
         return self._tempo_fees.get(chain_id) or TempoFees()
-
-
-def refusal_to_sign(refused: SigningRefused) -> Problem:
-    """Return what an agent is told when the guard refuses."""
-    if refused.code.value == "frozen":
-        return Problem("frozen", "the operator has frozen purchases")
-    return Problem("signing_refused", refused.message)
 
 
 def pack_paid(request: UpstreamRequest, raw: bytes | None) -> bytes:

@@ -17,7 +17,8 @@ from gateway.core.commands import RecordProof, Refused
 from gateway.core.problems import Problem
 from gateway.flow.asking import ask_vendor, read_asked
 from gateway.flow.call import Call
-from gateway.flow.promise import refusal_to_sign
+from gateway.flow.refusing import refusal_to_sign
+from gateway.flow.tasks import Tasks
 from gateway.http.port import Upstream, UpstreamRequest, UpstreamResponse
 from gateway.ports import Clock, Store
 from gateway.rails.asked import Asked
@@ -53,10 +54,17 @@ class Prover:
     """Proves with the vendors' wallets."""
 
     def __init__(
-        self, *, store: Store, upstream: Upstream, signers: Mapping[bytes, Signer], watermark: Watermark, clock: Clock
+        self,
+        *,
+        store: Store,
+        upstream: Upstream,
+        signers: Mapping[bytes, Signer],
+        watermark: Watermark,
+        tasks: Tasks,
+        clock: Clock,
     ) -> None:
         self._store, self._upstream, self._signers = store, upstream, signers
-        self._watermark, self._clock = watermark, clock
+        self._watermark, self._tasks, self._clock = watermark, tasks, clock
 
     async def answer(self, call: Call, asked: Asked, request: UpstreamRequest) -> UpstreamResponse:
         """Repeat a request with a proof for one of the challenges, and return what the vendor says to that.
@@ -75,7 +83,7 @@ class Prover:
             if answer.status != PAYMENT_REQUIRED:
                 return answer
             log.warning("proof.refused", vendor=call.vendor.name, route=call.match.route.name, version=version)
-            again = await self._again(call, answer)
+            again = await self._again(answer)
             if again is None:
                 break
             asked = again
@@ -112,13 +120,13 @@ class Prover:
         try:
             signature = self._signers[wallet].sign_proof(proof)
         except SigningRefused as refused:
-            raise refusal_to_sign(refused) from refused
+            raise await refusal_to_sign(self._tasks, wallet, refused) from refused
         return encode_credential(offer, proof_payload(signature), did_source(offer.chain_id, wallet))
 
-    async def _again(self, call: Call, answer: UpstreamResponse) -> Asked | None:
+    async def _again(self, answer: UpstreamResponse) -> Asked | None:
         """Return the fresh challenge that comes with a refusal, if it asks for a proof."""
         try:
-            asked = await read_asked(call, answer, self._clock.now_ms())
+            asked = await read_asked(answer, self._clock.now_ms())
         except ChallengeError:
             return None
         return asked if asked is not None and asked.proofs else None

@@ -7,11 +7,10 @@ signed with a window that ends by the mark's `max_valid_before`, so a final bloc
 
 import structlog
 
-from gateway.core.commands import OpenTask, SetFreeze
-from gateway.core.ids import make_id
+from gateway.core.commands import SetFreeze
 from gateway.core.paid import TillPlace
-from gateway.core.records import Task
 from gateway.flow.heads import Heads
+from gateway.flow.tasks import Tasks
 from gateway.ports import Clock, Entropy, Store
 from wallets.watermark import Standing, Watermark, judge
 
@@ -36,7 +35,8 @@ class Quarantine:
         entropy: Entropy,
     ) -> None:
         self._store, self._watermark, self._heads = store, watermark, heads
-        self._chain_ids, self._places, self._clock, self._entropy = chain_ids, places, clock, entropy
+        self._chain_ids, self._places, self._clock = chain_ids, places, clock
+        self._tasks = Tasks(store, clock, entropy)
 
     async def judge(self) -> Standing:
         """Compare journal and mark; freeze everything if the journal is not the one that the signer last saw."""
@@ -53,9 +53,8 @@ class Quarantine:
             f"(row {self._store.view.journal_seq}); nothing is signed until a final block is past "
             f"{mark.max_valid_before}"
         )
-        task_id = make_id("task", now_ms, self._entropy.bytes(10))
         await self._store.post(SetFreeze(SCOPE, frozen=True, reason=detail, by=BY, at_ms=now_ms))
-        await self._store.post(OpenTask(Task(task_id, "database_quarantined", "database", detail, now_ms)))
+        await self._tasks.ask("database_quarantined", "database", detail)
         log.error("database.quarantined", standing=standing.value, mark=mark.height)
         return standing
 

@@ -13,22 +13,22 @@ from math import ceil, floor
 from contracts.codec import Address, checksum
 from contracts.tokens import Token, TokenKey
 from gateway.core.book import PriceView
-from gateway.core.ids import make_id
 from gateway.core.money import RATE_ONE_PPM, format_amount, to_usd
 from gateway.core.problems import Problem
-from gateway.core.records import Resource, Task
+from gateway.core.records import Resource
 from gateway.core.routes import Pricing
+from gateway.core.task_kinds import TaskKind
 from gateway.core.view import View
 from gateway.flow.call import Call
 from gateway.flow.meaning import approved_payees
-from gateway.ports import Clock, Entropy, PricedItem, Vendor, VendorTerms
+from gateway.ports import Clock, PricedItem, Vendor, VendorTerms
 from gateway.rails.asked import Asked
 from gateway.rails.choose import AcceptableTerms, choose
+from gateway.rails.codes import Problem as RailProblem
 from gateway.rails.offer import AnyOffer, MppOffer
 from gateway.rails.problems import OfferRefused
-from gateway.rails.problems import Problem as RailProblem
 
-_ASK_OPERATOR = {
+_ASK_OPERATOR: Mapping[RailProblem, TaskKind] = {
     RailProblem.PAYEE_NOT_ALLOWED: "payee_unknown",
     RailProblem.PRICE_ABOVE_QUOTE: "price_changed",
     RailProblem.PRICE_BELOW_QUOTE: "price_changed",
@@ -45,10 +45,19 @@ class Quote:
     item: PricedItem | None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a human may decide so that the offer is paid the next time: a task's kind, subject and detail."""
+
+    kind: TaskKind
+    subject: str
+    detail: str
+
+
 class Refusal(Exception):  # noqa: N818 - carries the task that a refusal opens
     """The offer is not paid; `task` is what a human may do about it."""
 
-    def __init__(self, problem: Problem, task: Task | None) -> None:
+    def __init__(self, problem: Problem, task: Question | None) -> None:
         super().__init__(str(problem))
         self.problem, self.task = problem, task
 
@@ -84,8 +93,8 @@ class _Means:
 class Quoter:
     """Judges challenges against the committed view and the vendor's terms."""
 
-    def __init__(self, view: View, own_addresses: frozenset[Address], clock: Clock, entropy: Entropy) -> None:
-        self._view, self._own, self._clock, self._entropy = view, own_addresses, clock, entropy
+    def __init__(self, view: View, own_addresses: frozenset[Address], clock: Clock) -> None:
+        self._view, self._own, self._clock = view, own_addresses, clock
         self._means: dict[str, _Means] = {}
 
     def judge(self, call: Call, asked: Asked, resource: Resource | None) -> Quote:
@@ -204,12 +213,9 @@ class Quoter:
         problem.problem.field = refused.field or None
         return problem
 
-    def _refuse(self, code: str, detail: str, task_kind: str | None, subject: str) -> Refusal:
-        task = None
-        if task_kind is not None:
-            now_ms = self._clock.now_ms()
-            task = Task(make_id("task", now_ms, self._entropy.bytes(10)), task_kind, subject, detail, now_ms)
-        return Refusal(Problem(code, detail), task)
+    @staticmethod
+    def _refuse(code: str, detail: str, task_kind: TaskKind | None, subject: str) -> Refusal:
+        return Refusal(Problem(code, detail), None if task_kind is None else Question(task_kind, subject, detail))
 
 
 def is_fresh(view: PriceView | None, terms_ttl_s: int, now_ms: int) -> bool:

@@ -13,6 +13,7 @@ import structlog
 
 from gateway.core.commands import MarkAnswered, RecordOutcome
 from gateway.core.decide_purchase import scopes
+from gateway.core.pause import is_over
 from gateway.core.payment import Delivery, Fault, Transfer
 from gateway.core.records import EVERYTHING, Payment
 from gateway.flow.answers import Answers
@@ -22,6 +23,7 @@ from gateway.flow.present import Presenter
 from gateway.ports import Clock, Store, Vendor
 
 PAUSES_S = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+LONGEST_PAUSE_MS = int(max(PAUSES_S) * 1000)
 PARALLEL_PER_VENDOR = 4
 FORGOTTEN_PER_SWEEP = 100
 
@@ -57,11 +59,11 @@ class Recovery:
         self._tries = {k: v for k, v in self._tries.items() if k in kept}
         self._due_ms = {k: v for k, v in self._due_ms.items() if k in kept}
         for payment in waiting:
-            due = now_ms >= self._due_ms.get(payment.id, 0)
+            due = is_over(self._due_ms.get(payment.id, 0), now_ms, LONGEST_PAUSE_MS)
             if due and payment.id not in self._running:
                 self._start(payment)
         for payment_id in self._store.view.unanswered.stale(now_ms)[:FORGOTTEN_PER_SWEEP]:
-            await self._store.post(MarkAnswered(payment_id, now_ms))
+            await self._store.post(MarkAnswered(payment_id))
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for what is being presented, at most that long."""

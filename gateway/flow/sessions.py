@@ -1,4 +1,4 @@
-"""Standing at the vendors where we have accounts: the token of each, got once for all who need it (DESIGN 7).
+"""Standing at the vendors where we have accounts: the token of each, got once for all who need it (design 7).
 
 Must not know how a vendor is logged in to: its module says that in two pure functions.  Theory: a hundred calls that find
 the token gone are one login; a login that fails is tried again after a while and not by each of them, because the vendor
@@ -7,29 +7,26 @@ counts logins more closely than calls, and locks who guesses.
 
 import asyncio
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
 from gateway.account_ports import LoginPlan
-from gateway.core.commands import Done, OpenTask
-from gateway.core.ids import RANDOM_BYTES, make_id
 from gateway.core.login import AccessToken, Credentials
 from gateway.core.problems import Problem
 from gateway.core.rates import AUTH
-from gateway.core.records import Task
+from gateway.core.records import HOUSE
 from gateway.core.routes import Priority
 from gateway.flow.pace import Pace
+from gateway.flow.tasks import Tasks
 from gateway.http.port import Upstream, UpstreamError
 from gateway.ports import Clock, Entropy, Store
 
-HOUSE = ""
-"""The agent that a login is made for: all of them."""
 UNSURE_FIRST_S, UNSURE_LONGEST_S = 1, 60  # nobody knows why: an outage ends by itself
 REFUSED_FIRST_S, REFUSED_LONGEST_S = 30, 600  # the vendor said no: it will say it again
 UNSURE_BEFORE_TASK = 3
 YOUNG_MS = 30_000
 YOUNG_REFUSALS_MAX = 3
-TELL_AGAIN_MS = 60_000
 _OK, _REDIRECT, _SERVER_ERROR = 200, 300, 500
 _TRANSIENT = frozenset({408, 425, 429})
 
@@ -71,16 +68,15 @@ class Session:
         clock: Clock,
         entropy: Entropy,
     ) -> None:
-        self._vendor, self._origin = vendor, origin
+        self._origin = origin
         self._subject = f"{vendor}/{account}" if account else vendor
         self._credentials, self._plan = credentials, plan
-        self._pace, self._upstream, self._store = pace, upstream, store
-        self._clock, self._entropy = clock, entropy
+        self._pace, self._upstream, self._clock = pace, upstream, clock
+        self._tasks = Tasks(store, clock, entropy)
         self._held = _Held(AccessToken(credentials.secret), 0) if plan is None else None
         self._flight: asyncio.Task[_Held | Problem] | None = None
         self._failures = self._young_refusals = 0
         self._why, self._shut_until_ms, self._shut_for_s = "", 0, 0
-        self._told_ms: dict[str, int] = {}
 
     async def headers(self) -> Headers:
         """Return the headers that a request needs, logging in first where there is no token that is still good.
@@ -201,7 +197,7 @@ class Session:
         log.warning("session.login_failed", vendor=self._subject, why=why, failures=self._failures)
         problem = self._login_problem(self._shut_for_s)
         if by_vendor or self._failures >= UNSURE_BEFORE_TASK:
-            await self._tell(problem.code, problem.detail)
+            await self._tasks.ask("vendor_login_failed", self._subject, problem.detail)
         return problem
 
     def _shut_s(self) -> int:
@@ -213,18 +209,6 @@ class Session:
         detail = f"the gateway cannot log in to {self._subject}: {self._why}"
         return Problem("vendor_login_failed", detail, extra={"retry_after_s": retry_after_s})
 
-    async def _problem(self, code: str, detail: str) -> Problem:
-        await self._tell(code, detail)
+    async def _problem(self, code: Literal["vendor_login_failed", "vendor_refuses_us"], detail: str) -> Problem:
+        await self._tasks.ask(code, self._subject, detail)
         return Problem(code, detail, extra={"retry_after_s": REFUSED_FIRST_S})
-
-    async def _tell(self, kind: str, detail: str) -> None:
-        """Open a task, once while it is open; every call may find the same, so the store is asked once a minute."""
-        now_ms = self._clock.now_ms()
-        told_ms = self._told_ms.get(kind)
-        if told_ms is not None and 0 <= now_ms - told_ms < TELL_AGAIN_MS:
-            return
-        self._told_ms[kind] = now_ms
-        task_id = make_id("task", now_ms, self._entropy.bytes(RANDOM_BYTES))
-        result = await self._store.post(OpenTask(Task(task_id, kind, self._subject, detail, now_ms)))
-        if isinstance(result, Done) and result.changed:
-            log.error("task.opened", kind=kind, subject=self._subject, detail=detail)

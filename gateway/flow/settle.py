@@ -153,8 +153,7 @@ class Tracker:
                 await self._each(partial(self._book_log, token), way_of(token).facts(logs))
             if end == final.number:
                 await self._each(partial(self._judge, final), self._due(final))
-            now_ms = self._clock.now_ms()
-            await self._store.post(MoveCursor(self._chain.chain_id, end, last.hash, last.time_s, now_ms))
+            await self._store.post(MoveCursor(self._chain.chain_id, end, last.hash, last.time_s))
 
     async def _book_log(self, token: Token, found: Log) -> None:
         sign = way_of(token).read(found)
@@ -181,7 +180,7 @@ class Tracker:
         return [
             (p, terms)
             for p, terms in promises
-            if (now_ms >= unresolved[p.id] if p.id in unresolved else final.time_s >= terms.valid_before_s)
+            if (self._booker.retries(p.id, now_ms) if p.id in unresolved else final.time_s >= terms.valid_before_s)
         ]
 
     async def _judge(self, final: Block, promise: Promise) -> None:

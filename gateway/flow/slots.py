@@ -1,4 +1,4 @@
-"""One account's share of a vendor's attention: how many of its calls may be under way there at once (DESIGN 6).
+"""One account's share of a vendor's attention: how many of its calls may be under way there at once (design 6).
 
 Must not know connections.  Theory: connections to a vendor are shared by all accounts, so whoever holds them all starves
 everybody else; a share is taken before the vendor is asked and kept until the answer has been read to its end.

@@ -1,4 +1,4 @@
-"""Spending an agent's money at a vendor, from the first request to the answer. It reads top to bottom as DESIGN section 4.
+"""Spending an agent's money at a vendor, from the first request to the answer. It reads top to bottom as design 4.
 
 Must not know HTTP servers, chains or SQL.  Theory: a purchase is one commit that claims, holds and binds its terms, and
 everything before it is free to fail while everything after it is free to be repeated.
@@ -12,7 +12,6 @@ import structlog
 from gateway.core.commands import (
     Attached,
     Done,
-    OpenTask,
     Purchase,
     RecordResource,
     Refused,
@@ -31,12 +30,15 @@ from gateway.flow.present import PAYMENT_REQUIRED, Outcome, Presenter, agent_hea
 from gateway.flow.promise import Promise, Promiser, purchase_key
 from gateway.flow.prove import Prover
 from gateway.flow.quote import Quote, Quoter, Refusal, item_document
+from gateway.flow.refusing import refusal_to_sign
 from gateway.flow.sharing import Sharing, with_plan
 from gateway.flow.slots import Slots, SlottedStream
+from gateway.flow.tasks import Tasks
 from gateway.http.port import BodyStream, Upstream, UpstreamRequest, UpstreamResponse, is_success
 from gateway.ports import Clock, Reading, Store
 from gateway.rails.asked import Asked
 from gateway.rails.offer import MppOffer
+from wallets.guard import SigningRefused
 
 BUFFER_BYTES = 1024 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD"})  # their free answers are not kept under an Idempotency-Key
@@ -58,11 +60,12 @@ class Spend:
         presenter: Presenter,
         prover: Prover,
         answers: Answers,
+        tasks: Tasks,
         clock: Clock,
     ) -> None:
         self._store, self._upstream, self._answers = store, upstream, answers
         self._quoter, self._promiser, self._presenter, self._prover = quoter, promiser, presenter, prover
-        self._clock, self._slots = clock, Slots()
+        self._tasks, self._clock, self._slots = tasks, clock, Slots()
         self._sharing = Sharing(store, clock)
         self._house = House(store=store, upstream=upstream, prover=prover, clock=clock)
 
@@ -105,7 +108,10 @@ class Spend:
         _require_no_wait(call, asked)
         self._require_way(quote)
         resource_ref = None if resource is None else resource.ref
-        promise = self._promiser.make(call, quote, asked, request, resource_ref, payment_id)
+        try:
+            promise = self._promiser.make(call, quote, asked, request, resource_ref, payment_id)
+        except SigningRefused as refused:
+            raise await refusal_to_sign(self._tasks, call.vendor.terms.wallet, refused) from refused
         return await self._answers.buy(promise.payment.id, self._present(call, promise))
 
     # admit
@@ -207,9 +213,9 @@ class Spend:
         try:
             return self._quoter.judge(call, asked, resource)
         except Refusal as refusal:
-            if refusal.task is not None:
-                await self._store.post(OpenTask(refusal.task))
-                log.warning("task.opened", kind=refusal.task.kind, subject=refusal.task.subject)
+            question = refusal.task
+            if question is not None:
+                await self._tasks.ask(question.kind, question.subject, question.detail)
             raise refusal.problem from refusal
 
     # hold, present

@@ -54,11 +54,9 @@ class HttpUpstream:
         pool = self._pools[origin]
         deadline = asyncio.get_running_loop().time() + rule.timeouts.total_s
         connection = await pool.acquire()
-        sends = 1
         try:
             if not await self._try_kept(connection, rule, request, deadline):
                 pool.release(connection)
-                sends = 2
                 connection = await _acquire_again(pool)
                 await _exchange(connection, rule, request, deadline)
             _refuse_redirect(connection, rule, request)
@@ -68,7 +66,7 @@ class HttpUpstream:
             raise
         if not connection.complete:
             connection.extend(asyncio.get_running_loop().time() + rule.timeouts.stream_s)
-        return _response(pool, connection, sends)
+        return _response(pool, connection)
 
     async def close(self) -> None:
         """See `Upstream.close`."""
@@ -150,7 +148,7 @@ def _refuse_redirect(connection: Connection, rule: EgressRule, request: Upstream
             raise RedirectRefused(connection.status)
 
 
-def _response(pool: Pool, connection: Connection, sends: int) -> UpstreamResponse:
+def _response(pool: Pool, connection: Connection) -> UpstreamResponse:
     """The answer as a record; the connection goes back unless there is more to read."""
     body = connection.take()
     response = UpstreamResponse(
@@ -159,7 +157,6 @@ def _response(pool: Pool, connection: Connection, sends: int) -> UpstreamRespons
         body=body,
         rest=None if connection.complete else _Rest(pool, connection),
         delimited=connection.delimited,
-        sends=sends,
     )
     if response.rest is None:
         pool.release(connection)

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HIGH_WATER_BYTES", "MAX_FIELDS", "MAX_FIELD_BYTES", "MAX_HEAD_BYTES", "Connection"]
 
-MAX_FIELD_BYTES: Final = 64 * 1024
-"""One header field: a challenge travels in one (x402.md 1.2)."""
+MAX_FIELD_BYTES: Final = 96 * 1024
+"""One header field. A challenge travels in one, of at most 64 KiB: one that is longer is still read, so
+that it is told as what it is."""
 
 MAX_HEAD_BYTES: Final = 128 * 1024
 """Heads, chunk framing and trailers between two pieces of body, so that none of them can grow without end."""

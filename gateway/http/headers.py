@@ -2,8 +2,7 @@
 
 It must not know credentials: what a vendor's module or a rail adds is added after this. Theory: a header that
 nobody understood is either useless or a channel, for one agent's money, identity or address to reach a vendor, or
-for a shared account's figures to reach an agent; so the unknown is dropped, and names that must never pass cannot
-be allowed by mistake.
+for a shared account's figures to reach an agent; so what is not known to be harmless is dropped, whoever sends it.
 """
 
 from __future__ import annotations
@@ -17,27 +16,10 @@ if TYPE_CHECKING:
 
     from gateway.http.egress import Origin
 
-__all__ = ["NEVER_FORWARDED", "NEVER_RETURNED", "agent_location", "request_headers", "response_headers"]
+__all__ = ["agent_location", "request_headers", "response_headers"]
 
-# Connection-level: they speak of one hop (RFC 9110, 7.6.1), and smuggle requests when they are passed on.
-_HOP_BY_HOP: Final = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-
+# The rest of a request is connection-level, the gateway's own vocabulary, or the agent's identity. `accept-encoding` stays
+# here too: a compressed challenge could not be read.
 _REQUEST_ALLOWED: Final = frozenset(
     {
         "accept",
@@ -55,27 +37,7 @@ _REQUEST_ALLOWED: Final = frozenset(
     }
 )
 
-# The gateway's own vocabulary and the agent's identity. `accept-encoding`: a compressed challenge could not be read.
-NEVER_FORWARDED: Final = _HOP_BY_HOP | {
-    "accept-encoding",
-    "access-control-expose-headers",
-    "authorization",
-    "cookie",
-    "forwarded",
-    "idempotency-key",
-    "origin",
-    "payment-signature",
-    "prefer",
-    "referer",
-    "sign-in-with-x",
-    "via",
-    "x-api-key",
-    "x-max-charge",
-    "x-payment",
-    "x-real-ip",
-}
-_NEVER_FORWARDED_PREFIXES: Final = ("x-forwarded-", "x-original-", "x-payment-", "payment-", "cf-", "proxy-")
-
+# The agent is not invited to pay, to authenticate, or to keep state, anywhere but here; nor shown a shared account's figures.
 _RESPONSE_ALLOWED: Final = frozenset(
     {
         "accept-ranges",
@@ -97,40 +59,18 @@ _RESPONSE_ALLOWED: Final = frozenset(
     }
 )
 
-# The agent must not be invited to pay, to authenticate, or to keep state, anywhere but here.
-NEVER_RETURNED: Final = _HOP_BY_HOP | {
-    "alt-svc",
-    "clear-site-data",
-    "location",
-    "payment-required",
-    "payment-response",
-    "set-cookie",
-    "strict-transport-security",
-    "www-authenticate",
-    "x-payment-required",
-    "x-payment-response",
-}
-_NO_PREFIXES: Final[tuple[str, ...]] = ()
+
+def request_headers(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """An agent's headers that may reach a vendor, in their order, less those that `Connection` lists."""
+    return _filter(headers, _REQUEST_ALLOWED)
 
 
-def request_headers(
-    headers: Iterable[tuple[str, str]], also: frozenset[str] = frozenset()
-) -> tuple[tuple[str, str], ...]:
-    """An agent's headers that may reach a vendor, in their order; `also` (lower case) are the vendor's own names.
-
-    Names in NEVER_FORWARDED, and those that `Connection` lists, are dropped whatever `also` says.
-    """
-    return _filter(headers, _REQUEST_ALLOWED, also, NEVER_FORWARDED, _NEVER_FORWARDED_PREFIXES)
-
-
-def response_headers(
-    headers: Iterable[tuple[str, str]], also: frozenset[str] = frozenset()
-) -> tuple[tuple[str, str], ...]:
-    """A vendor's headers that may reach an agent, in their order; `also` (lower case) are that vendor's harmless ones.
+def response_headers(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """A vendor's headers that may reach an agent, in their order, less those that `Connection` lists.
 
     `Location` never passes as it is: see `agent_location`.
     """
-    return _filter(headers, _RESPONSE_ALLOWED, also, NEVER_RETURNED, _NO_PREFIXES)
+    return _filter(headers, _RESPONSE_ALLOWED)
 
 
 def agent_location(location: str, origin: Origin, target: str, prefix: str) -> str | None:
@@ -139,18 +79,12 @@ def agent_location(location: str, origin: Origin, target: str, prefix: str) -> s
     return None if path is None else prefix + path
 
 
-def _filter(
-    headers: Iterable[tuple[str, str]],
-    allowed: frozenset[str],
-    also: frozenset[str],
-    never: frozenset[str],
-    never_prefixes: tuple[str, ...],
-) -> tuple[tuple[str, str], ...]:
+def _filter(headers: Iterable[tuple[str, str]], allowed: frozenset[str]) -> tuple[tuple[str, str], ...]:
     kept: list[tuple[str, str, str]] = []
     listed: set[str] = set()
     for name, value in headers:
         lower = name.lower()
-        if lower in allowed or (lower in also and lower not in never and not lower.startswith(never_prefixes)):
+        if lower in allowed:
             kept.append((lower, name, value))
         elif lower == "connection":
             listed.update(token.strip().lower() for token in value.split(","))

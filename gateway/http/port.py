@@ -1,7 +1,7 @@
 """The seam to vendors: what is asked of them, what they answered, and what is known when no answer came.
 
 It knows no client library. Theory: for money, an error says one thing only: whether the request may have reached
-the vendor. `NotSent` proves that it did not; everything else is `SentUnknown`, and unknown is not failed (DESIGN P5).
+the vendor. `NotSent` proves that it did not; everything else is `SentUnknown`, and unknown is not failed (P5).
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class UpstreamResponse:
     """A vendor's answer. `body` is whole when `rest` is None; else `rest` goes on where it ends.
 
     `delimited` is False when only the closing of the connection marked the body's end: it may have been cut off
-    unnoticed. `sends` counts how often the request left: 2 only where it allowed that. The body is as the vendor
-    encoded it; like the headers it may hold passwords and tokens, and so is in no repr (P10).
+    unnoticed. The body is as the vendor encoded it; like the headers it may hold passwords and tokens, and so is in no
+    repr (P10).
     """
 
     status: int
@@ -79,7 +79,6 @@ class UpstreamResponse:
     body: bytes = field(repr=False)
     rest: BodyStream | None = None
     delimited: bool = True
-    sends: int = 1
 
 
 def is_success(status: int) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 
 from gateway.core.apikeys import PROXY, READ, ScopeError, new_budget, new_key
 from gateway.core.commands import AddKey, CreditAccount, OpenAccount, RevokeKey
-from gateway.core.ids import make_id
 from gateway.core.money import AmountError, format_amount, parse_amount
 from gateway.core.problems import Problem
 from gateway.core.records import AgentAccount, Budget
 from gateway.core.view import Balance
+from gateway.flow.ids import Ids
 from gateway.operator import describe
 from gateway.operator.paging import PAGE_MAX, listed
 from gateway.operator.params import Params
@@ -64,7 +64,7 @@ def parse_budget(services: Services, text: str) -> Budget:
 async def account_open(services: Services, params: Params) -> dict[str, Any]:
     """Open an account; without an id one is made."""
     now_ms = services.clock.now_ms()
-    account_id = params.optional_identifier("account") or make_id("acct", now_ms, services.entropy.bytes(10))
+    account_id = params.optional_identifier("account") or Ids(services.clock, services.entropy).new("acct")
     account = AgentAccount(account_id, params.text("name"), now_ms)
     await post(services, OpenAccount(account))
     return {"account": _account(services, account)}
@@ -88,7 +88,7 @@ async def account_credit(services: Services, params: Params) -> dict[str, Any]:
 
 async def account_list(services: Services, params: Params) -> dict[str, Any]:
     """Return accounts in the order of their ids, from after a given one."""
-    limit = params.number("limit", 100, PAGE_MAX)
+    limit = params.number("limit", 100, PAGE_MAX, low=1)
     rows = await services.store.query(
         queries.ACCOUNTS, {"after": params.optional_identifier("after") or "", "limit": limit}
     )

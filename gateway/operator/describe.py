@@ -10,6 +10,7 @@ from typing import Any
 
 from contracts.codec import Address, checksum, to_hex
 from gateway.core.money import format_amount
+from gateway.core.payment import Transfer
 from gateway.core.records import ApiKey, AuthorizationTerms, Budget, Meter, Payment, PeriodTerms, Resource, Task
 from gateway.core.server import Server
 from gateway.core.times import utc_text
@@ -53,10 +54,15 @@ def payment(p: Payment) -> dict[str, Any]:
         "settled": format_amount(p.settled_base),
         "asset": p.terms.asset,
         **_terms(p.terms),
-        "delivery_deadline": when(p.delivery_deadline_ms),
+        "delivery_deadline": when(p.delivery_deadline_ms) if _was_collected(p) else None,
         "created_at": when(p.created_at_ms),
         "closed_at": when(p.closed_at_ms),
     }
+
+
+def _was_collected(p: Payment) -> bool:
+    """Say whether a delivery is owed by a date: before collection its place holds how long one will be waited for."""
+    return p.authorization is not None and p.axes.transfer is Transfer.SETTLED
 
 
 def _terms(terms: AuthorizationTerms | PeriodTerms) -> dict[str, Any]:

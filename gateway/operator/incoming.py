@@ -20,7 +20,7 @@ from gateway.operator.services import Services
 
 async def incoming_list(services: Services, params: Params) -> dict[str, Any]:
     """Return what is nobody's, the oldest first; with an account, what came in for it."""
-    limit, after = params.number("limit", 50, PAGE_MAX), params.optional_identifier("after") or ""
+    limit, after = params.number("limit", 50, PAGE_MAX, low=1), params.optional_identifier("after") or ""
     account_id = params.optional_identifier("account")
     if account_id is None:
         found = await services.store.unclaimed(after, limit)

@@ -28,7 +28,7 @@ def at_vendors(params: Params) -> dict[str, Any]:
         "before": before_of(params),
         "account_id": params.optional_identifier("account") or "",
         "vendor": params.optional_identifier("vendor") or "",
-        "limit": params.number("limit", 100, PAGE_MAX),
+        "limit": params.number("limit", 100, PAGE_MAX, low=1),
     }
 
 

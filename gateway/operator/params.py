@@ -74,9 +74,9 @@ class Params:
             raise Problem("bad_request", f"{name} must be true or false", name)
         return value
 
-    def number(self, name: str, default: int, high: int) -> int:
-        """Return a whole number from 0 to `high`."""
+    def number(self, name: str, default: int, high: int, *, low: int = 0) -> int:
+        """Return a whole number from `low` to `high`."""
         value = self._raw.get(name, default)
-        if type(value) is not int or not 0 <= value <= high:
-            raise Problem("bad_request", f"{name} must be a whole number from 0 to {high}", name)
+        if type(value) is not int or not low <= value <= high:
+            raise Problem("bad_request", f"{name} must be a whole number from {low} to {high}", name)
         return value

@@ -22,7 +22,7 @@ from gateway.store import queries
 
 async def payments_list(services: Services, params: Params) -> dict[str, Any]:
     """Return payments, the newest first; of one account, or only those whose hold is open."""
-    limit = params.number("limit", 50, PAGE_MAX)
+    limit = params.number("limit", 50, PAGE_MAX, low=1)
     account_id, only_open = params.optional_identifier("account"), params.flag("open")
     page: dict[str, Any] = {"before": before_of(params), "limit": limit}
     if account_id is None:
@@ -31,6 +31,8 @@ async def payments_list(services: Services, params: Params) -> dict[str, Any]:
         raise Problem("bad_request", "open and account cannot be asked for together", "open")
     else:
         rows = await services.store.query(queries.PAYMENTS_OF_ACCOUNT, {**page, "account_id": account_id})
+        if not rows and account_id not in services.store.view.agent_accounts:
+            raise Problem("not_found", f"there is no account {account_id}")
     payments = [describe.payment(col.payment_from(tuple(row.values()))) for row in rows]
     return listed("payments", payments, limit)
 

@@ -37,7 +37,7 @@ async def sellers_set(services: Services, params: Params) -> dict[str, Any]:
     terms = SellerTerms(
         account_id=account_id,
         gas_budget_wei=_wei(params.text("gas_budget")),
-        window_s=params.number("window", WINDOW_S, WINDOW_MAX_S) or WINDOW_S,
+        window_s=params.number("window", WINDOW_S, WINDOW_MAX_S, low=1),
         latency_s=_seconds(params.optional_text("latency") or "0"),
         payees=tuple(_payee(text) for text in params.texts("payees")),
         created_at_ms=services.clock.now_ms(),

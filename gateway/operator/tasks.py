@@ -27,7 +27,7 @@ _PAYEE = re.compile(r"([^/]+)/([1-9][0-9]{0,18})/(0x[0-9a-fA-F]{40})", re.ASCII)
 
 async def tasks_list(services: Services, params: Params) -> dict[str, Any]:
     """Return tasks, the newest first; open ones unless `all` is asked for."""
-    limit = params.number("limit", 50, PAGE_MAX)
+    limit = params.number("limit", 50, PAGE_MAX, low=1)
     before = before_of(params)
     rows = await services.store.query(
         queries.TASKS, {"open": int(not params.flag("all")), "before": before, "limit": limit}

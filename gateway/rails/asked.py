@@ -1,4 +1,4 @@
-"""Everything that one 402 asks for, on both rails (mpp.md 11, x402.md 1.8).
+"""Everything that one 402 asks for, on both rails.
 
 It must not know what is allowed or wanted: that is `choose`. Theory: sellers offer one order on several rails, and
 some of them get one of the two wrong; before anything is signed the other is as good, so what cannot be read is kept
@@ -73,26 +73,13 @@ class Asked:
         return replace(self, x402=x402, mpp=mpp)
 
 
-def parse_asked(
-    status: int,
-    headers: MultiMapping[str],
-    body: bytes,
-    now_ms: int,
-    *,
-    pinned_chain_id: int | None = None,
-    require_expires: bool = True,
-) -> Asked | None:
+def parse_asked(status: int, headers: MultiMapping[str], body: bytes, now_ms: int) -> Asked | None:
     """What an answer asks for on either rail, or None when it asks for nothing; `headers` must be case-insensitive.
 
-    `pinned_chain_id` and `require_expires` are `parse_mpp`'s. Raises ChallengeError only if a rail's challenge cannot
-    be read and there is no readable one of the other.
+    Raises ChallengeError only if a rail's challenge cannot be read and there is no readable one of the other.
     """
     faults: list[tuple[Rail, ChallengeError]] = []
-    mpp = _attempt(
-        faults,
-        "mpp",
-        lambda: parse_mpp(status, headers, now_ms, pinned_chain_id=pinned_chain_id, require_expires=require_expires),
-    )
+    mpp = _attempt(faults, "mpp", lambda: parse_mpp(status, headers))
     x402 = _attempt(faults, "x402", lambda: parse_challenge(status, headers, body))
     if mpp is None and x402 is None:
         if faults:

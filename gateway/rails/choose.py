@@ -1,4 +1,4 @@
-"""Picks the offer to pay, or says why none may be paid (DESIGN P8, x402.md 1.8, mpp.md 9).
+"""Picks the offer to pay, or says why none may be paid (P8).
 
 It must not know where the terms come from: configuration, quote and budgets are put into `AcceptableTerms` by the
 caller. Theory: default deny, on both rails by the same list of checks. An offer is paid only if every line of the
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from gateway.core.money import format_amount
+from gateway.rails.codes import Problem
 from gateway.rails.offer import AnyOffer, MppOffer, Rail
-from gateway.rails.problems import OfferRefused, Problem
+from gateway.rails.problems import OfferRefused
 
 if TYPE_CHECKING:
     from contracts.codec import Address
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MIN_LIFE_MS", "AcceptableTerms", "Choices", "choose", "choose_proof"]
 
 MIN_LIFE_MS: Final = 5_000
-"""An MPP challenge with less left would be dead before our answer to it is there (mpp.md 9)."""
+"""An MPP challenge with less left would be dead before our answer to it is there."""
 
 _Offered = TypeVar("_Offered", bound=AnyOffer)
 _Offered_co = TypeVar("_Offered_co", bound=AnyOffer, covariant=True)
@@ -51,9 +52,7 @@ class AcceptableTerms:
 
     `assets` are (chain id, token) pairs, whose base units the amounts here count in. `expected_base` is our own
     quote, None where the vendor has no catalogue; an offer may differ from it by `drift_base` either way, since a
-    price far below it is another product. `min_timeout_s` and `max_timeout_s` bound the server's
-    `maxTimeoutSeconds`, and the latter also how long an MPP authorization on an EVM chain may bind money; None means no
-    upper bound. `rails` are the enabled ones, in the order that decides between equal prices.
+    price far below it is another product. `rails` are the enabled ones, in the order that decides between equal prices.
 
     For MPP: `realms` are the vendor's host and aliases in lower case, `now_ms` the wall clock, `allow_push` whether
     we may send the transaction ourselves; `payees` holds every split's recipient too.
@@ -67,8 +66,6 @@ class AcceptableTerms:
     rails: tuple[Rail, ...]
     expected_base: int | None = None
     drift_base: int = 0
-    min_timeout_s: int = 1
-    max_timeout_s: int | None = None
     realms: frozenset[str] = frozenset()
     allow_push: bool = False
 
@@ -164,7 +161,7 @@ def _ours(offer: AnyOffer, terms: AcceptableTerms) -> OfferRefused | None:
 
 
 def _life(offer: AnyOffer, terms: AcceptableTerms) -> OfferRefused | None:
-    if not isinstance(offer, MppOffer) or offer.expires_at_ms is None:
+    if not isinstance(offer, MppOffer):
         return None
     left_ms = offer.expires_at_ms - terms.now_ms
     if left_ms >= MIN_LIFE_MS:
@@ -211,20 +208,6 @@ def _quote(offer: AnyOffer, terms: AcceptableTerms) -> OfferRefused | None:
     return OfferRefused(code, message, _amount_field(offer), offer)
 
 
-def _window(offer: AnyOffer, terms: AcceptableTerms) -> OfferRefused | None:
-    """How long money may be bound. A Tempo transaction lives as long as we say, and MPP's `expires` is checked before."""
-    if isinstance(offer, MppOffer):
-        if offer.method == "tempo":
-            return None
-    elif offer.max_timeout_s < terms.min_timeout_s:
-        message = f"{offer.max_timeout_s} s is too short to be collected in; at least {terms.min_timeout_s} s"
-        return OfferRefused(Problem.WINDOW_TOO_SHORT, message, "maxTimeoutSeconds", offer)
-    if terms.max_timeout_s is not None and offer.max_timeout_s > terms.max_timeout_s:
-        message = f"{offer.max_timeout_s} s would bind the money for longer than {terms.max_timeout_s} s"
-        return OfferRefused(Problem.WINDOW_TOO_LONG, message, _field(offer, "maxTimeoutSeconds", "expires"), offer)
-    return None
-
-
 def _payee(offer: AnyOffer, terms: AcceptableTerms) -> OfferRefused | None:
     for pay_to, wire_pay_to in _payees(offer):
         if pay_to not in terms.payees:
@@ -261,7 +244,6 @@ _CHECKS: Final[tuple[_Check, ...]] = (
     _splits,
     _ceiling,
     _quote,
-    _window,
     _payee,
 )
 _PROOF_CHECKS: Final[tuple[_Check, ...]] = (_rail, _realm, _network, _life)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from contracts.codec import Address
-    from gateway.rails.problems import Problem
+    from gateway.rails.codes import Problem
 
-__all__ = ["AnyOffer", "Challenge", "MppChallenge", "MppOffer", "Offer", "Rail", "RejectedEntry", "Source", "Split"]
+__all__ = ["AnyOffer", "Challenge", "MppChallenge", "MppOffer", "Offer", "Rail", "RejectedEntry", "Split"]
 
 Rail = Literal["x402", "mpp"]
-Source = Literal["header", "legacy_header", "body"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +24,9 @@ class Offer:
     """One way to satisfy a challenge.
 
     `amount_base` is in the asset's base units, > 0 and < 2^256. `max_timeout_s` is the server's wish, advisory for
-    a payer. `resource` is what the entry itself names, '' where only the challenge does. `wire_*` keep the server's own
-    spelling, which a credential repeats. `domain_name` and `domain_version` are the server's claim about the token's
-    EIP-712 domain: hints, never used for a token we know. `accepted_json` is the v2 entry as compact JSON, to be echoed
-    whole; '' in version 1.
+    a payer. `wire_*` keep the server's own spelling, which a credential repeats. `accepted_json` is the v2 entry as
+    compact JSON, to be echoed whole; '' in version 1. What the server claims of the token's EIP-712 domain is not kept:
+    a token's domain is our own table's.
     """
 
     rail: Literal["x402"]
@@ -39,13 +37,9 @@ class Offer:
     pay_to: Address
     amount_base: int
     max_timeout_s: int
-    resource: str
-    domain_name: str | None
-    domain_version: str | None
     wire_network: str
     wire_pay_to: str
     accepted_json: str
-    raw_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +57,13 @@ class MppOffer:
     """One MPP challenge of intent `charge`; named like `Offer` where it means the same.
 
     `amount_base` includes the splits; 0 asks for a proof of identity, and then `asset` and `pay_to` may be the zero
-    address. `modes` are the ways of collecting that the server takes, none named meaning any. `expires_at_ms` is None
-    only where the caller allowed it; `max_timeout_s` is what is left until then, advisory. `header` is the request's
+    address. `modes` are the ways of collecting that the server takes, none named meaning any. `header` is the request's
     header for the credential. `memo` is 32 bytes that an older seller prescribes. `echo` are the challenge's own
-    texts, (name, value), which the credential repeats; `request_b64`, `digest` and `opaque` are among them. Other
-    texts are the server's words: bounded, free of control characters, '' where it said nothing.
+    texts, (name, value), which the credential repeats.
     """
 
     rail: Literal["mpp"]
     method: Literal["tempo", "evm"]
-    intent: Literal["charge"]
     chain_id: int
     asset: Address
     pay_to: Address
@@ -80,22 +71,14 @@ class MppOffer:
     splits: tuple[Split, ...]
     fee_payer: bool
     modes: tuple[str, ...]
-    expires_at_ms: int | None
-    max_timeout_s: int
+    expires_at_ms: int
     realm: str
     challenge_id: str
-    request_b64: str
-    digest: str | None
-    opaque: str | None
     header: Literal["Authorization", "Payment-Authorization"]
     memo: bytes | None
-    description: str
-    external_id: str
     wire_network: str
     wire_pay_to: str
     echo: tuple[tuple[str, str], ...]
-    raw_index: int
-    resource: str = ""
 
     @property
     def is_proof(self) -> bool:
@@ -124,32 +107,18 @@ class RejectedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A 402 that asks for an x402 payment.
+    """A 402 that asks for an x402 payment; `resource_json` and `extensions` ((key, compact JSON) pairs) are for the v2 echo."""
 
-    `error` and `resource` are the server's words, bounded and free of control characters. `resource_json` and
-    `extensions` ((key, compact JSON) pairs) are for the v2 echo. `digest` is the SHA-256 of the bytes that were
-    parsed.
-    """
-
-    version: Literal[1, 2]
-    source: Source
     offers: tuple[Offer, ...]
     rejected: tuple[RejectedEntry, ...]
-    error: str
-    resource: str
     resource_json: str | None
     extensions: tuple[tuple[str, str], ...]
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class MppChallenge:
-    """The MPP challenges of one 402, sorted: `offers` cost money, `proofs` ask for identity, the rest is `rejected`.
-
-    `digest` is the SHA-256 of the field values that were parsed.
-    """
+    """The MPP challenges of one 402, sorted: `offers` cost money, `proofs` ask for identity, the rest is `rejected`."""
 
     offers: tuple[MppOffer, ...]
     proofs: tuple[MppOffer, ...]
     rejected: tuple[RejectedEntry, ...]
-    digest: bytes

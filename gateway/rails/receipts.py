@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.rails.mpp.receipt import read_mpp_receipt
+from gateway.rails.mpp.receipt import read_mpp_transaction
 from gateway.rails.x402.receipt import read_transaction
 
 if TYPE_CHECKING:
@@ -19,7 +19,4 @@ __all__ = ["read_any_transaction"]
 
 def read_any_transaction(headers: MultiMapping[str]) -> bytes | None:
     """The 32 bytes that a receipt in an answer's headers calls the transaction, MPP's before x402's. Never raises."""
-    receipt = read_mpp_receipt(headers)
-    if receipt is not None and receipt.transaction is not None:
-        return receipt.transaction
-    return read_transaction(headers)
+    return read_mpp_transaction(headers) or read_transaction(headers)

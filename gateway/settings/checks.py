@@ -18,6 +18,8 @@ Finding = tuple[KeyPath, str, str]
 
 def findings(settings: Settings) -> Iterator[Finding]:
     """Yield (key, what is wrong, what to write) for every contradiction between sections."""
+    if not str(settings.data_dir).isprintable():  # a NUL, say, which no system call takes
+        yield ("data_dir",), "must be printable, as every path", 'write it as "/var/lib/gateway"'
     yield from _chains(settings)
     yield from _tokens(settings)
     yield from _wallets(settings)

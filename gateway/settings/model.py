@@ -38,6 +38,8 @@ from wallets.secret import Secret
 
 DAY_S = 86_400
 YEAR_S = 365 * DAY_S
+DELIVERY_DEADLINE_S = DAY_S
+TERMS_TTL_S = 300
 ABSENT_LEAST_S = 600  # two lists at least so far apart prove that a thing does not exist
 MIB = 1024 * 1024
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
@@ -224,6 +226,7 @@ class TokenConfig:
     enabled: Annotated[bool, Key(r.flag, True)]
     rate_ppm: Annotated[int, Key(r.amount, "1", name="rate")]
     max_value_base: Annotated[int, Key(r.amount, "1000", name="max_value")]
+    inventory_cap_base: Annotated[int | None, Key(r.amount_or_zero, None, name="inventory_cap")]
     chain_id: Annotated[int | None, Key(r.integer(1, 2**63 - 1), None)]
     address: Annotated[Address | None, Key(r.address, None)]
     standard: Annotated[Standard | None, Key(r.choice(Standard), None)]
@@ -354,8 +357,8 @@ class VendorConfig:
     prices: Annotated[Mapping[str, int], Key(r.mapping(r.amount), {})]
     max_drift_ppm: Annotated[int, Key(r.fraction, "0", name="max_drift")]
     dispute_loss_cap_base: Annotated[int, Key(r.amount_or_zero, "0", name="dispute_loss_cap")]
-    delivery_deadline_s: Annotated[int, Key(r.integer(1, YEAR_S), DAY_S)]
-    terms_ttl_s: Annotated[int, Key(r.integer(0, YEAR_S), 300)]
+    delivery_deadline_s: Annotated[int, Key(r.integer(1, YEAR_S), DELIVERY_DEADLINE_S)]
+    terms_ttl_s: Annotated[int, Key(r.integer(0, YEAR_S), TERMS_TTL_S)]
     allow_private: Annotated[bool, Key(r.flag, False)]
     allow_plain_http: Annotated[bool, Key(r.flag, False)]
     max_connections: Annotated[int, Key(r.integer(1, 4096), 32)]
@@ -375,13 +378,24 @@ class VendorConfig:
                 f"write {ABSENT_LEAST_S} or more; less is for a sandbox on this machine (allow_private)",
                 "account",
             )
+        self._check_timeouts()
         try:
             _ = self.egress
         except ValueError as error:
-            raise BadValue(str(error), "see the vendor's base_url, allow_… and …_timeout_s") from None
+            raise BadValue(str(error), "see the vendor's base_url and allow_…", "base_url") from None
+
+    def _check_timeouts(self) -> None:
+        """What is a part of the whole must end before it, or nobody could tell what it was that took too long."""
+        for part, part_s in (("connect", self.connect_timeout_s), ("first_byte", self.first_byte_timeout_s)):
+            if part_s > self.total_timeout_s or (part == "connect" and part_s == self.total_timeout_s):
+                what = f"is too short for a {part}_timeout_s of {part_s:g}"
+                raise BadValue(what, "raise it, or lower that", "total_timeout_s")
 
     def _check_account(self) -> None:
-        """Whatever is about a challenge means nothing where no challenge is ever paid."""
+        """Whatever is about a challenge, or about what was collected for nothing, means nothing where no challenge is paid.
+
+        A billing period is settled only at a thing that was delivered, so no dispute can come of it.
+        """
         about_402 = {
             "wallet": self.wallet,
             "tokens": self.tokens,
@@ -391,6 +405,9 @@ class VendorConfig:
             "realms": self.realms,
             "allow_push": self.allow_push,
             "legacy_proofs": self.legacy_proofs,
+            "terms_ttl_s": self.terms_ttl_s != TERMS_TTL_S,
+            "delivery_deadline_s": self.delivery_deadline_s != DELIVERY_DEADLINE_S,
+            "dispute_loss_cap": self.dispute_loss_cap_base,
         }
         _absent(about_402, f"a vendor of kind {self.kind.value} is paid from an account, never by a challenge")
         account = self.account

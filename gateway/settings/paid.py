@@ -158,4 +158,4 @@ class TopUpsConfig:
         if origin is None:
             return None
         plain, limit_s = self.facilitator_allow_plain_http, self.facilitator_timeout_s
-        return EgressRule(origin, plain, plain, 64, Timeouts(min(5.0, limit_s), limit_s, limit_s, limit_s))
+        return EgressRule(origin, plain, plain, 64, Timeouts(min(5.0, limit_s / 2), limit_s, limit_s, limit_s))

@@ -1,7 +1,8 @@
 """A book from the rows on disk, with the checks that say whether it may be trusted.
 
 Must not know how it will be changed.  Theory: balances are kept, not summed, so loading reads one row per account and
-only what is still open; the full proof is `verify_book`, which an operator or a test may run at any time.
+only what is still open. The full proof is `verify_rows` and the journal's digests: an operator's `journal verify` reads
+those page by page and leaves the rest to `first_contradiction`, `verify_book` is both at once.
 """
 
 import json
@@ -20,8 +21,10 @@ from gateway.store.load_paid import load_paid
 from gateway.store.verify_kept import verify_kept
 from gateway.store.verify_named import verify_named
 from gateway.store.verify_paid import verify_paid
+from gateway.store.verify_payments import verify_payments
+from gateway.store.verify_rights import verify_rights
 
-__all__ = ["BookBroken", "first_contradiction", "load_book", "verify_book", "verify_ledger"]
+__all__ = ["BookBroken", "first_contradiction", "load_book", "verify_book", "verify_rows"]
 
 
 OPEN_TRANSFERS = (
@@ -132,10 +135,16 @@ def _check_open(book: Book) -> None:
     for meter_id in book.open_periods:
         if meter_id not in book.meters:
             raise BookBroken(f"a period of {meter_id} is held, which has ended or never was")
+    for payment in book.open_payments.values():
+        hold, exposure = (book.ledger.reservation(i) for i in (payment.hold_transfer_id, payment.exposure_transfer_id))
+        reserved = (hold and hold.amount_base, exposure and exposure.amount_base)
+        named = (payment.hold_base, None if payment.settled_base else payment.terms.reserve_base)
+        if reserved != named:
+            raise BookBroken(f"{payment.id} names {named} on hold and exposed, and {reserved} is reserved for it")
     pending: dict[int, list[int]] = {}
-    reserved = [(p.hold_transfer_id, p.exposure_transfer_id) for p in book.open_payments.values()]
-    reserved += [(r.hold_transfer_id, r.exposure_transfer_id) for r in book.paid.refunds.values()]
-    for transfer_ids in reserved:
+    reservations = [(p.hold_transfer_id, p.exposure_transfer_id) for p in book.open_payments.values()]
+    reservations += [(r.hold_transfer_id, r.exposure_transfer_id) for r in book.paid.refunds.values()]
+    for transfer_ids in reservations:
         for transfer_id in transfer_ids:
             held = book.ledger.reservation(transfer_id)
             if held is not None:
@@ -147,8 +156,7 @@ def _check_open(book: Book) -> None:
             raise BookBroken(f"{account.code} has {kept} pending, its open payments and refunds {summed}")
 
 
-def verify_ledger(db: sqlite3.Connection) -> None:
-    """Recompute every balance from every transfer. Raises BookBroken naming the first contradiction."""
+def _verify_ledger(db: sqlite3.Connection) -> None:
     totals = _replay(db)
     for row in db.execute(
         "SELECT id, code, debits_pending, debits_posted, credits_pending, credits_posted FROM ledger_accounts"
@@ -160,19 +168,34 @@ def verify_ledger(db: sqlite3.Connection) -> None:
 
 
 def verify_book(db: sqlite3.Connection) -> tuple[int, bytes]:
-    """Recompute every balance from every transfer and every digest of the journal; return the journal's end.
+    """Prove every row, and recompute every digest of the journal; return the journal's end.
 
     Raises BookBroken or JournalError naming the first contradiction. Reads everything: for audits, not for start-up.
     """
-    verify_ledger(db)
+    verify_rows(db)
+    return verify(db.execute("SELECT seq, body, digest FROM journal ORDER BY seq"))
+
+
+def verify_rows(db: sqlite3.Connection) -> None:
+    """Recompute every balance from every transfer, and hold every record against the journal's bodies as they stand.
+
+    Raises BookBroken naming the first contradiction. Whether the bodies are those that were written, the digests say.
+    """
+    _verify_ledger(db)
+    _verify_columns(db)
+    verify_named(db)
+    verify_payments(db)
+    verify_rights(db)
+    verify_kept(db)
+    verify_paid(db)
+
+
+def _verify_columns(db: sqlite3.Connection) -> None:
+    """Questions go by the journal's columns, and only its bodies are sealed."""
     for seq, at_ms, kind, payment_id, body in db.execute("SELECT seq, at_ms, kind, payment_id, body FROM journal"):
         sealed = json.loads(body)
         if (at_ms, kind, payment_id) != (sealed["at_ms"], sealed["kind"], sealed["payment_id"]):
             raise BookBroken(f"journal row {seq}: its columns do not say what its sealed body says")
-    verify_named(db)
-    verify_kept(db)
-    verify_paid(db)
-    return verify(db.execute("SELECT seq, body, digest FROM journal ORDER BY seq"))
 
 
 def _replay(db: sqlite3.Connection) -> dict[int, list[int]]:
@@ -202,14 +225,11 @@ def _replay(db: sqlite3.Connection) -> dict[int, list[int]]:
 
 
 def first_contradiction(path: Path) -> str | None:
-    """Prove the balances of a database as it stood at one moment; return what is wrong with them, or None."""
+    """Run `verify_rows` on a database as it stood at one moment; return what is wrong with it, or None."""
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
     try:
         db.execute("BEGIN")
-        verify_ledger(db)
-        verify_named(db)
-        verify_kept(db)
-        verify_paid(db)
+        verify_rows(db)
     except BookBroken as broken:
         return str(broken)
     finally:

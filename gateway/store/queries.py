@@ -9,7 +9,7 @@ from typing import Any
 from gateway.core.server import Server
 from gateway.store import columns as col
 from gateway.store import kept_columns as kept
-from gateway.store.paid_columns import INCOMING, REFUNDS, SETTLEMENTS, TOPUPS
+from gateway.store.paid_columns import INCOMING, REFUNDS, TOPUPS
 
 PAYMENTS_OF_ACCOUNT = (
     f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE account_id = :account_id AND id < :before "  # noqa: S608
@@ -86,9 +86,7 @@ SPENT = (
 TOPUPS_OF_ACCOUNT = TOPUPS.where("account_id = :account_id AND id < :before ORDER BY id DESC LIMIT :limit")
 RECEIPTS_OF_ACCOUNT = INCOMING.where("account_id = :account_id AND id > :after ORDER BY id LIMIT :limit")
 UNCLAIMED = INCOMING.where("state = 'unclaimed' AND id > :after ORDER BY id LIMIT :limit")
-RECEIPTS = INCOMING.where("id < :before AND (:state = '' OR state = :state) ORDER BY id DESC LIMIT :limit")
 REFUNDS_OF_ACCOUNT = REFUNDS.where("account_id = :account_id AND id < :before ORDER BY id DESC LIMIT :limit")
-SETTLEMENTS_OF_ACCOUNT = SETTLEMENTS.where("account_id = :account_id AND id < :before ORDER BY id DESC LIMIT :limit")
 SELLERS = (
     "SELECT account_id, gas_budget_wei, window_s, latency_s, payees, created_at_ms, version, ended_at_ms FROM sellers "
     "WHERE account_id > :after ORDER BY account_id LIMIT :limit"
@@ -159,15 +157,6 @@ FLEETS_OF_ACCOUNT = (
     f"SELECT {kept.FLEET_COLUMNS} FROM fleets WHERE account_id = :account_id AND id < :before "  # noqa: S608
     "ORDER BY id DESC LIMIT :limit"
 )
-HOOKS_OF_ACCOUNT = (
-    f"SELECT {kept.HOOK_COLUMNS} FROM hooks WHERE account_id = :account_id AND deleted_at_ms IS NULL "  # noqa: S608
-    "AND id < :before ORDER BY id DESC LIMIT :limit"
-)
-DELIVERIES_OF_HOOK = (
-    f"SELECT {kept.DELIVERY_COLUMNS} FROM hook_deliveries WHERE hook_id = :hook_id AND account_id = :account_id "  # noqa: S608
-    "AND event_seq < :before ORDER BY event_seq DESC LIMIT :limit"
-)
-DELIVERY = f"SELECT {kept.DELIVERY_COLUMNS} FROM hook_deliveries WHERE hook_id = :hook_id AND event_seq = :event_seq"  # noqa: S608
 RENEWALS_OF = (
     f"SELECT {col.PAYMENT_COLUMNS} FROM payments WHERE vendor = :vendor AND resource_ref = :ref "  # noqa: S608
     "AND (renews = 1 OR (idempotency_key > 'renew ' AND idempotency_key < 'renew!')) "  # a claim of the planner's

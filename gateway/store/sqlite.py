@@ -23,7 +23,7 @@ from gateway.core.commands import Command, Result
 from gateway.core.journal import Record
 from gateway.core.kept import SERVER
 from gateway.core.records import Answer, Attempt, Meter, Payment, Resource
-from gateway.core.server import Fleet, HookDelivery, Kept, Server, Snapshot, SshKey
+from gateway.core.server import Fleet, Kept, Server, Snapshot, SshKey
 from gateway.core.view import Listener, Step, View
 from gateway.ports import ClaimedAnswer, ServerCost
 from gateway.store import columns as col
@@ -274,11 +274,6 @@ class SqliteStore(PaidReading):
         rows = await self._all(queries.ALL_SSH_KEYS_OF_ACCOUNT, {"account_id": account_id})
         return tuple(map(col.ssh_key_from, rows))
 
-    async def delivery(self, hook_id: str, event_seq: int) -> HookDelivery | None:
-        """Return one delivery as committed."""
-        row = await self._one(queries.DELIVERY, {"hook_id": hook_id, "event_seq": event_seq})
-        return None if row is None else col.delivery_from(row)
-
     async def journal(self, after: int, limit: int) -> tuple[Record, ...]:
         """Return journal rows after a sequence number, in order."""
         rows = await self._all(queries.JOURNAL_PAGE, {"after": after, "limit": limit})
@@ -293,7 +288,7 @@ class SqliteStore(PaidReading):
         return await self._reader.run(fetch, self._reader._conn)  # noqa: SLF001 - our own subclass's connection
 
     async def contradiction(self) -> str | None:
-        """Recompute every balance from every transfer, on a connection and in a thread of its own."""
+        """Prove every row but for the journal's digests, on a connection and in a thread of its own."""
         return await asyncio.to_thread(first_contradiction, self.path)
 
     async def close(self) -> None:
@@ -324,7 +319,8 @@ def _rows(db: sqlite3.Connection) -> sqlite3.Connection:
 def _take_lock(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    real = path.resolve()  # SQLite follows links too: whatever name it is opened by, it has one owner
+    lock = os.open(real.with_name(real.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -45,7 +45,6 @@ __all__ = [
     "segment",
     "text_in",
     "time_ms",
-    "unmark",
     "usd_text",
     "with_ceilings",
 ]
@@ -54,7 +53,6 @@ JSON_HEADERS: Final = (("Content-Type", "application/json"),)
 SECRET_PARAMETERS: Final = frozenset({"access_token", "api_key", "apikey", "key", "password", "secret", "token"})
 """Query parameters whose values no record or log may show (for gateway.vendors.query.Scrubber)."""
 
-_MARKED: Final = re.compile(r"(?:(.*)-)?(g[a-z2-7]{16})", re.ASCII | re.DOTALL)
 _REF: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _TIME: Final = re.compile(
@@ -150,15 +148,6 @@ def mark(name: str, token: str, max_len: int) -> str:
     room = max_len - len(token) - 1
     kept = name[: max(room, 0)].rstrip("-._")
     return f"{kept}-{token}" if kept else token
-
-
-def unmark(marked: object) -> tuple[str, str] | None:
-    """Return (the name, perhaps cut; the token) of a marked name; None for one that carries no mark.
-
-    Only the end counts: what an agent wrote into its own name cannot pass for a mark.
-    """
-    found = _MARKED.fullmatch(marked) if isinstance(marked, str) else None
-    return None if found is None else (found.group(1) or "", found.group(2))
 
 
 # What answers hold

@@ -1,7 +1,7 @@
 """What a vendor can and cannot do, as answers to one list of questions that every vendor module answers.
 
 Must not know any vendor.  Theory: a question that a document leaves open is answered "unknown", never left out; so two
-vendors can be compared line by line, and nobody reads a missing answer as a no (reference/vendors.md section 6).
+vendors can be compared line by line, and nobody reads a missing answer as a no.
 """
 
 from collections.abc import Mapping

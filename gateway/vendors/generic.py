@@ -74,7 +74,6 @@ class GenericVendor:
         window: Window = DEFAULT_WINDOW,
         represent: Represent = Represent.UNKNOWN,
         rules: tuple[PathRule, ...] = (),
-        response_headers: frozenset[str] = frozenset(),
     ) -> None:
         """Build it; `ceiling_base` is the most that one call may cost, in the token's base units.
 
@@ -83,7 +82,6 @@ class GenericVendor:
         self.name = name
         self.origin = origin
         self.terms = terms
-        self.response_headers = frozenset(header.lower() for header in response_headers)
         self.shared: Shared | None = None
         self.routes = _routes(
             Route(

@@ -1,7 +1,7 @@
 """What an answer to a presented credential says about delivery, by its status and framing alone: one table for all.
 
 Must not know a vendor, a route or a body's meaning.  Theory: only a complete 2xx can be a delivery and only a 4xx can be
-a refusal; everything else leaves open whether the vendor acted, and unknown is not failed (DESIGN P5).
+a refusal; everything else leaves open whether the vendor acted, and unknown is not failed (P5).
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from gateway.core.routes import Pricing, Represent, Route, Window
 
 __all__ = ["MAX_WINDOW_S", "RouteOverride", "check_ceiling", "check_window", "with_overrides"]
 
-MAX_WINDOW_S: Final = 48 * 3600  # DESIGN 6: what an exposure may last at most
+MAX_WINDOW_S: Final = 48 * 3600  # design 6: what an exposure may last at most
 
 
 @dataclass(frozen=True, slots=True)

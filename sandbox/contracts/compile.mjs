@@ -29,17 +29,20 @@ const settings = {
 
 function compile (file) {
   const source = readFileSync(join(here, file), 'utf8')
-  const input = { language: 'Solidity', settings, sources: { [file]: { content: source } } }
+  const outputSelection = { '*': { ...settings.outputSelection['*'], '': ['ast'] } }
+  const input = { language: 'Solidity', settings: { ...settings, outputSelection }, sources: { [file]: { content: source } } }
   const output = JSON.parse(solc.compile(JSON.stringify(input)))
   const complaints = (output.errors ?? []).map((error) => error.formattedMessage)
   if (complaints.length > 0) throw new Error(complaints.join('\n'))
   const name = file.replace(/\.sol$/, '')
   const { abi, evm: { bytecode, deployedBytecode, methodIdentifiers } } = output.contracts[file][name]
-  // setCode runs no constructor, and an artifact that is deployed is compared with the code on chain: an immutable would
-  // stay zero there, a library unlinked.
+  // An immutable would stay zero under setCode, a library unlinked; and an artifact that is deployed is compared with the
+  // code on chain.
   for (const hole of ['immutableReferences', 'linkReferences']) {
     if (Object.keys(deployedBytecode[hole] ?? {}).length > 0) throw new Error(`${file}: ${hole} cannot be placed by setCode`)
   }
+  const begins = deployed ? null : atCreation(output.sources[file].ast)
+  if (begins) throw new Error(`${file}: ${begins} would be lost, setCode runs no constructor`)
   const artifact = {
     path: join(build, `${name}.json`),
     text: JSON.stringify({
@@ -54,6 +57,14 @@ function compile (file) {
     }, null, 2) + '\n'
   }
   return deployed ? [artifact, constants(file, name, bytecode.object, deployedBytecode.object)] : [artifact]
+}
+
+// What only creation code does: a constructor, or the first value of a state variable; null where there is neither.
+function atCreation (ast) {
+  const members = ast.nodes.filter((node) => node.nodeType === 'ContractDefinition').flatMap((contract) => contract.nodes)
+  const first = members.find((node) => node.kind === 'constructor' || (node.stateVariable && !node.constant && node.value))
+  if (!first) return null
+  return first.kind === 'constructor' ? 'the constructor' : `the first value of ${first.name}`
 }
 
 function constants (file, name, creation, runtime) {

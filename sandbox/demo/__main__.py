@@ -8,6 +8,9 @@ import http.client
 import subprocess
 import sys
 
+from aiohttp import ClientError
+
+from gateway_client import GatewayProblem
 from sandbox.anvil import RpcError
 from sandbox.demo import books, interrupts
 from sandbox.demo.checks import DemoFailure
@@ -19,6 +22,8 @@ from sandbox.demo.world import VENDORS, open_world
 # What the world may do to us. Anything else is a mistake of the demo: it ends with a traceback, and 1 as well.
 _BROKEN = (
     DemoFailure,
+    GatewayProblem,
+    ClientError,
     RpcError,
     OSError,
     RuntimeError,

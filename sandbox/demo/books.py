@@ -67,6 +67,21 @@ class Sum:
         return self.left_base == self.right_base
 
 
+@dataclass(frozen=True)
+class _Ledger:
+    """The gateway's own accounts as its `balances` told them, all at one moment."""
+
+    rows: list[dict[str, Any]]
+
+    def posted(self, code: str, chain_id: int, none: int | None = None) -> int:
+        """Return what an account has in the one token of a chain; `none` where there may be no such account yet."""
+        found = [row for row in self.rows if row["code"] == code and f"eip155:{chain_id}/" in row["asset"]]
+        if not found and none is not None:
+            return none
+        expect(f"ledger accounts {code} on chain {chain_id}", 1, len(found))
+        return units(found[0]["posted"])
+
+
 def sums(f: Figures) -> list[Sum]:
     """Return every equation that must hold."""
     return [
@@ -99,12 +114,12 @@ def close(world: World, screen: Screen) -> None:
     available, held = _statement(world, screen, payments)
     house = _house(world)
     block = world.chain.final()["number"]
-    balance = world.agent.balance()
+    balance, ledger = world.agent.balance(), _Ledger(world.gateway.run("balances")["accounts"])
     figures = Figures(
         granted=CREDIT_BASE,
         topped_up=sum(units(each["amount"]) for each in world.agent.topups() if each["credit"] == "available"),
         till_on_chain=world.chain.balance_of(world.till, block=block),
-        gateway_till=_ledger(world, f"wallet:{world.till.lower()}", world.chain.chain_id, none=0),
+        gateway_till=ledger.posted(f"wallet:{world.till.lower()}", world.chain.chain_id, none=0),
         credited=units(balance["credited"]),
         available=units(balance["available"]),
         held=units(balance["held"]),
@@ -116,10 +131,10 @@ def close(world: World, screen: Screen) -> None:
         funded=FUNDED_BASE,
         wallet_on_chain=world.chain.balance_of(world.wallet, block=block),
         vendor_received=_received(world, block),
-        gateway_wallet=_ledger(world, f"wallet:{world.wallet.lower()}", world.chain.chain_id),
+        gateway_wallet=ledger.posted(f"wallet:{world.wallet.lower()}", world.chain.chain_id),
         captured_on_base=_captured(payments, "vpsagent") + sum(units(p["captured"]) for p in house),
     )
-    found = [*sums(figures), *_on_tempo(world, payments), *_accounts(world, payments)]
+    found = [*sums(figures), *_on_tempo(world, ledger, payments), *_accounts(world, payments)]
     screen.plain(f"\n  Counted three times, at final block {block}:\n")
     wrong = _show_sums(screen, found)
     if wrong:
@@ -178,7 +193,7 @@ def _captured(payments: list[dict[str, Any]], vendor: str) -> int:
     return sum(units(p["captured"]) for p in payments if p["vendor"] == vendor)
 
 
-def _on_tempo(world: World, payments: list[dict[str, Any]]) -> list[Sum]:
+def _on_tempo(world: World, ledger: _Ledger, payments: list[dict[str, Any]]) -> list[Sum]:
     if world.tempo is None:
         return []
     block = world.tempo.final()["number"]
@@ -186,10 +201,10 @@ def _on_tempo(world: World, payments: list[dict[str, Any]]) -> list[Sum]:
         TempoFigures(
             funded=TEMPO_FUNDED_BASE,
             settled=_settled(payments, "dropmpp"),
-            fees=_ledger(world, "house:fees", world.tempo.chain_id),
+            fees=ledger.posted("house:fees", world.tempo.chain_id),
             wallet_on_chain=world.tempo.balance_of(world.wallet, block=block),
             vendor_received=world.tempo_received(block),
-            gateway_wallet=_ledger(world, f"wallet:{world.wallet.lower()}", world.tempo.chain_id),
+            gateway_wallet=ledger.posted(f"wallet:{world.wallet.lower()}", world.tempo.chain_id),
         )
     )
 
@@ -203,16 +218,6 @@ def _accounts(world: World, payments: list[dict[str, Any]]) -> list[Sum]:
         )
         for name in names
     ]
-
-
-def _ledger(world: World, code: str, chain_id: int, none: int | None = None) -> int:
-    """Return what a ledger account has in the one token of a chain; `none` where there may be no such account yet."""
-    rows = world.gateway.run("balances")["accounts"]
-    found = [row for row in rows if row["code"] == code and f"eip155:{chain_id}/" in row["asset"]]
-    if not found and none is not None:
-        return none
-    expect(f"ledger accounts {code} on chain {chain_id}", 1, len(found))
-    return units(found[0]["posted"])
 
 
 def _house(world: World) -> list[dict[str, Any]]:

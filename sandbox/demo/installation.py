@@ -59,6 +59,9 @@ tokens = ["base-usdc"]
 
 [topups]
 packs = {{ one = "1" }}
+
+[servers]
+sweep_s = 0.25            # as often as the chains are read, so that nobody waits for a look
 """
 
 VPSAGENT = """

@@ -130,11 +130,16 @@ async def _member(stage: Stage, agent: GatewayClient, fleet_id: str, before: fro
 
 async def _follow(stage: Stage, agent: GatewayClient, server: Server, wanted: str) -> Server:
     """Follow the server's own events until it is in a state."""
-    async with asyncio.timeout(PATIENCE_S):
-        async for event in agent.follow(f"/v1/servers/{server['id']}"):
-            stage.screen.step(f"event    {event['type']}")
-            if event["type"] == f"server.{wanted}":
-                break
+    last = "no event"
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            async for event in agent.follow(f"/v1/servers/{server['id']}"):
+                last = event["type"]
+                stage.screen.step(f"event    {last}")
+                if last == f"server.{wanted}":
+                    break
+    except TimeoutError:
+        raise DemoFailure(f"event server.{wanted}", f"within {PATIENCE_S} s", last) from None
     return await agent.server(server["id"], wait=wanted, timeout_s=PATIENCE_S)
 
 

@@ -2,7 +2,8 @@
 
 Nothing here is part of the vendor's document.
 
-- GET  /admin/state                       rentals, purchases, settlements, seen payments by nonce, both clocks, ssh_port
+- GET  /admin/state                       rentals, purchases, settlements, seen payments by nonce, both clocks, ssh_port,
+                                          the boxes that are up and how often each was connected to
 - GET  /admin/faults                      the faults in force; POST adds one object or a list -> {"ids"}
 - DELETE /admin/faults, /admin/faults/{id}
 - POST /admin/clock {advance_s}           pushes business time forward (payment windows stay on the real clock)
@@ -43,6 +44,7 @@ class Admin:
                 "real_ms": vendor.clock.real_ms(),
                 "business_ms": vendor.clock.business_ms(),
                 "boxes_up": [r.rental_id for r in vendor.book.rentals.values() if vendor.boxes.is_up(r.ipv4)],
+                "box_connects": {r.rental_id: vendor.boxes.connects[r.ipv4] for r in vendor.book.rentals.values()},
                 "relayer": vendor.payments.relayer,
             }
         )

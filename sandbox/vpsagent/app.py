@@ -111,10 +111,12 @@ class Routes:
         if not _has_token(request, rental):
             return _problem(401, "Missing or invalid token.")
         away = vendor.faults.take("upstream_down", "instance", paid=False) is not None
+        if not away:
+            vendor.look_at(rental)
         status = {
             "rental_id": rental.rental_id,
-            "ipv4": self._ipv4(rental),
-            "running": vendor.boxes.is_up(rental.ipv4),
+            "ipv4": rental.known_ipv4,
+            "running": rental.known_running,
             "expires_at": rental.expires_at,
             "status": rental.status,
             "root_user": "root",
@@ -178,14 +180,11 @@ class Routes:
             for purchase in self._vendor.purchases_of(header)
         )
 
-    def _ipv4(self, rental: Rental) -> str | None:
-        return rental.ipv4 if self._vendor.clock.real_ms() >= rental.ipv4_from_ms else None
-
     def _created(self, rental: Rental) -> dict[str, Any]:
         return {
             "rental_id": rental.rental_id,
             "sku": rental.sku,
-            "ipv4": self._ipv4(rental),
+            "ipv4": rental.known_ipv4,
             "expires_at": rental.expires_at,
             "root_token": rental.root_token,
             "root_user": "root",

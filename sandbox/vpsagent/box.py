@@ -10,7 +10,9 @@ import asyncio
 import ipaddress
 import random
 import socket
+from collections import Counter
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ class Boxes:
         # A random start keeps several vendors on one machine apart.
         self._next = ipaddress.IPv4Address("127.16.0.0") + random.randrange(200 << 16)
         self._servers: dict[str, asyncio.Server] = {}
+        self.connects: Counter[str] = Counter()
+        """How often somebody got through to a box, by address: the proof that it was really probed."""
         self.ssh_port = ssh_port or _free_port()
 
     def allocate(self) -> str:
@@ -40,7 +44,8 @@ class Boxes:
     async def bring_up(self, address: str) -> None:
         """Open the box's port; does nothing when it is open."""
         if address not in self._servers:
-            self._servers[address] = await asyncio.start_server(_greet, address, self.ssh_port)
+            greet = partial(self._greet, address)
+            self._servers[address] = await asyncio.start_server(greet, address, self.ssh_port)
 
     def take_down(self, address: str) -> None:
         """Close the box's port; does nothing when it is closed."""
@@ -63,15 +68,15 @@ class Boxes:
         writer.close()
         return True
 
-
-async def _greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(_BANNER)
-    try:
-        await writer.drain()
-    except ConnectionError:
-        return  # whoever probed the port has gone, which is what probes do
-    finally:
-        writer.close()
+    async def _greet(self, address: str, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connects[address] += 1
+        writer.write(_BANNER)
+        try:
+            await writer.drain()
+        except ConnectionError:
+            return  # whoever probed the port has gone, which is what probes do
+        finally:
+            writer.close()
 
 
 def _free_port() -> int:

@@ -48,7 +48,8 @@ What a purchase becomes (rent, renew; fixed when the payment is accepted):
 
 What the vendor's own parts do:
 
-- `upstream_down` (instance): 502 with last-known fields.
+- `upstream_down` (instance): 502 with last-known fields: as the provider told them before the fault, whatever becomes of
+                the box while it is in force.
 - `unavailable`   {sku}: /rent answers 503, for one SKU or all.
 """
 
@@ -143,6 +144,10 @@ class Faults:
                     del self._active[fault["id"]]
             return fault
         return None
+
+    def in_force(self, kind: str) -> bool:
+        """Whether some fault of a kind still waits for a request to strike; uses none up."""
+        return any(fault["kind"] == kind for fault in self._active.values())
 
     def prices(self) -> dict[str, str]:
         """The raised prices in force, decimal USDC by SKU."""

@@ -32,6 +32,9 @@ class Rental:
     settle_tx_hash: str | None = None
     renewal_count: int = 0
     last_renewal_tx_hash: str | None = None
+    known_ipv4: str | None = None
+    known_running: bool = False
+    """What the upstream provider said of the box when it was last asked; all that is left to say while it is away."""
 
 
 @dataclass(slots=True, kw_only=True)

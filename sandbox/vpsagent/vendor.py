@@ -105,8 +105,14 @@ class Vendor:
             box_up_at_ms=up_at,
             business_ms=self.clock.business_ms(),
         )
+        self.look_at(rental)
         self.book.rentals[rental.rental_id] = rental
         return rental
+
+    def look_at(self, rental: Rental) -> None:
+        """Ask the upstream provider about a box, and remember what it said."""
+        rental.known_ipv4 = rental.ipv4 if self.clock.real_ms() >= rental.ipv4_from_ms else None
+        rental.known_running = self.boxes.is_up(rental.ipv4)
 
     def manual_step(self, rental: Rental) -> tuple[int | None, bool]:
         """When a renewal's manual step will be done (None: when somebody says so), and whether it outlives the rental."""

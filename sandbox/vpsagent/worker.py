@@ -64,6 +64,8 @@ class Worker:
             vendor.boxes.take_down(rental.ipv4)
         elif due:
             await vendor.boxes.bring_up(rental.ipv4)
+        if not vendor.faults.in_force("upstream_down"):
+            vendor.look_at(rental)
 
     def _tend_purchase(self, purchase: Purchase) -> bool:
         """Start work on a purchase that is due; returns whether it changed at once."""

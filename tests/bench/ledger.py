@@ -116,7 +116,7 @@ def _single(core: StoreCore, cycles: Cycles, count: int) -> Measure:
 
 
 def _ledger_only(core: StoreCore, cycles: Cycles, count: int) -> Measure:
-    """What performance.md section 5 compares: hold and capture with their idempotency key, in groups, and no payment."""
+    """The ledger alone: hold and capture with their idempotency key, in groups, and no payment."""
     book = core.book
     fx = book.account(chart.fx(USD))
 

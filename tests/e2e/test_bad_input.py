@@ -25,11 +25,15 @@ CREDIT = Decimal(10)
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """What the challenge of /rent is altered by, the problem that follows, and the kind of task for the operator."""
+    """What the challenge of /rent is altered by, the problem that follows, and the kind of task for the operator.
+
+    A human is asked the same thing once a minute, so each task is about a `sku` of its own.
+    """
 
     code: str
     fault: dict[str, Any]
     task: str | None = None
+    sku: str = "sandbox_1h"
 
 
 def _set(**fields: Any) -> dict[str, Any]:
@@ -52,7 +56,7 @@ OFFERS = {
     "an unknown network": Bad("unknown_network", _set(network="solana")),
     "another scheme": Bad("unsupported_scheme", _set(scheme="upto")),
     "a higher amount": Bad("price_above_quote", _amount("600000"), "price_changed"),
-    "a far lower amount": Bad("price_below_quote", _amount("100000"), "price_changed"),
+    "a far lower amount": Bad("price_below_quote", _amount("100000"), "price_changed", "sandbox_6h"),
     "two amounts": Bad("amount_fields_differ", _set(maxAmountRequired="500000", amount="500001")),
     "a float": Bad("amount_malformed", _amount(500000.0)),
     "a decimal string": Bad("amount_malformed", _amount("0.5")),
@@ -91,7 +95,7 @@ def test_challenge_that_is_not_what_we_buy_is_not_paid(world: World, name: str) 
     tasks = _tasks(world)
     seen = len(world.vendor.state()["seen"])
     world.vendor.admin("POST", "/admin/faults", {"route": "rent", "paid": False, **bad.fault})
-    answer = agent.rent()
+    answer = agent.rent(bad.sku)
     world.vendor.clear()
     assert problem_of(answer) == bad.code, answer.text
     _assert_untouched(agent)
@@ -277,6 +281,7 @@ ODD: dict[str, tuple[Scripted, str]] = {
     "asset": (Scripted(headers=_header(_v2(asset=WETH))), "asset_not_allowed"),
     "payee": (Scripted(headers=_header(_v2())), "payee_not_allowed"),
     "ceiling": (Scripted(headers=_header(_v2(amount="1000001"))), "price_above_ceiling"),
+    "wide": (Scripted(headers={"PAYMENT-REQUIRED": "A" * 70_000}), "challenge_oversized"),
     "long": (Scripted(body=b'{"x402Version": 1, "accepts": []}' + b" " * 300_000), "challenge_oversized"),
     "foreign": (Scripted(body=b"pay by invoice"), "foreign_402"),
     "mpp": (Scripted(headers=_mpp()), "rail_not_allowed"),

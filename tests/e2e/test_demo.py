@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway_client import GatewayProblem
 from sandbox.chain import LocalBase
+from sandbox.demo import __main__ as command
 from sandbox.demo.books import Figures, TempoFigures, sums, tempo_sums
 from sandbox.process import ROOT
 
@@ -181,6 +183,33 @@ def test_an_interrupted_demo_stops_what_it_started(temporary: Path) -> None:
         assert running.end() == 1, running.text
     assert "interrupted; everything was stopped" in running.text
     assert running.left_behind() == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            GatewayProblem(503, {"code": "not_ready", "detail": "the chain was not read yet"}),
+            "503 not_ready: the chain",
+        ),
+        (RuntimeError("anvil ended with status 1"), "RuntimeError: anvil ended"),
+        (FileNotFoundError("anvil is missing: run `make setup`"), "anvil is missing"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_breaks_is_told_in_a_line_and_is_exit_1(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A refusal, a chain that ends, a program that is missing: what it was, and no traceback."""
+
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "_play", broken)
+    monkeypatch.setattr(command.interrupts, "install", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["demo"])
+    assert command.main() == 1
+    assert re.search(rf"^FAILED  .*{re.escape(told)}", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_balanced_figures_agree() -> None:

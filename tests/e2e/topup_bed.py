@@ -166,7 +166,7 @@ class Purse:
         """Ask what credit costs, and return the request that pays it by MPP, with a transaction that the gateway sends."""
         asked = requests.get(base_url + path, headers=dict(headers), timeout=TIMEOUT_S)
         lines = CIMultiDict(("WWW-Authenticate", line) for line in asked.raw.headers.getlist("WWW-Authenticate"))
-        challenge = parse_mpp(asked.status_code, lines, time.time_ns() // 1_000_000)
+        challenge = parse_mpp(asked.status_code, lines)
         assert challenge is not None, asked.text
         offer = next(each for each in challenge.offers if each.method == TEMPO)
         memo = attribution_memo(offer.realm, offer.challenge_id)

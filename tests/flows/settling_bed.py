@@ -27,8 +27,9 @@ from gateway.facilitator.verify import Reach, Verifier
 from gateway.paid_ports import Rejected, Settled
 from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemClock, SystemEntropy
+from tests.factories import never_frozen
 from tests.unit.gateway.facilitator.payments_bed import TOKENS
-from wallets.guard import CallKey, Guard, Policy, WalletPolicy, never_frozen
+from wallets.guard import CallKey, Guard, Policy, WalletPolicy
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
 from wallets.watermark import Watermark

@@ -39,6 +39,7 @@ from gateway.flow.quote import Quoter
 from gateway.flow.recover import Recovery
 from gateway.flow.settle import Sightings, Tracker
 from gateway.flow.spend import Spend
+from gateway.flow.tasks import Tasks
 from gateway.http.client import HttpUpstream
 from gateway.http.egress import EgressRule, Origin
 from gateway.http.port import UpstreamRequest, UpstreamResponse
@@ -50,7 +51,8 @@ from gateway.vendors.generic import GenericVendor
 from gateway.vendors.surrogate import digest
 from sandbox.process import SandboxProcess
 from sandbox.tempo.chain import LocalTempo
-from wallets.guard import Guard, Policy, WalletPolicy, never_frozen
+from tests.factories import never_frozen
+from wallets.guard import Guard, Policy, WalletPolicy
 from wallets.sealing import Sealer
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
@@ -262,14 +264,16 @@ async def tempo_desk(
         presenter = Presenter(store, wire, sealer, surrogates, clock, broadcasters)
         answers = Answers(store=store, sealer=sealer, watermark=watermark, clock=clock)
         fees = {TOKEN.chain_id: TempoFees(valid_for_s=lives_s)}
+        tasks = Tasks(store, clock, entropy)
         spend = Spend(
             store=store,
             upstream=wire,
-            quoter=Quoter(store.view, frozenset({wallet}), clock, entropy),
+            quoter=Quoter(store.view, frozenset({wallet}), clock),
             promiser=Promiser(signers, heads, sealer, clock, entropy, fees),
             presenter=presenter,
-            prover=Prover(store=store, upstream=wire, signers=signers, watermark=watermark, clock=clock),
+            prover=Prover(store=store, upstream=wire, signers=signers, watermark=watermark, tasks=tasks, clock=clock),
             answers=answers,
+            tasks=tasks,
             clock=clock,
         )
         recovery = Recovery(

@@ -10,6 +10,7 @@ from drop_shop import APPROVED, PUBLIC_KEY, VENDOR, Shop, drop_shop
 
 from gateway.core.problems import Problem
 from gateway.core.server import Server, ServerState, SshKey, Wanted
+from gateway.flow.call import Reply
 from gateway.flow.servers.keys import KeyPrices
 from gateway.server_ports import Action
 from sandbox.process import SandboxProcess
@@ -269,6 +270,19 @@ async def test_keys_cost_what_was_quoted_or_nothing_is_registered(acts: DropActs
     assert await prices.of(acts.who(), vendor, ids) == ()
     assert len(await acts.keys.refs(acts.who(), vendor, ids, max_charge_base=0)) == len(ids)
     assert len(acts.shop.desk.rows("SELECT * FROM payments")) == len(ids)
+
+
+async def test_a_key_whose_price_is_not_told_is_not_registered(acts: DropActs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vendor that answers the question for its price with anything else is asked again later, and nobody is."""
+    key, vendor = await added(acts), acts.doing.vendors[VENDOR]
+
+    async def ill(*_: object, **__: object) -> Reply:
+        return Reply(500, (), b"")
+
+    monkeypatch.setattr(acts.doing.runner, "ask", ill)
+    problem = await refused(KeyPrices(acts.keeping, acts.doing.runner).of(acts.who(), vendor, (key.id,)))
+    assert (problem.code, problem.status) == ("price_untold", 503)
+    assert acts.shop.desk.rows("SELECT * FROM tasks") == []
 
 
 async def test_a_key_that_the_vendor_lost_is_registered_anew(acts: DropActs, shop: Shop) -> None:

@@ -32,7 +32,7 @@ from gateway.http.port import SentUnknown
 from gateway.store.told import TellableJournal
 from gateway.system import SystemEntropy
 from tests.unit.gateway.api.shape import check
-from tests.unit.gateway.flow.order_desk import Desk, desk_opened, told
+from tests.unit.gateway.flow.order_desk import Desk, advanced, desk_opened, told
 
 NEED: dict[str, Any] = {"need": {"min_vcpu": 1}}
 MADE = told(server="box-1", state="provisioning", access={"password": "s3cret"})
@@ -84,7 +84,7 @@ class Front:
         """Order a server that its shop begins to make at once, and return it as it is then."""
         got = await self.order(token, **changes)
         assert got.status == 202, got.body
-        await self.desk.ordering.advance(got.json["id"])
+        await advanced(self.desk.ordering, got.json["id"])
         return (await self.ask("GET", f"/v1/servers/{got.json['id']}")).json
 
     async def add_key(self, name: str, scopes: tuple[str, ...], *budgets: Budget) -> None:
@@ -179,7 +179,7 @@ async def test_an_order_is_taken_at_once_and_told_with_all_that_is_known(front: 
     check(got.json, SERVER)
     assert (got.json["name"], got.json["auto_renew"], got.json["max_total"]) == ("web-1", True, "5.000000")
     assert got.json["keep_until"] == "2099-01-01T00:00:00.000Z"
-    await front.desk.ordering.advance(got.json["id"])
+    await advanced(front.desk.ordering, got.json["id"])
     shown = (await front.ask("GET", f"/v1/servers/{got.json['id']}")).json
     check(shown, SERVER)
     assert (shown["state"], shown["vendor"], shown["plan"], shown["ref"]) == (

@@ -13,12 +13,12 @@ from drop_shop import APPROVED, PUBLIC_KEY, SMALL, VENDOR, Shop, drop_shop, ids
 from gateway.core.commands import ApprovePrice, Done, SetFreeze
 from gateway.core.payment import Charge, Delivery, Transfer
 from gateway.core.problems import Problem
+from gateway.core.records import HOUSE
 from sandbox.process import SandboxProcess
 from sandbox.tempo.chain import LocalTempo
 
 NOT_FOUND = 404
 HOUR_MS = 3_600_000
-HOUSE = ""
 
 
 @pytest.fixture(scope="module")

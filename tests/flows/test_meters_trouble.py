@@ -12,6 +12,7 @@ from gateway.core.ledger import Account
 from gateway.core.problems import Problem
 from gateway.http.port import UpstreamError
 from sandbox.shared_vendor.driver import Driver
+from tests.factories import ledger_account
 from tests.flows.meter_bed import DAY_S, EMAIL, HOUR_S, MINUTE_S, SOON_S, Bed, start_vendor, stop_all
 
 KINDS = {"cryptovps": "cryptovps", "litevps": "litevps", "vrtx": "vrtx"}
@@ -44,7 +45,7 @@ async def bed(tmp_path: Path, processes: Mapping[str, Driver]) -> AsyncIterator[
 
 def vendors_account(bed: Bed, vendor: str) -> Account:
     """Return the ledger's account of what the operator has at a vendor."""
-    return bed.store._core.book.ledger.get(chart.vendor(vendor), chart.vendor_asset(vendor))
+    return ledger_account(bed.store._core.book.ledger, chart.vendor(vendor), chart.vendor_asset(vendor))
 
 
 def deposits(bed: Bed) -> list[int]:

@@ -12,6 +12,7 @@ from gateway.core.records import AgentAccount
 from gateway.core.server import ORDERED, ServerState
 from tests.flows.broker_bed import ABSENT_S, ALL, CREDIT_BASE, Bed, Crash, Vendors, opened, restarted
 from tests.flows.order_bed import Orders, orders_on
+from tests.unit.gateway.flow.order_desk import advanced
 
 POOR_BASE = 80_000  # five hours, and a part of one
 POINTS_MIN = 40
@@ -47,7 +48,7 @@ async def test_a_vendor_that_refuses_loses_to_the_next_one(orders: Orders) -> No
     bed = orders.bed
     bed.driver("cryptovps").fault("status", "create", status=503, times=9)
     server = await orders.create()
-    server = await orders.ordering.advance(server.id)
+    server = await advanced(orders.ordering, server.id)
     if server.state in ORDERED:  # an answer of this kind leaves open what was done
         server = await orders.until(server.id, ServerState.PROVISIONING, ServerState.RUNNING, seconds=ABSENT_S / 4)
     assert (server.vendor, server.tried) == ("vrtx", 1)
@@ -61,7 +62,7 @@ async def test_a_lost_answer_is_found_and_nothing_is_bought_elsewhere(orders: Or
     bed = orders.bed
     bed.driver("cryptovps").fault("cut", "create", when="after")
     server = await orders.create()
-    server = await orders.ordering.advance(server.id)
+    server = await advanced(orders.ordering, server.id)
     assert server.state is ServerState.ORDER_UNKNOWN
     server = await orders.until(server.id, ServerState.RUNNING)
     assert server.vendor == "cryptovps"

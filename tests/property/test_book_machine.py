@@ -541,7 +541,7 @@ class BookMachine(RuleBasedStateMachine):
             assert result.changed != paid.answered
             paid.answered = True
 
-        return c.MarkAnswered(payment_id, at_ms), follow
+        return c.MarkAnswered(payment_id), follow
 
     @rule(
         wanted=st.lists(WANTED, min_size=1, max_size=3),
@@ -589,7 +589,7 @@ class BookMachine(RuleBasedStateMachine):
             c.ObservePrice("vpsagent", "item", amount, self.now_ms),
             c.ApprovePrice("vpsagent", "item", amount, "me", self.now_ms),
             c.ApprovePayee("vpsagent", CHAIN_ID, bytes([n % 5]) + PAYEE[1:], "me", self.now_ms),
-            c.MoveCursor(CHAIN_ID, n, bytes(32), 1_000, self.now_ms),
+            c.MoveCursor(CHAIN_ID, n, bytes(32), 1_000),
             c.UpdateResource("vpsagent", f"srv_{n:04}", "stopped", None, self.now_ms),
             c.Remember("acc_1", f"idem {n % 5}", (n % 3).to_bytes(32, "big"), make_answer(payment_id="")),
         ]

@@ -221,7 +221,7 @@ class KeptMachine(RuleBasedStateMachine):
             self.told = seq
             alive = {d.hook_id for d in deliveries if d.hook_id in self.kept and not over(self.kept[d.hook_id])}
             self.due |= {(d.hook_id, seq): d for d in deliveries if d.hook_id in alive}
-        self.send(c.FanOut(seq, deliveries, NOW_MS), Done(changed=news), more=more)
+        self.send(c.FanOut(seq, deliveries), Done(changed=news), more=more)
 
     @rule(pick=st.integers(0, 20), hook=st.integers(1, 5), done=st.booleans(), more=st.booleans())
     def deliver(self, pick: int, hook: int, *, done: bool, more: bool) -> None:

@@ -49,7 +49,7 @@ from tests.factories import (
 )
 
 ACCOUNTS = ("acc_1", "acc_2")
-# What the vendors of DESIGN 7 charge by, and one by odd units.
+# What the vendors of design 7 charge by, and one by odd units.
 TARIFFS: tuple[dict[str, Any], ...] = (
     {"hourly": "0.0147"},
     {"hourly": "0.0053", "unit_s": 60, "while_running": True},
@@ -424,6 +424,12 @@ class MeterMachine(RuleBasedStateMachine):
             "WHERE m.reason IN (?, ?) OR p.delivery = 'refused'"
         )
         assert not self.core.db.execute(query, (DEARER, UNWANTED)).fetchone()[0]
+
+    @invariant()
+    def no_period_comes_to_the_dispute_rule(self) -> None:
+        """So no cap of losses, and no deadline of a delivery, can be set for a vendor account."""
+        query = "SELECT COUNT(*) FROM payments WHERE disputed OR charge = 'refunded'"
+        assert self.core.db.execute(query).fetchone() == (0,)
 
     @invariant()
     def a_period_is_charged_within_its_hold(self) -> None:

@@ -18,7 +18,7 @@ from gateway.core import chart
 from gateway.core import paid_commands as c
 from gateway.core.commands import AddKey, Attached, Command, CreditAccount, Done, OpenAccount, Refused, Result
 from gateway.core.paid import RefundState, RelayState, SettlementState, TopUpState
-from gateway.core.paid_book import HOUSE
+from gateway.core.records import HOUSE
 from gateway.core.view import Balance
 from gateway.store.core import StoreCore, connect
 from tests.factories import (
@@ -438,7 +438,7 @@ class PaidMachine(RuleBasedStateMachine):
         terms = make_seller() if "acc_1" not in view.sellers else newer(view.sellers["acc_1"], window_s=n)
         self.send(c.PutSeller(terms, "me", NOW_MS), lambda result: None, more=True)
         self.send(
-            c.MoveTillCursor(CHAIN_ID, ((TILL, TOKEN),), n, digest(f"block {n}"), NOW_MS),
+            c.MoveTillCursor(CHAIN_ID, ((TILL, TOKEN),), n, digest(f"block {n}")),
             lambda result: None,
             more=more,
         )

@@ -43,6 +43,25 @@ def test_a_changed_source_is_noticed(copied: Path) -> None:
     assert "DevContractWallet" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("bool public paused = true;", "the first value of paused would be lost"),
+        ("bool public immutable paused = true;", "immutableReferences cannot be placed"),
+        ("bool public paused; constructor() { paused = true; }", "the constructor would be lost"),
+    ],
+)
+def test_what_set_code_would_lose_does_not_compile(copied: Path, line: str, says: str) -> None:
+    """A contract that is placed by setCode has nothing that only its creation would set."""
+    source = copied / "DevHostileToken.sol"
+    text = source.read_text()
+    source.write_text(text.replace("contract DevHostileToken {", f"contract DevHostileToken {{ {line}", 1))
+    assert source.read_text() != text
+    result = check(copied)
+    assert result.returncode == 1
+    assert says in result.stderr
+
+
 def test_an_altered_or_orphaned_artifact_is_noticed(copied: Path) -> None:
     """The check fails for bytecode that was edited by hand and for an artifact without a source."""
     artifact = copied / "build" / "DevContractWallet.json"

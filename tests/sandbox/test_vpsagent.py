@@ -84,6 +84,7 @@ def test_rent_settles_only_when_the_box_answers(vendor: VendorClient) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((created["ipv4"], vendor.process.info["ssh_port"]), timeout=1)
     rental = vendor.wait_status(created["rental_id"], "active")
+    assert vendor.state()["box_connects"][created["rental_id"]] > 0, "paid without a connect to the box"
     assert vendor.balances() == (before[0] - 9_990_000, before[1] + 9_990_000)
     assert vendor.chain.receipt(rental["settle_tx_hash"])["status"] == "0x1"
     assert rental["expires_at"] == created["expires_at"]
@@ -213,6 +214,20 @@ def test_instance_is_502_with_last_known_fields_when_the_provider_is_away(vendor
     answer = vendor.get(path, params=params)
     assert (answer.status_code, answer.json()["ipv4"]) == (502, rental["ipv4"])
     assert vendor.get(path, params=params).status_code == 200
+
+
+def test_last_known_fields_are_those_of_before_the_provider_went_away(vendor: VendorClient) -> None:
+    """What becomes of the box meanwhile shows only when the provider is back: the 502 may be wrong, as the real one may."""
+    rental = vendor.active_rental()
+    vendor.fault("upstream_down", "instance", times=2)
+    vendor.admin("POST", f"/admin/boxes/{rental['rental_id']}", {"up": False})
+    path, params = f"/instance/{rental['rental_id']}", {"token": rental["root_token"]}
+    told = [vendor.get(path, params=params) for _ in range(3)]
+    assert [(answer.status_code, answer.json()["running"]) for answer in told] == [
+        (502, True),
+        (502, True),
+        (200, False),
+    ]
 
 
 def test_rental_is_public_and_tells_no_secret(vendor: VendorClient) -> None:

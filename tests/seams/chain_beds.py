@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from contracts.codec import Address, parse_address, to_hex
-from contracts.eip3009 import Authorization, Cancellation
+from contracts.eip3009 import Authorization
 from contracts.signature import load_key, sign_digest
 from contracts.tokens import BASE_USDC
 from gateway.chains.finality import Finality
@@ -18,6 +18,7 @@ from sandbox.chain import Authorization as SandboxAuthorization
 from sandbox.chain import LocalBase, Reverted
 from tests.fakes.chain import ScriptedChain
 from tests.fakes.rpc_server import FaultyNode
+from tests.sandbox.token_payer import sign_message
 
 PAYEE = parse_address("0x8ecbd65228930060363c70854da7d37d57ffc358")
 FUNDS_BASE = 50_000_000
@@ -118,7 +119,7 @@ class AnvilBed:
         return bytes.fromhex(receipt["transactionHash"][2:])
 
     def cancel(self, wallet: Address, nonce: bytes) -> bytes:
-        signature = sign_digest(self._keys[wallet], Cancellation(BASE_USDC, wallet, nonce).digest)
+        signature = sign_message("CancelAuthorization", self._keys[wallet].to_hex(), to_hex(wallet), nonce)
         receipt = self.base.cancel_authorization(to_hex(wallet), to_hex(nonce), signature)
         return bytes.fromhex(receipt["transactionHash"][2:])
 

@@ -1,4 +1,4 @@
-"""The Chain port on both implementations: in memory, and by quorum over a real anvil (DESIGN P5, P6, P14)."""
+"""The Chain port on both implementations: in memory, and by quorum over a real anvil (P5, P6, P14)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING

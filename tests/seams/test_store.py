@@ -179,7 +179,7 @@ async def test_order_is_kept(bed: Bed) -> None:
             make_purchase(n),
             make_outcome(n, answer=make_answer(n)),
             make_settled(n),
-            c.MarkAnswered(f"pay_{n:04}", NOW_MS),
+            c.MarkAnswered(f"pay_{n:04}"),
         ]
     results = await asyncio.gather(*map(bed.store.post, steps))
     assert all(isinstance(r, Done) and r.changed for r in results)
@@ -313,7 +313,7 @@ KEPT: list[Command] = [
     make_purchase(2, renews=True, resource_ref="srv_0001"),
     c.Put(RUNNING, "running", NOW_MS),
     c.Put(LOST, "lost", NOW_MS),
-    c.FanOut(5, (make_delivery(4), make_delivery(5)), NOW_MS),
+    c.FanOut(5, (make_delivery(4), make_delivery(5))),
 ]
 
 
@@ -340,9 +340,8 @@ async def test_records_of_the_neutral_api_are_found_by_their_ids_before_and_afte
         assert await store.servers_of_fleet(make_fleet()) == (RUNNING,)
         assert await store.snapshots_of_server("srv_0001") == (make_snapshot(1), make_snapshot(2))
         assert await store.ssh_keys("acc_1") == (make_ssh_key(1),)
-        assert await store.delivery("hook_0001", 5) == make_delivery(5)
-        missing: list[Any] = [await store.server("x"), await store.record("quote", "x"), await store.delivery("x", 1)]
-        assert missing == [None] * 3
+        missing: list[Any] = [await store.server("x"), await store.record("quote", "x")]
+        assert missing == [None] * 2
     verify_book(bed.disk())
 
 
@@ -538,11 +537,15 @@ async def test_a_full_disk_stops_the_store_and_a_restart_goes_on(tmp_path: Path)
 
 
 async def test_a_database_has_one_owner(tmp_path: Path) -> None:
-    """A second opener is turned away until the first has closed; balances have one owner (P2)."""
+    """A second opener is turned away until the first has closed, by whatever name; balances have one owner (P2)."""
     path = tmp_path / "gateway.db"
     store = await SqliteStore.open(path)
-    with pytest.raises(StoreInUse):
-        await SqliteStore.open(path)
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "linked.db"
+    link.symlink_to(path)
+    for name in (path, link):
+        with pytest.raises(StoreInUse):
+            await SqliteStore.open(name)
     assert isinstance(await store.post(c.OpenAccount(make_account())), Done)
     await store.close()
     again = await SqliteStore.open(path)
@@ -658,7 +661,7 @@ async def test_a_restart_finds_the_same_view_of_being_paid(bed: Bed) -> None:
         book(6, wallet=make_wallet(1)),
         refund(1, receipt=5),
         PutSeller(make_seller(), "operator", NOW_MS),
-        MoveTillCursor(8453, ((TILL, TOKEN),), 77, digest("77"), NOW_MS),
+        MoveTillCursor(8453, ((TILL, TOKEN),), 77, digest("77")),
     ):
         assert isinstance(await bed.store.post(command), Done)
     before = bed.store.view

@@ -26,9 +26,9 @@ from gateway.flow.paid.tills import Till
 from gateway.store.load import verify_book
 from gateway.system import SystemClock, SystemEntropy
 from sandbox.tempo.chain import LocalTempo
-from tests.factories import make_account
+from tests.factories import make_account, never_frozen
 from tests.fakes.store import InlineStore, memory_database
-from wallets.guard import Guard, Policy, WalletPolicy, never_frozen
+from wallets.guard import Guard, Policy, WalletPolicy
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
 

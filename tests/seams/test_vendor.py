@@ -19,7 +19,6 @@ from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.payment import Delivery, Fault
 from gateway.core.problems import Problem
 from gateway.core.routes import Match, Ownership, Pricing, Represent, Window
-from gateway.http.headers import NEVER_RETURNED
 from gateway.http.port import UpstreamResponse
 from gateway.ports import Reading, Vendor, VendorTerms
 from gateway.vendors.dropmpp import DropMpp
@@ -120,7 +119,7 @@ def test_it_is_what_the_port_says(vendor: Vendor) -> None:
         mine = getattr(type(vendor), name)
         assert list(inspect.signature(mine).parameters) == list(inspect.signature(member).parameters)
         assert not inspect.iscoroutinefunction(mine)
-    for name in ("name", "origin", "terms", "routes", "response_headers"):
+    for name in ("name", "origin", "terms", "routes"):
         assert hasattr(vendor, name)
 
 
@@ -153,12 +152,6 @@ def test_owned_routes_tell_whose_they_are(vendor: Vendor) -> None:
 def test_ambiguous_paths_match_nothing(vendor: Vendor, path: str) -> None:
     """No method makes them a route."""
     assert all(vendor.match(method, path) is None for method in ("GET", "POST", "DELETE"))
-
-
-def test_no_header_that_must_stay_is_let_through(vendor: Vendor) -> None:
-    """The vendor's harmless headers are lower case, and none of those that never pass."""
-    assert all(header == header.lower() for header in vendor.response_headers)
-    assert not vendor.response_headers & NEVER_RETURNED
 
 
 def says_nothing(result: Reading) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
 
     from contracts.codec import Address
-    from contracts.eip3009 import Authorization, Cancellation
+    from contracts.eip3009 import Authorization
     from contracts.logs import Log
     from contracts.mpp_proof import IdentityProof
     from contracts.tempo import TempoCharge
@@ -99,9 +99,6 @@ class Recorded:
         signature = self._signer.sign_authorization(auth)
         self._process.world.signed(auth, signature)
         return signature
-
-    def sign_cancel(self, cancel: Cancellation) -> bytes:
-        return self._signer.sign_cancel(cancel)
 
     def sign_charge(self, charge: TempoCharge) -> bytes:
         return self._signer.sign_charge(charge)

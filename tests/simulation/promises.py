@@ -1,4 +1,4 @@
-"""The promises of DESIGN section 3, checked after a run against the facts. Each says in words what is broken.
+"""The promises of design 3, checked after a run against the facts. Each says in words what is broken.
 
 Theory: nothing here trusts a flow, a machine or a balance of the gateway; its rows are compared with what the chain, the
 vendors, the agents and the operator know by themselves.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from gateway.account_ports import AccountVendor, Order, Price, Thing
-from gateway.core.ids import make_id
 from gateway.core.meter import next_hold_base
 from gateway.core.money import format_amount
 from gateway.core.problems import Problem
@@ -20,6 +19,7 @@ from gateway.flow.broker.desk import Desk
 from gateway.flow.broker.fence import Named
 from gateway.flow.broker.prices import PriceBook
 from gateway.flow.call import AccountCall, Reply
+from gateway.flow.ids import Ids
 from gateway.ports import Clock, Entropy
 
 TOKEN_BYTES = 10  # 16 characters of base 32
@@ -42,6 +42,7 @@ class Bounds:
 
     def __init__(self, prices: PriceBook, clock: Clock, business: Clock, entropy: Entropy) -> None:
         self._prices, self._clock, self._business, self._entropy = prices, clock, business, entropy
+        self._ids = Ids(clock, entropy)
         self._dear_until_ms: dict[tuple[str, str], int] = {}
 
     async def of(self, call: AccountCall, desk: Desk, named: Named) -> Bound:
@@ -63,7 +64,7 @@ class Bounds:
             hold_base = next_hold_base(meter, meter.created_at_ms, meter.held_until_ms)
         except TariffError as error:
             detail = f"{vendor.name} states no price of this for the rule {vendor.account.rule.value}"
-            raise Problem("price_unknown", detail) from error
+            raise Problem("price_untold", detail) from error
         return Bound(meter, price, hold_base, order.lives_s)
 
     async def lives_s(self, desk: Desk, order: Order) -> int | None:
@@ -77,7 +78,7 @@ class Bounds:
     def _meter(self, call: AccountCall, vendor: AccountVendor, name: str, price: Price) -> Meter:
         now_ms, terms = self._business.now_ms(), vendor.account
         return Meter(
-            id=make_id("met", self._clock.now_ms(), self._entropy.bytes(10)),
+            id=self._ids.new("met"),
             vendor=vendor.name,
             account_id=call.account_id,
             key_id=call.key.id,

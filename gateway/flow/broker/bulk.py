@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from gateway.account_ports import AccountVendor, Part, PartAnswer
+from gateway.core.commands import key_used
 from gateway.core.problems import Problem
 from gateway.core.routes import Match, Pricing
 from gateway.core.strict_json import JsonError, parse_json
@@ -74,7 +75,7 @@ class Bulks:
                 return
             claimed = await self._store.claimed(single.account_id, single.idempotency_key)
             if claimed is not None and claimed.fingerprint != single.fingerprint:
-                raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
+                raise key_used()
 
     async def _capped(self, call: AccountCall, singles: Sequence[AccountCall]) -> list[AccountCall]:
         """X-Max-Charge caps the sum; each part is then capped by what it was counted with."""

@@ -6,18 +6,17 @@ door, so the vendor's limits are kept and its word about our own account (401, 4
 
 from dataclasses import dataclass, replace
 
-import structlog
-
 from gateway.account_ports import AccountVendor
-from gateway.core.commands import Done, ObserveBalance, OpenTask
-from gateway.core.ids import make_id
+from gateway.core.commands import ObserveBalance
 from gateway.core.meaning import Meaning
 from gateway.core.problems import Problem
-from gateway.core.records import Task
+from gateway.core.records import HOUSE
 from gateway.core.routes import Priority, Retry
+from gateway.flow.ids import Ids
 from gateway.flow.meaning import PAYMENT_REQUIRED, classify_account
 from gateway.flow.pace import Pace
 from gateway.flow.sessions import Session
+from gateway.flow.tasks import Tasks
 from gateway.http.port import (
     NotSent,
     RedirectRefused,
@@ -30,15 +29,11 @@ from gateway.http.port import (
 )
 from gateway.ports import Clock, Entropy, Store
 
-HOUSE = ""  # whom our own questions are asked for
 ATTEMPTS = 3
 FIRST_PAUSE_S = 0.5
 JITTER = 256
-TELL_AGAIN_MS = 60_000
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 UNAUTHORIZED, SERVER_ERROR = 401, 500
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +68,7 @@ class Desk:
         self.vendor = vendor
         self._session, self._pace, self._upstream = session, pace, upstream
         self._store, self._clock, self._entropy = store, clock, entropy
-        self._told_ms: dict[tuple[str, str], int] = {}
+        self.tasks, self._ids = Tasks(store, clock, entropy), Ids(clock, entropy)
 
     async def ask(self, request: UpstreamRequest, how: Asking = OWN_QUESTION) -> UpstreamResponse:
         """Return the vendor's answer to a request that carries no credential yet.
@@ -145,7 +140,7 @@ class Desk:
             await _close(answer)
             meaning = classify_account(self.vendor.speaks, answer.headers, answer.body).meaning
             said = "what its document does not have" if meaning is Meaning.UNKNOWN else meaning.replace("_", " ")
-            await self.tell("vendor_account_empty", f"{self.vendor.name} answered 402: {said}")
+            await self.tasks.ask("vendor_account_empty", self.vendor.name, f"{self.vendor.name} answered 402: {said}")
             raise Problem("vendor_account_empty", f"{self.vendor.name} does not serve the gateway's account at present")
         if self.vendor.refuses_us(answer):
             await _close(answer)
@@ -161,33 +156,16 @@ class Desk:
         terms, name = self.vendor.account, self.vendor.name
         known = self._store.view.vendor_balances.get(name)
         if known is None or abs(known[0] - balance_base) > terms.noise_base:
-            now_ms = self._clock.now_ms()
+            task_id, now_ms = self._ids.new("task"), self._clock.now_ms()
             await self._store.post(
-                ObserveBalance(name, balance_base, terms.noise_base, terms.drift_base, self._id(), now_ms)
+                ObserveBalance(name, balance_base, terms.noise_base, terms.drift_base, task_id, now_ms)
             )
         if balance_base < terms.low_balance_base:
-            await self.tell("vendor_balance_low", f"{name} has less left than low_balance: top it up")
-
-    async def tell(self, kind: str, detail: str, subject: str = "") -> None:
-        """Ask the operator, once while the task is open; every answer may say the same, so the store is asked seldom.
-
-        `detail` is a text of ours, without anything that the vendor wrote. `subject` is the vendor where none is given.
-        """
-        now_ms, subject = self._clock.now_ms(), subject or self.vendor.name
-        told_ms = self._told_ms.get((kind, subject))
-        if told_ms is not None and 0 <= now_ms - told_ms < TELL_AGAIN_MS:
-            return
-        self._told_ms[kind, subject] = now_ms
-        result = await self._store.post(OpenTask(Task(self._id(), kind, subject, detail, now_ms)))
-        if isinstance(result, Done) and result.changed:
-            log.error("task.opened", kind=kind, subject=subject, detail=detail)
+            await self.tasks.ask("vendor_balance_low", name, f"{name} has less left than low_balance: top it up")
 
     async def _pause(self, attempt: int) -> None:
         jitter = self._entropy.bytes(1)[0] / JITTER
         await self._clock.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1) * (1 + jitter))
-
-    def _id(self) -> str:
-        return make_id("task", self._clock.now_ms(), self._entropy.bytes(10))
 
 
 async def _close(answer: UpstreamResponse) -> None:

@@ -141,7 +141,7 @@ class Endings:
             return
         if tries.count > TRIES_BEFORE_TASK:
             detail = f"{meter.ref} at {vendor.name} is to be destroyed ({meter.reason}) and is still there"
-            await self._watch.ask_operator("not_destroyed", f"{vendor.name}/{meter.ref}", detail)
+            await self._watch.tasks.ask("not_destroyed", f"{vendor.name}/{meter.ref}", detail)
         accepted_ms = memory.accepted_ms.get(meter.id)
         if accepted_ms is None or now_ms - accepted_ms >= PROMISE_HOLDS_S * 1000:
             answer = await desk.ask(vendor.destroy_request(meter.ref), URGENT)

@@ -119,7 +119,7 @@ class Looking:
             seen[thing.ref] = memory.strangers.get(thing.ref, now_ms)
             if now_ms - seen[thing.ref] >= STRANGER_S * 1000:
                 what = f"{thing.ref} runs at {vendor.name} under a mark of ours, and no agent is charged for it"
-                await self._watch.ask_operator("orphaned_thing", f"{vendor.name}/{thing.ref}", f"{what}: destroy it")
+                await self._watch.tasks.ask("orphaned_thing", f"{vendor.name}/{thing.ref}", f"{what}: destroy it")
         memory.strangers = seen
 
     async def _show_silent(self, desk: Desk, by_ref: dict[str, Thing]) -> None:

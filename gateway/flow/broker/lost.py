@@ -76,7 +76,7 @@ class LostOrders:
         # Whose is whose cannot be told: nothing is decided, and absence not either.
         refs = ", ".join(thing.ref for thing in unowned)
         detail = f"{payment.id} may have made one of {refs}: no order names them. Destroy them, and it is given back"
-        await self._watch.ask_operator("order_lost", payment.id, detail, payment.id)
+        await self._watch.tasks.ask("order_lost", payment.id, detail, payment.id)
         return None, False
 
     def _is_anothers(self, thing: Thing, meter: Meter) -> bool:

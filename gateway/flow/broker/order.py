@@ -21,7 +21,6 @@ from gateway.core.commands import (
     RecordOutcome,
     Refused,
 )
-from gateway.core.ids import make_id
 from gateway.core.payment import Axes, Delivery, Fault, Transfer
 from gateway.core.problems import Problem
 from gateway.core.records import Answer, Attempt, Meter, Payment, PeriodTerms, Resource
@@ -41,6 +40,7 @@ from gateway.flow.broker.desk import Asking, Desk
 from gateway.flow.broker.fence import Named
 from gateway.flow.broker.showing import Showing, Shown
 from gateway.flow.call import AccountCall, Reply
+from gateway.flow.ids import Ids
 from gateway.flow.limit_headers import retry_after_ms
 from gateway.flow.pack import Headers, pack, unpack
 from gateway.flow.present import Outcome
@@ -85,7 +85,7 @@ class Orders:
     ) -> None:
         self._store, self._answers, self._bounds, self._showing = store, answers, bounds, showing
         self._sealer, self._limits = sealer, limits
-        self._clock, self._business, self._entropy = clock, business, entropy
+        self._clock, self._business, self._ids = clock, business, Ids(clock, entropy)
 
     async def create(self, call: AccountCall, desk: Desk, named: Named) -> Reply:
         """Order one thing for the agent. Raises Problem; then nothing was made unless the problem names a payment."""
@@ -100,7 +100,7 @@ class Orders:
 
     def _order(self, call: AccountCall, vendor: AccountVendor, bound: Bound) -> Placed:
         now_ms, meter, hold_base = self._clock.now_ms(), bound.meter, bound.hold_base
-        payment_id = make_id("pay", now_ms, self._entropy.bytes(10))
+        payment_id = self._ids.new("pay")
         period = PeriodTerms(vendor.name, meter.id, 1, hold_base, meter.created_at_ms, meter.held_until_ms)
         payment = Payment(
             id=payment_id,
@@ -242,7 +242,9 @@ class Orders:
         if answer.status == TOO_MANY_REQUESTS:
             wait_ms = retry_after_ms(answer.headers, self._clock.now_ms()) or 1000
             return Problem("vendor_busy", detail, extra={**extra, "retry_after_s": -(-wait_ms // 1000)})
-        await desk.tell("vendor_refuses_us", f"{payment.vendor} answered {answer.status} to an order")
+        await desk.tasks.ask(
+            "vendor_refuses_us", payment.vendor, f"{payment.vendor} answered {answer.status} to an order"
+        )
         return Problem("vendor_refuses_us", detail, extra=extra)
 
     async def _dearer(
@@ -267,7 +269,7 @@ class Orders:
         log.error("order.dearer", payment_id=payment.id, vendor=payment.vendor, ref=thing.ref)
         self._bounds.was_dearer(payment.vendor, price)
         detail = f"it asks more than {price.hourly} an hour for {price.kind}: see what it costs now"
-        await desk.tell("price_above_quote", detail, f"{payment.vendor}/{price.kind}")
+        await desk.tasks.ask("price_above_quote", f"{payment.vendor}/{price.kind}", detail)
         problem = dearer_than(payment.vendor, price)
         problem.extra |= {"payment_id": payment.id, "charge": payment.axes.charge.value}
         return Outcome(payment, answer.status, (), b"", problem=problem)

@@ -82,7 +82,7 @@ class Periods:
         ends_ms = starts_ms + vendor.account.period_s * 1000
         hold_base = next_hold_base(meter, starts_ms, ends_ms)
         payment = Payment(
-            id=self._watch.new_id("pay"),
+            id=self._watch.ids.new("pay"),
             account_id=meter.account_id,
             key_id=meter.key_id,
             request_id="",

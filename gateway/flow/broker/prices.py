@@ -38,7 +38,7 @@ class PriceBook:
     async def bound(self, desk: Desk, order: Order, source: Resource | None) -> Price:
         """Return the price that an order may have at most. `source` is what it is made of, if it is.
 
-        Raises Problem: price_unknown, vendor_unreachable, input_refused for a kind that the vendor does not have.
+        Raises Problem: price_untold, vendor_unreachable, input_refused for a kind that the vendor does not have.
         """
         prices = await self.of(desk)
         kind = order.kind if order.kind is not None else None if source is None else source.plan or None
@@ -49,7 +49,7 @@ class PriceBook:
         else:
             found = cheapest_holding(prices, order.sizes or {})
         if found is None:
-            raise Problem("price_unknown", f"no price of this is known at {desk.vendor.name}")
+            raise Problem("price_untold", f"no price of this is known at {desk.vendor.name}")
         return found
 
     async def filled(self, desk: Desk, order: Order) -> Order:
@@ -62,7 +62,7 @@ class PriceBook:
         if found is None and templates:
             raise Problem("input_refused", f"{desk.vendor.name} has no template of this name", "template")
         if found is None:
-            raise Problem("price_unknown", f"{desk.vendor.name} does not tell its templates now", "template")
+            raise Problem("price_untold", f"{desk.vendor.name} does not tell its templates now", "template")
         return found.fill(order)
 
     async def of(self, desk: Desk) -> tuple[Price, ...]:
@@ -76,7 +76,7 @@ class PriceBook:
         known = self._lists.get(vendor.name)
         if known is not None and self._clock.now_ms() - known[0] < KEPT_S * 1000:
             return known[1]
-        raise Problem("price_unknown", f"{vendor.name} does not tell its prices now")
+        raise Problem("price_untold", f"{vendor.name} does not tell its prices now")
 
     async def _fresh(
         self, desk: Desk, target: str, kept: _Kept[T], read: Callable[[UpstreamResponse], tuple[T, ...]]

@@ -88,7 +88,7 @@ class Showing:
         return {m.id: m.token for m in meters if (m.account_id, m.vendor) == (account_id, vendor_name)}
 
     def _headers(self, vendor: AccountVendor, answer: UpstreamResponse, account_id: str) -> Headers:
-        passed = response_headers(answer.headers.items(), vendor.response_headers)
+        passed = response_headers(answer.headers.items())
         ours = vendor.own_headers(self.figures(account_id, vendor))
         replaced = {name.lower() for name, _ in ours}
         return (*(pair for pair in passed if pair[0].lower() not in replaced), *ours)
@@ -108,11 +108,8 @@ class Showing:
             account_id=account_id,
             name=account.name,
             available_base=0 if balance is None else balance.available_base,
-            held_base=0 if balance is None else balance.held_base,
-            spent_base=0,
             hourly_base=round_up(sum((tariff_of(m).hourly for m in running), Fraction(0))),
             email=f"{account_id.lower()}@agents.invalid",
-            created_at_ms=account.created_at_ms,
             now_ms=self._business.now_ms(),
         )
 
@@ -134,7 +131,6 @@ class Showing:
             email=call.email or figures.email,
             token=call.token,
             entries=entries,
-            spent_base=sum(p.captured_base for p in charged),
             query=dict(parse_qsl(call.target.partition("?")[2], keep_blank_values=True)),
         )
 

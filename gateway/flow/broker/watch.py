@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 import structlog
 
 from gateway.account_ports import Thing
-from gateway.core.commands import Done, EndMeter, OpenTask, RunMeter, UpdateResource
-from gateway.core.ids import make_id
-from gateway.core.records import Meter, MeterState, Task
+from gateway.core.commands import Done, EndMeter, RunMeter, UpdateResource
+from gateway.core.records import Meter, MeterState
 from gateway.core.view import View
+from gateway.flow.ids import Ids
+from gateway.flow.tasks import Tasks
 from gateway.ports import Clock, Entropy, Store
 
 UNKNOWN_STATE = "unknown"
 DESTROYING, DESTROYED = "destroying", "destroyed"
-DETAIL_MAX = 1000
 
 log = structlog.get_logger()
 
@@ -70,7 +70,8 @@ class Watch:
     def __init__(
         self, vendors: Iterable[str], *, store: Store, clock: Clock, business: Clock, entropy: Entropy
     ) -> None:
-        self.store, self.clock, self.business, self._entropy = store, clock, business, entropy
+        self.store, self.clock, self.business = store, clock, business
+        self.tasks, self.ids = Tasks(store, clock, entropy), Ids(clock, entropy)
         self.memory = {name: Memory() for name in vendors}
 
     @property
@@ -116,17 +117,6 @@ class Watch:
         if isinstance(result, Done) and result.changed:
             log.info("meter.ended", meter_id=meter.id, vendor=meter.vendor, ref=meter.ref, how=how)
         self.memory[meter.vendor].forget(meter.id)
-
-    async def ask_operator(self, kind: str, subject: str, detail: str, payment_id: str | None = None) -> None:
-        """Open a task, once."""
-        task = Task(self.new_id("task"), kind, subject, detail[:DETAIL_MAX], self.clock.now_ms(), payment_id)
-        result = await self.store.post(OpenTask(task))
-        if isinstance(result, Done) and result.changed:
-            log.error("task.opened", kind=kind, subject=subject, detail=detail)
-
-    def new_id(self, prefix: str) -> str:
-        """Return a new id."""
-        return make_id(prefix, self.clock.now_ms(), self._entropy.bytes(10))
 
     def _note_settled(self, memory: Memory, meter: Meter, state: str) -> None:
         if state in (UNKNOWN_STATE, "provisioning", DESTROYING):

@@ -14,10 +14,10 @@ from contracts.codec import Address, to_hex
 from contracts.incoming import Moved
 from contracts.tokens import Token
 from gateway.core.commands import Done, Refused
-from gateway.core.ids import make_id
 from gateway.core.money import MAX_AMOUNT_BASE, RATE_ONE_PPM
 from gateway.core.paid import Incoming, ReceiptState, TopUp, TopUpState, WalletAccount
 from gateway.core.paid_commands import BookIncoming
+from gateway.flow.ids import Ids
 from gateway.flow.paid.tills import Till, Transaction, evidence_of
 from gateway.ports import Chain, Clock, Entropy, Store
 
@@ -64,7 +64,7 @@ class Crediting:
         entropy: Entropy,
     ) -> None:
         self._store, self._chain, self._deposit_of = store, chain, deposit_of
-        self._rates_ppm, self._own, self._clock, self._entropy = rates_ppm, own, clock, entropy
+        self._rates_ppm, self._own, self._clock, self._ids = rates_ppm, own, clock, Ids(clock, entropy)
 
     async def book(self, till: Till, transaction: Transaction, moved: Moved) -> None:
         """Book one transfer to a till. Raises NotBooked where the book will not have it."""
@@ -89,7 +89,7 @@ class Crediting:
             topup=judged.topup,
             wallet=judged.wallet,
             account_name="" if judged.wallet is None else f"wallet {to_hex(judged.wallet.address)}",
-            task_id=self._id("task"),
+            task_id=self._ids.new("task"),
             at_ms=self._clock.now_ms(),
         )
 
@@ -154,7 +154,7 @@ class Crediting:
         known = account_id or self._store.view.wallet_accounts.get(payer)
         if known is not None:
             return known, None
-        made = WalletAccount(payer, self._id("acct"), self._clock.now_ms())
+        made = WalletAccount(payer, self._ids.new("acct"), self._clock.now_ms())
         return made.account_id, made
 
     def _unclaimed(self, till: Till, transaction: Transaction, moved: Moved) -> Incoming:
@@ -162,7 +162,7 @@ class Crediting:
         value_base = min(moved.value_base, MAX_AMOUNT_BASE)
         rate_ppm = self._rates_ppm.get(token.asset_id, RATE_ONE_PPM)
         return Incoming(
-            id=self._id("rcv"),
+            id=self._ids.new("rcv"),
             chain_id=token.chain_id,
             token=token.address,
             asset=token.asset_id,
@@ -179,9 +179,6 @@ class Crediting:
             amount_base=min(value_base * rate_ppm // RATE_ONE_PPM, MAX_AMOUNT_BASE),
             note="" if value_base == moved.value_base else f"of {moved.value_base} base units",
         )
-
-    def _id(self, prefix: str) -> str:
-        return make_id(prefix, self._clock.now_ms(), self._entropy.bytes(10))
 
 
 def _name(token: Token, moved: Moved) -> bytes | None:

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from contracts.incoming import Moved
 from contracts.keccak import keccak256
 from contracts.tokens import Token
+from gateway.flow.paid.inventory import Takes, takes_all
 from gateway.flow.paid.tills import Till
 from gateway.ports import Store
 
 TAG = keccak256(b"agent-payment-gateway/deposit/v1")[:4]
 """Tells a deposit's memo from an MPP charge's; a new encoding takes a new version, never a new meaning."""
+
+LEAST_BASE = 1  # nobody says how much a deposit will be
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ def memo_of(account_id: str) -> bytes:
 class Deposits:
     """Tells whose a transfer without an order is, and how an account makes one."""
 
-    def __init__(self, *, store: Store, tills: Sequence[Till]) -> None:
-        self._store, self._tills = store, tuple(tills)
+    def __init__(self, *, store: Store, tills: Sequence[Till], takes: Takes = takes_all) -> None:
+        self._store, self._tills, self._takes = store, tuple(tills), takes
         self._accounts: dict[bytes, str] = {}
 
     def account_of(self, token: Token, moved: Moved) -> str | None:
@@ -49,7 +52,7 @@ class Deposits:
         return self._store.view.wallet_accounts.get(moved.sender)
 
     def ways_of(self, account_id: str, wallets: Collection[bytes]) -> tuple[Way, ...]:
-        """Return every accepted token once, with where an account sends it, and with which memo on Tempo.
+        """Return every token that may be asked for once, with where an account sends it, and with which memo on Tempo.
 
         `wallets` are the account's. Without a memo a transfer is its sender's: an account that no wallet has opened has no
         such way, for the money would be somebody else's.
@@ -58,6 +61,8 @@ class Deposits:
         ways: dict[tuple[int, bytes], Way] = {}
         for till in self._tills:
             for token in till.accepted:
+                if not self._takes(token, LEAST_BASE):
+                    continue
                 if token.standard == "tip20":
                     ways.setdefault(token.key, Way(token, till.address, memo))
                 elif wallets:

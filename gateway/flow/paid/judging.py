@@ -50,7 +50,7 @@ class Judge:
     def document(
         self, paid: Paid, candidates: Sequence[tuple[Price | None, dict[str, Any]]]
     ) -> tuple[Exact, dict[str, Any]] | Rejected:
-        """Return the payment and what it is for, or which of checks 1 to 10 it fails (x402.md 2.4).
+        """Return the payment and what it is for, or which of the checks of `rails.x402.payment` it fails.
 
         Version 1 does not name the token: of several the one that was signed for counts.
         """

@@ -99,7 +99,7 @@ class TempoTopUps:
         never land. Repeats of one transaction share one outcome. Refused `topup_taken`: another payment was taken for the
         order, and this one has not been sent; `challenge_used`: it answers a challenge that was paid before;
         `payment_reused`: the transaction paid for something else; SHORT: the payer does not have it; and what the store
-        may refuse an order for. Raises Problem as `Funds.shortage` does.
+        may refuse an order for, `inventory_capped` among it. Raises Problem as `Funds.shortage` does.
         """
         kept = await self._store.topup(order.id)
         if kept is not None and kept.tx_hash == taken.transaction.tx_hash:

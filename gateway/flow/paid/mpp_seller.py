@@ -7,7 +7,7 @@ what was taken once keeps its answer, however long ago its challenge expired.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -103,15 +103,17 @@ class MppSeller:
 
     # asking
 
-    def challenges(self, terms: OrderTerms, body: bytes, *, own_header: bool) -> tuple[str, ...]:
+    def challenges(
+        self, terms: OrderTerms, body: bytes, *, own_header: bool, without: Collection[TokenKey] = ()
+    ) -> tuple[str, ...]:
         """Return one value of WWW-Authenticate for each token that an order can be paid in, Tempo's first.
 
         Each is bound to the order and to the request's body. `own_header`: the credential is to come in
         Payment-Authorization, since Authorization holds the caller's key. An amount that the store could not hold is not
-        offered.
+        offered, and neither are the tokens of `without`.
         """
         tills = sorted(self._tills.values(), key=lambda till: till.token.standard != "tip20")
-        asked = [(till, till.value_base(terms.amount_base)) for till in tills]
+        asked = [(till, till.value_base(terms.amount_base)) for till in tills if till.token.key not in without]
         return tuple(
             self._challenge(
                 Charge(
@@ -254,5 +256,4 @@ def _unpacked(presented: Presented) -> OrderTerms | None:
         expires_at_ms=int(opaque["ends"]),
         pack=opaque["pack"],
         realm=presented.realm,
-        resource_url="",
     )

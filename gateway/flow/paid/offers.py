@@ -9,17 +9,19 @@ Idempotency-Key or payment-identifier is decided where payments are claimed.
 """
 
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
 from contracts.codec import Address, checksum
 from contracts.tokens import Token, TokenKey
+from gateway.core.inventory import CAPPED
 from gateway.core.money import RATE_ONE_PPM, format_amount
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.problems import Problem
 from gateway.flow.paid.attesting import Attestor
+from gateway.flow.paid.inventory import Takes, takes_all
 from gateway.flow.paid.orders import OrderTerms
 from gateway.ports import Clock, Entropy
 from gateway.rails.x402.order_ref import ID_BYTES, Order, OrderMarks, order_id
@@ -76,10 +78,13 @@ class TopUpRules:
 class MppRail(Protocol):
     """The seller's side of MPP, as far as offers need it: None of it knows x402."""
 
-    def challenges(self, terms: OrderTerms, body: bytes, *, own_header: bool) -> Sequence[str]:
+    def challenges(
+        self, terms: OrderTerms, body: bytes, *, own_header: bool, without: Collection[TokenKey] = ()
+    ) -> Sequence[str]:
         """Return the values of WWW-Authenticate that offer an order, bound to the request's body.
 
         `own_header`: the credential is to come in Payment-Authorization, since Authorization holds the caller's key.
+        `without` are tokens that are not asked for.
         """
         ...
 
@@ -131,7 +136,7 @@ def mac_of(secret: Secret[bytes]) -> Callable[[bytes], bytes]:
 class Offers:
     """Makes offers. `public_url` is our own origin as clients see it; `mpp` is None where MPP is not served.
 
-    `attestor` signs offers and receipts; None where nothing is signed.
+    `attestor` signs offers and receipts; None where nothing is signed. `takes` says what may be asked for.
     """
 
     def __init__(
@@ -145,8 +150,10 @@ class Offers:
         entropy: Entropy,
         mpp: MppRail | None = None,
         attestor: Attestor | None = None,
+        takes: Takes = takes_all,
     ) -> None:
         self._clock, self._entropy, self._mpp, self._attestor = clock, entropy, mpp, attestor
+        self._takes = takes
         self.rules, self.marks = rules, marks
         self._public_url, self._realm = public_url.rstrip("/"), realm
         self._tills: dict[TokenKey, TillPrice] = {}
@@ -191,8 +198,18 @@ class Offers:
             expires_at_ms,
         )
 
-    def asking(self, wanted: Wanted, order: Order, error: str = "payment required") -> Asking:
-        """Return what x402 asks for an order."""
+    def asking(
+        self,
+        wanted: Wanted,
+        order: Order,
+        error: str = "payment required",
+        *,
+        without: Collection[TokenKey] = (),
+    ) -> Asking:
+        """Return what x402 asks for an order; `without` are tokens that are not asked for.
+
+        None are left out where a payment is held against it: what was offered is taken or refused by the book.
+        """
         what = f"{format_amount(order.amount_base)} USD of credit"
         return Asking(
             url=self._public_url + wanted.path,
@@ -200,7 +217,7 @@ class Offers:
             prices=tuple(
                 Price(till.token, till.address, till.value_base(order.amount_base))
                 for till in self._tills.values()
-                if till.token.standard == "eip3009"
+                if till.token.standard == "eip3009" and till.token.key not in without
             ),
             max_timeout_s=self.rules.order_ttl_s,
             order_token=self.marks.token(order),
@@ -218,12 +235,17 @@ class Offers:
     ) -> Offered:
         """Return the 402 of an order. `reason` is an x402 reason code, or "": `error` says it in words.
 
-        `problem` stands for the members that say what is wrong, where a rail has its own. Raises Problem("not_ready") where
-        there is no way to pay at all.
+        `problem` stands for the members that say what is wrong, where a rail has its own. Raises Problem: inventory_capped
+        where the operator wants so much of no token, not_ready where there is no way to pay at all.
         """
-        asking = self._attested(self.asking(wanted, order, reason or error or "payment required"), order)
-        challenges = self._challenges(wanted, order)
+        full = self._full(order)
+        x402_says = reason or error or "payment required"
+        asking = self._attested(self.asking(wanted, order, x402_says, without=full), order)
+        challenges = self._challenges(wanted, order, full)
         if not asking.prices and not challenges:
+            if full:
+                why = "so much is taken in no token now: ask for less, or later"
+                raise Problem(CAPPED, f"{error}; {why}" if error else why)
             raise Problem("not_ready", "there is no way to pay now")
         headers: list[tuple[str, str]] = [("WWW-Authenticate", challenge) for challenge in challenges]
         document: dict[str, Any] = {
@@ -258,7 +280,7 @@ class Offers:
         signed = tuple(self._attestor.offer(index, asking.url, entry, until_s) for index, entry in entries)
         return replace(asking, offers=signed, signer=checksum(self._attestor.address))
 
-    def terms(self, wanted: Wanted, order: Order) -> OrderTerms:
+    def terms(self, order: Order) -> OrderTerms:
         """Return an order as MPP offers it."""
         return OrderTerms(
             id=order.id,
@@ -267,13 +289,18 @@ class Offers:
             expires_at_ms=order.expires_at_ms,
             pack=order.pack,
             realm=self._realm,
-            resource_url=self._public_url + wanted.path,
         )
 
-    def _challenges(self, wanted: Wanted, order: Order) -> Sequence[str]:
+    def _full(self, order: Order) -> frozenset[TokenKey]:
+        """The tokens of which the operator does not want so much more."""
+        asked = ((key, till, till.value_base(order.amount_base)) for key, till in self._tills.items())
+        return frozenset(key for key, till, value_base in asked if not self._takes(till.token, value_base))
+
+    def _challenges(self, wanted: Wanted, order: Order, full: Collection[TokenKey]) -> Sequence[str]:
         if self._mpp is None:
             return ()
-        return self._mpp.challenges(self.terms(wanted, order), wanted.body, own_header=wanted.bearer)
+        terms = self.terms(order)
+        return self._mpp.challenges(terms, wanted.body, own_header=wanted.bearer, without=full)
 
 
 def for_account(order: Order, account_id: str | None) -> Order:

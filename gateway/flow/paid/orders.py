@@ -1,4 +1,4 @@
-"""An order for credit as every rail offers it: what whoever pays gets, until when, and where they asked.
+"""An order for credit as every rail offers it: what whoever pays gets, and until when.
 
 Must not know rows or rails.  Theory: one 402 offers one order in many forms, and the payment of any of them must be worth
 the same; so the rails are given these terms, seal them into their offers, and give the same terms back with a payment.
@@ -13,8 +13,7 @@ from gateway.core.paid import TopUp
 class OrderTerms:
     """Credit of `amount_base` (USD) for an account, or for whoever pays (None), until it expires.
 
-    `pack` is the name of a fixed pack, "" for a free amount. `realm` is the protection space of MPP (our host), and
-    `resource_url` where the order is paid; a credential does not bring the latter back.
+    `pack` is the name of a fixed pack, "" for a free amount. `realm` is the protection space of MPP (our host).
     """
 
     id: str  # top_...
@@ -23,7 +22,6 @@ class OrderTerms:
     expires_at_ms: int
     pack: str
     realm: str
-    resource_url: str
 
     def opened(self, client_token: str, fingerprint: bytes, at_ms: int) -> TopUp:
         """Return the record of the order, which nobody has paid so far."""

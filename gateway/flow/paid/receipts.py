@@ -13,21 +13,23 @@ import structlog
 
 from contracts.codec import Address, to_hex
 from contracts.tokens import Token
-from gateway.core.commands import ObserveFloat, OpenTask
-from gateway.core.ids import make_id
+from gateway.core.commands import ObserveFloat
 from gateway.core.paid import TillPlace, TopUp, TopUpState
 from gateway.core.paid_commands import MoveTillCursor, PutTopUp
-from gateway.core.records import Evidence, Task
+from gateway.core.records import Evidence
+from gateway.core.task_kinds import TaskKind
 from gateway.flow.booking import Booker
 from gateway.flow.collection import pages
+from gateway.flow.ids import Ids
 from gateway.flow.paid.crediting import Crediting
 from gateway.flow.paid.returning import Returning
 from gateway.flow.paid.tills import Till, read_transactions
+from gateway.flow.tasks import Tasks
 from gateway.ports import Block, Chain, ChainDisagreement, Clock, Entropy, Store
 
 BALANCES_EVERY_S = 15.0
 MARGIN_S = 120
-PAID_OTHERWISE = "paid_otherwise"
+PAID_OTHERWISE: TaskKind = "paid_otherwise"
 CLAIMED = frozenset({TopUpState.PAYING, TopUpState.SEEN})
 
 log = structlog.get_logger()
@@ -48,7 +50,8 @@ class Receipts:
         entropy: Entropy,
         balances_every_s: float = BALANCES_EVERY_S,
     ) -> None:
-        self._store, self._chain, self._clock, self._entropy = store, chain, clock, entropy
+        self._store, self._chain, self._clock = store, chain, clock
+        self._tasks, self._ids = Tasks(store, clock, entropy), Ids(clock, entropy)
         self._tills = {till.address: till for till in tills}
         self._crediting, self._returning = crediting, returning
         self._booker = Booker(store=store, chain=chain, clock=clock, entropy=entropy)
@@ -91,7 +94,7 @@ class Receipts:
                 last = final if end == final.number else await self._chain.block(end)
                 for token in self._tokens:
                     await self._read(token, [till for till, address in places if address == token.address], first, end)
-                moved = MoveTillCursor(self.chain_id, tuple(places), end, last.hash, self._clock.now_ms())
+                moved = MoveTillCursor(self.chain_id, tuple(places), end, last.hash)
                 await self._store.post(moved)
         await self._returning.judge(self._tokens, final)
         await self._judge_orders(final)
@@ -178,10 +181,8 @@ class Receipts:
 
         Its payer has called it off or paid another amount, or it went where nobody reads any more: only a human can tell.
         """
-        now_ms = self._clock.now_ms()
-        task_id = make_id("task", now_ms, self._entropy.bytes(10))
         detail = f"{order.id}: the payment for it was used on chain, and no till that is read here has received what was ordered"
-        await self._store.post(OpenTask(Task(task_id, PAID_OTHERWISE, order.id, detail, now_ms)))
+        await self._tasks.ask(PAID_OTHERWISE, order.id, detail)
 
     # what lies in the tills
 
@@ -209,6 +210,5 @@ class Receipts:
             witnesses=self._chain.witnesses,
             value_base=balance_base,
         )
-        now_ms = self._clock.now_ms()
-        task_id = make_id("task", now_ms, self._entropy.bytes(10))
+        task_id, now_ms = self._ids.new("task"), self._clock.now_ms()
         await self._store.post(ObserveFloat(till, token.asset_id, balance_base, evidence, task_id, now_ms))

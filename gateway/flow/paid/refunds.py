@@ -16,18 +16,18 @@ from contracts.codec import Address
 from contracts.eip3009 import Authorization, purchase_nonce
 from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tokens import Token, TokenKey
-from gateway.core.commands import KEY_USED, Attached, Refused
+from gateway.core.commands import Attached, Refused, key_used
 from gateway.core.decide_refund import refund_scopes
-from gateway.core.ids import make_id
 from gateway.core.paid import Incoming, ReceiptState, Refund, RefundState, SettlementState
-from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import MoveRefund, OpenRefund
 from gateway.core.problems import Problem
-from gateway.core.records import EVERYTHING
+from gateway.core.records import EVERYTHING, HOUSE
 from gateway.core.view import Balance
 from gateway.flow.credentials import TempoFees
 from gateway.flow.heads import Heads
-from gateway.flow.promise import refusal_to_sign
+from gateway.flow.ids import Ids
+from gateway.flow.refusing import refusal_to_sign
+from gateway.flow.tasks import Tasks
 from gateway.paid_ports import Engine, Exact
 from gateway.ports import Broadcaster, ChainUnavailable, Clock, Entropy, Store
 from wallets.guard import SigningRefused
@@ -89,7 +89,7 @@ class Refunds:
         self, *, store: Store, parts: RefundParts, heads: Heads, mark: Mark, clock: Clock, entropy: Entropy
     ) -> None:
         self._store, self._parts, self._heads, self._mark = store, parts, heads, mark
-        self._clock, self._entropy = clock, entropy
+        self._clock, self._ids, self._tasks = clock, Ids(clock, entropy), Tasks(store, clock, entropy)
         self._again_ms: dict[str, int] = {}
 
     async def open(self, asked: RefundAsked) -> Opened:
@@ -102,7 +102,7 @@ class Refunds:
         known = await self._store.refund_by_token(asked.account_id, asked.client_token)
         if known is not None:  # told whatever stands in the way of a new one by now
             if known.fingerprint != asked.fingerprint:
-                raise Problem("idempotency_conflict", KEY_USED)
+                raise key_used()
             return Opened(known, repeated=True)
         incoming = await self._receipt(asked)
         token, signer = self._way_back(incoming)
@@ -110,7 +110,10 @@ class Refunds:
         value_base = amount_base * incoming.value_base // incoming.amount_base
         if value_base == 0:
             raise Problem("refund_exceeds_funding", f"{incoming.asset} has no unit as small as that", "amount")
-        refund = self._signed(asked, incoming, token, signer, amount_base, value_base)
+        try:
+            refund = self._signed(asked, incoming, token, signer, amount_base, value_base)
+        except SigningRefused as refused:
+            raise await refusal_to_sign(self._tasks, incoming.till, refused) from refused
         result = await self._store.post(OpenRefund(refund, self._clock.now_ms()))
         if isinstance(result, Refused):
             raise Problem(result.code, result.detail)
@@ -163,7 +166,7 @@ class Refunds:
         head, now_ms = self._heads.get(token.chain_id), self._clock.now_ms()
         if head is None:
             raise Problem("not_ready", f"no block of chain {token.chain_id} was seen yet")
-        refund_id = make_id("ref", now_ms, self._entropy.bytes(10))
+        refund_id = self._ids.new("ref")
         till = Address(incoming.till)
         refund = Refund(
             id=refund_id,
@@ -184,13 +187,10 @@ class Refunds:
             fingerprint=asked.fingerprint,
             created_at_ms=now_ms,
         )
-        try:
-            if token.standard == "tip20":
-                return _sign_charge(refund, token, signer, self._parts.tempo_fees.get(token.chain_id) or TempoFees())
-            refund = replace(refund, valid_before_s=refund.valid_before_s + self._parts.valid_for_s)
-            return replace(refund, signature=signer.sign_refund(authorization_of(refund, token)))
-        except SigningRefused as refused:
-            raise refusal_to_sign(refused) from refused
+        if token.standard == "tip20":
+            return _sign_charge(refund, token, signer, self._parts.tempo_fees.get(token.chain_id) or TempoFees())
+        refund = replace(refund, valid_before_s=refund.valid_before_s + self._parts.valid_for_s)
+        return replace(refund, signature=signer.sign_refund(authorization_of(refund, token)))
 
     # sending
 

@@ -14,18 +14,18 @@ from contracts.incoming import Moved
 from contracts.tempo import TEMPO_FEE_MANAGER
 from contracts.tempo_proof import tempo_fee_base
 from contracts.tokens import Token
-from gateway.core.commands import Done, OpenTask, RecordOutflow, Refused, Result
-from gateway.core.ids import make_id
+from gateway.core.commands import Done, RecordOutflow, Refused, Result
 from gateway.core.paid import Refund, RefundState
 from gateway.core.paid_commands import MoveRefund
-from gateway.core.records import Evidence, Task
+from gateway.core.records import Evidence
+from gateway.flow.ids import Ids
 from gateway.flow.paid.tills import Transaction, evidence_of
+from gateway.flow.tasks import Tasks
 from gateway.ports import Block, Chain, Clock, Entropy, Receipt, Store
 
 ATTEMPTS = 8
 FAILED = "its transaction failed"
 UNUSED = "its window has passed, and nothing of it is on chain"
-USED = "refund_unproven"
 
 log = structlog.get_logger()
 
@@ -34,7 +34,8 @@ class Returning:
     """Books what one chain's tills paid out. Everything may be told twice; the second time changes nothing."""
 
     def __init__(self, *, store: Store, chain: Chain, clock: Clock, entropy: Entropy) -> None:
-        self._store, self._chain, self._clock, self._entropy = store, chain, clock, entropy
+        self._store, self._chain, self._clock = store, chain, clock
+        self._tasks, self._ids = Tasks(store, clock, entropy), Ids(clock, entropy)
 
     async def book(self, till: Address, transaction: Transaction) -> None:
         """Book what one transaction took from a till."""
@@ -145,7 +146,7 @@ class Returning:
         """Book money that left a till without a refund of ours, and freeze it; say whether that is news."""
         evidence = evidence_of(self._chain, "outflow", transaction.receipt, log_index, value_base)
         asset, now_ms = transaction.token.asset_id, self._clock.now_ms()
-        result = await self._store.post(RecordOutflow(till, asset, evidence, self._id("task"), now_ms))
+        result = await self._store.post(RecordOutflow(till, asset, evidence, self._ids.new("task"), now_ms))
         news = isinstance(result, Done) and result.changed
         if news:
             log.error("outflow.till", till=to_hex(till), tx=to_hex(transaction.receipt.tx_hash), value_base=value_base)
@@ -155,8 +156,4 @@ class Returning:
         return Evidence("unused", self._chain.chain_id, final.number, final.hash, final.time_s, self._chain.witnesses)
 
     async def _ask(self, refund: Refund, detail: str) -> None:
-        now_ms = self._clock.now_ms()
-        await self._store.post(OpenTask(Task(self._id("task"), USED, refund.id, f"{refund.id}: {detail}", now_ms)))
-
-    def _id(self, prefix: str) -> str:
-        return make_id(prefix, self._clock.now_ms(), self._entropy.bytes(10))
+        await self._tasks.ask("refund_unproven", refund.id, f"{refund.id}: {detail}")

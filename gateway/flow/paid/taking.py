@@ -25,8 +25,8 @@ from contracts.proof import Mismatch, prove_settlement
 from contracts.tokens import Token, TokenKey
 from gateway.core.commands import Attached, Refused
 from gateway.core.paid import TopUp, TopUpState
-from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import PutTopUp
+from gateway.core.records import HOUSE
 from gateway.flow.paid.judging import payload_of, signed_in
 from gateway.paid_ports import Exact, Facilitator, FacilitatorUnknown, Json, Settled
 from gateway.ports import Chain, ChainDisagreement, ChainUnavailable, Clock, Receipt, Store

@@ -19,7 +19,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from contracts.codec import Address, to_hex
-from gateway.core.commands import Refused
+from gateway.core.commands import Refused, key_used
+from gateway.core.inventory import CAPPED
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.problems import Problem
 from gateway.flow.paid.funds import Funds
@@ -63,6 +64,8 @@ RETRY_AFTER_S = 5
 MISMATCH = "extension_echo_mismatch"
 
 _PAID = frozenset({TopUpState.PAYING, TopUpState.SEEN, TopUpState.CREDITED})
+_ASK_ANEW = {SHORT: Reason.INSUFFICIENT_BALANCE, CAPPED: CAPPED}
+"""Why a payment that was not claimed may be followed by another: the refusal, and the reason that x402 is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,8 @@ class TopUps:
         """Answer one request: `x402` is the value of its payment header, `authorizations` of its MPP headers.
 
         Raises Problem: bad_request for what cannot be read, or pays on two rails at once, of which nothing is done;
-        topup_taken, payment_reused, idempotency_conflict, idempotency_spent; facilitator_unavailable; key_missing.
+        topup_taken, payment_reused, idempotency_conflict, idempotency_spent; facilitator_unavailable; key_missing;
+        inventory_capped where the operator wants so much more of no token.
         """
         presented = None if self._seller is None else self._seller.read(authorizations)
         if presented is not None and x402 is not None:
@@ -172,7 +176,7 @@ class TopUps:
     @staticmethod
     def _require_same(kept: TopUp, wanted: Wanted) -> None:
         if kept.fingerprint != wanted.fingerprint:
-            raise Problem("idempotency_conflict", "this key was used for another top-up", "Idempotency-Key")
+            raise key_used()
 
     @staticmethod
     def _require_open(kept: TopUp) -> None:
@@ -317,8 +321,9 @@ class TopUps:
             other = await self._store.topup(topup.id)
             if other is None and topup.client_token:
                 other = await self._store.topup_by_token(topup.account_id, topup.client_token)
-            if result.code == SHORT and not (_alike(other, topup) and other is not None and other.state in _PAID):
-                return self._ask(wanted, f"{result.detail}; nothing was taken", reason=Reason.INSUFFICIENT_BALANCE)
+            reason = _ASK_ANEW.get(result.code)
+            if reason is not None and not (_alike(other, topup) and other is not None and other.state in _PAID):
+                return self._ask(wanted, f"{result.detail}; nothing was taken", reason=reason)
             return await self._conflict(topup, Conflict(result.code, result.detail, other))
         paid, repeated = result
         if paid.state in _PAID:
@@ -363,7 +368,7 @@ class TopUps:
             self._require_open(kept)
             owner = kept.account_id or order.account_id
             return replace(kept, account_id=owner, expires_at_ms=order.expires_at_ms, version=kept.version + 1)
-        return self.offers.terms(wanted, order).opened(name, wanted.fingerprint, self._clock.now_ms())
+        return self.offers.terms(order).opened(name, wanted.fingerprint, self._clock.now_ms())
 
     async def _take(self, wanted: Wanted, topup: TopUp, presented: Presented | None = None) -> Outcome:
         """Claim, collect, answer."""
@@ -371,6 +376,8 @@ class TopUps:
         with self._room.place(topup.id, topup.account_id, topup.payer):
             claimed = await self._taking.claim(topup)
         if isinstance(claimed, Conflict):
+            if claimed.code == CAPPED:
+                return self._ask(wanted, f"{claimed.detail}; nothing was taken", reason=CAPPED)
             return await self._conflict(topup, claimed)
         taken = await self._waited(claimed)
         version = V2 if topup.raw is None else unpack_payment(topup.raw)[0]

@@ -14,12 +14,12 @@ from contracts.codec import Address, ContractError, to_hex
 from contracts.signature import SIGNATURE_BYTES, recover_address
 from gateway.core.apikeys import KEYS, PROXY, READ, NewKey, new_key
 from gateway.core.commands import AddKey, Attached, Refused, RevokeKey
-from gateway.core.ids import make_id
 from gateway.core.paid import WalletAccount
 from gateway.core.paid_commands import BindWallet, TakeNonce
 from gateway.core.problems import Problem
 from gateway.core.records import ApiKey
 from gateway.core.window import SlidingWindow
+from gateway.flow.ids import Ids
 from gateway.flow.paid.mpp_seller import MppSeller
 from gateway.ports import Clock, Entropy, Store
 from gateway.rails.x402.siwx import SignIn, SignInDesk, SignInRefused
@@ -72,6 +72,7 @@ class Wallets:
         rules: WalletRules | None,
     ) -> None:
         self._store, self._contracts, self._clock, self._entropy = store, contracts, clock, entropy
+        self._ids = Ids(clock, entropy)
         self._rules = rules or WalletRules()
         self._keys = SlidingWindow(self._rules.keys_per_hour, HOUR_MS)
         self._accounts = SlidingWindow(self._rules.accounts_per_hour, HOUR_MS)
@@ -120,7 +121,7 @@ class Wallets:
         return made
 
     async def _open(self, address: Address, now_ms: int) -> str:
-        account_id = make_id("acct", now_ms, self._entropy.bytes(10))
+        account_id = self._ids.new("acct")
         wallet = WalletAccount(address, account_id, now_ms)
         result = await self._store.post(BindWallet(wallet, f"wallet {to_hex(address)}", now_ms))
         if isinstance(result, Refused):

@@ -10,7 +10,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from gateway.core.commands import Refused, Remember
+from gateway.core.commands import Refused, Remember, key_used
 from gateway.core.problems import Problem
 from gateway.core.records import Answer
 from gateway.core.server import Server, ServerState
@@ -19,7 +19,7 @@ from gateway.flow.servers.doing import WAYS_IN, Doing, Done, claim_of, ref_of, r
 from gateway.flow.servers.guest import Guest
 from gateway.flow.servers.runner import Who
 from gateway.flow.servers.seeing import Seeing
-from gateway.server_ports import Action, Feature, ServerVendor, Sight
+from gateway.server_ports import Action, Feature, Sight
 from wallets.secret import Secret
 
 ITS_AGENT = "its agent asked for it"
@@ -77,10 +77,6 @@ class Acting:
         self._doing, self._keeping, self._seeing = doing, doing.keeping, seeing
         self._destroying = Destroying(doing, seeing, adopting)
         self.guest = Guest(doing)
-
-    def require(self, vendor_name: str, feature: Feature) -> ServerVendor:
-        """Return the vendor if it does this for certain. Raises Problem("capability_missing") naming those that do."""
-        return self._doing.require(vendor_name, feature)
 
     # ending
 
@@ -143,7 +139,7 @@ class Acting:
             raise Problem(result.code, result.detail, "Idempotency-Key")
         if await self._was_left_alone(who, claim, action):
             return Acted(server)
-        raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
+        raise key_used()
 
     async def _ready(self, server: Server, step: _Step) -> Server:
         """What is known may be old, and a machine can be stopped from within: look before anything is refused."""

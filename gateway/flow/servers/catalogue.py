@@ -188,7 +188,7 @@ class Catalogue:
             check_plans(plans)
         except ValueError as error:
             detail = f"the catalogue of {name} cannot be read"
-            await self._keeping.ask_operator("catalogue_unreadable", name, f"{detail}: {error}")
+            await self._keeping.tasks.ask("catalogue_unreadable", name, f"{detail}: {error}")
             return detail
         shelf.answers, shelf.plans = answers, plans
         shelf.as_of_ms = oldest_ms if answers else None

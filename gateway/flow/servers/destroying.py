@@ -111,7 +111,7 @@ class Destroying:
                 return server
             if tries.count > TRIES_BEFORE_TASK:
                 detail = f"{server.ref} at {server.vendor} is to be destroyed ({server.reason}) and is still there"
-                await self._keeping.ask_operator("not_destroyed", f"{server.vendor}/{server.ref}", detail)
+                await self._keeping.tasks.ask("not_destroyed", f"{server.vendor}/{server.ref}", detail)
             promised_ms = self._promised_ms.get(server.id)
             if promised_ms is None or now_ms - promised_ms >= PROMISE_HOLDS_MS:
                 server = await self._ask(server)

@@ -5,7 +5,6 @@ the renewal planner keeps until the fleet's end within its share.  The number of
 so no crash orders one member twice.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.core.commands import key_used
 from gateway.core.fleet_plan import (
     BROKEN,
     Align,
@@ -31,6 +31,7 @@ from gateway.core.problems import Problem
 from gateway.core.renewal import STUCK, Why
 from gateway.core.server import ORDERED, Fleet, FleetState, Server, ServerState, Wanted
 from gateway.core.spec import ServerSpec
+from gateway.flow.servers.beside import Beside
 from gateway.flow.servers.doing import Locks
 from gateway.flow.servers.keeping import CHANGES_MAX, Keeping, bumped
 from gateway.flow.servers.placing import NewServer
@@ -40,6 +41,7 @@ from gateway.server_ports import Feature, ServerVendor
 
 SPEC = "spec"
 AT_ONCE = 8
+EVERYWHERE = ""  # a fleet is at no one vendor: all of them share the gate
 PATIENCE_S = 1.0
 STEPS_MAX = 400
 REFUSED_PAUSES_S = (10, 30, 120, 600)
@@ -113,11 +115,9 @@ class Fleets:
     ) -> None:
         self._keeping, self._ordering, self._ending, self._vendors = keeping, ordering, ending, vendors
         self._per_account = per_account
-        self._locks, self._gate = Locks(), asyncio.Semaphore(AT_ONCE)
+        self._locks, self._beside = Locks(), Beside(at_once=AT_ONCE)
         self._memories: dict[str, _Memory] = {}
         self._dues: dict[str, _Due] = {}
-        self._attending: dict[str, asyncio.Task[None]] = {}
-        self._broken: list[BaseException] = []
 
     # asked for by an agent
 
@@ -130,7 +130,7 @@ class Fleets:
         if claimed is None:
             self._require_room(who, new)
         elif claimed.fingerprint != new.fingerprint:
-            raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
+            raise key_used()
         fleet_id = self._keeping.new_id("flt")
         fleet = Fleet(
             id=fleet_id,
@@ -217,24 +217,13 @@ class Fleets:
             for fleet_id in [each for each in known if each not in fleets]:
                 del known[fleet_id]
         for fleet in list(fleets.values()):
-            if fleet.id not in self._attending and self._is_due(fleet):
-                task = asyncio.create_task(self._attend(fleet.id), name=f"fleet {fleet.id}")
-                self._attending[fleet.id] = task
-                task.add_done_callback(partial(self._attended, fleet.id))
-        if self._attending:
-            await asyncio.wait(list(self._attending.values()), timeout=PATIENCE_S)
-        if self._broken:
-            raise self._broken.pop(0)
+            if self._is_due(fleet):
+                self._beside.go(fleet.id, EVERYWHERE, partial(self._attend, fleet.id))
+        await self._beside.wait(PATIENCE_S)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for what is under way, at most that long."""
-        if self._attending:
-            await asyncio.wait(list(self._attending.values()), timeout=timeout_s)
-
-    def _attended(self, fleet_id: str, done: "asyncio.Task[None]") -> None:
-        self._attending.pop(fleet_id, None)
-        if not done.cancelled() and done.exception() is not None:
-            self._broken.append(done.exception() or AssertionError())
+        await self._beside.drain(timeout_s)
 
     def _is_due(self, fleet: Fleet) -> bool:
         due = self._dues.get(fleet.id)
@@ -248,7 +237,7 @@ class Fleets:
         return (fleet.version, *((server.id, server.version) for server in own))
 
     async def _attend(self, fleet_id: str) -> None:
-        async with self._gate, self._locks.of(fleet_id):
+        async with self._locks.of(fleet_id):
             memory = self._memories.setdefault(fleet_id, _Memory())
             for _ in range(STEPS_MAX):
                 fleet = self._keeping.view.fleets.get(fleet_id)

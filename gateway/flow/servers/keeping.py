@@ -12,18 +12,17 @@ from typing import Any, TypeVar
 
 import structlog
 
-from gateway.core.commands import Attached, Done, OpenTask, Put, Refused
-from gateway.core.ids import make_id
+from gateway.core.commands import Attached, Done, Put, Refused
 from gateway.core.problems import Problem
-from gateway.core.records import Task
 from gateway.core.server import Fleet, Hook, Kept, Server, Snapshot, SshKey
 from gateway.core.view import View
+from gateway.flow.ids import Ids
 from gateway.flow.promise import seal_context
+from gateway.flow.tasks import Tasks
 from gateway.ports import Clock, Entropy, Store
 from wallets.sealing import Sealer
 
 CHANGES_MAX = 20
-DETAIL_MAX = 1000
 
 log = structlog.get_logger()
 
@@ -34,7 +33,8 @@ class Keeping:
     """The records behind one port. `clock` is the wall clock of records, `business` the time by which vendors bill."""
 
     def __init__(self, store: Store, sealer: Sealer, clock: Clock, business: Clock, entropy: Entropy) -> None:
-        self.store, self._sealer, self.clock, self.business, self._entropy = store, sealer, clock, business, entropy
+        self.store, self._sealer, self.clock, self.business = store, sealer, clock, business
+        self.tasks, self._ids = Tasks(store, clock, entropy), Ids(clock, entropy)
 
     @property
     def view(self) -> View:
@@ -43,7 +43,7 @@ class Keeping:
 
     def new_id(self, prefix: str) -> str:
         """Return a new id."""
-        return make_id(prefix, self.clock.now_ms(), self._entropy.bytes(10))
+        return self._ids.new(prefix)
 
     # reading
 
@@ -96,13 +96,6 @@ class Keeping:
             if await self.put(after, event, **detail):
                 return after
         raise Problem("internal", "this server changes faster than it can be changed")
-
-    async def ask_operator(self, kind: str, subject: str, detail: str, payment_id: str | None = None) -> None:
-        """Open a task, once."""
-        task = Task(self.new_id("task"), kind, subject, detail[:DETAIL_MAX], self.clock.now_ms(), payment_id)
-        result = await self.store.post(OpenTask(task))
-        if isinstance(result, Done) and result.changed:
-            log.error("task.opened", kind=kind, subject=subject, detail=detail)
 
     # what only the owner may read
 

@@ -51,9 +51,7 @@ class KeyPrices:
             if reply.rest is not None:
                 await reply.rest.close()
             if reply.status != OK:
-                raise Problem(
-                    "price_unknown", f"{vendor.name} answered {reply.status} where it was asked to take a key"
-                )
+                raise Problem("price_untold", f"{vendor.name} answered {reply.status} where it was asked to take a key")
             price_base = parse_amount(json.loads(reply.body)["price"], allow_zero=True)
             if price_base:
                 priced.append((key.id, price_base))

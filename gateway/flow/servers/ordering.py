@@ -16,6 +16,7 @@ import structlog
 from gateway.core.problems import Problem
 from gateway.core.records import Payment
 from gateway.core.server import ORDERED, Server, ServerState, Wanted
+from gateway.core.task_kinds import TaskKind
 from gateway.core.view import Step
 from gateway.flow.call import Reply
 from gateway.flow.servers.fate import (
@@ -40,7 +41,9 @@ from gateway.server_ports import ServerVendor, Sight
 
 __all__ = ["CONFLICT", "UNREADABLE", "NewServer", "Ordering", "PlacingSettings", "claim_of"]
 
-UNREADABLE, CONFLICT = "delivery_unreadable", "order_conflict"  # tasks: only a human can say what was made
+# Tasks: only a human can say what was made.
+UNREADABLE: TaskKind = "delivery_unreadable"
+CONFLICT: TaskKind = "order_conflict"
 UNREADABLE_PAUSE_S = 300.0  # between looks for what a vendor delivered and did not name
 FAILED_PAUSE_S = 5.0
 
@@ -109,18 +112,16 @@ class Ordering:
     # following an order to its end
 
     def start(self, server_id: str) -> asyncio.Task[None]:
-        """Go on with an order, unless somebody does; return the task that does."""
+        """Go on with an order, unless somebody does, until it is fulfilled, has failed, waits, or hangs on a payment.
+
+        Return the task that does.
+        """
         task = self._tasks.get(server_id)
         if task is None:
             task = asyncio.create_task(self._advance(server_id), name=f"order {server_id}")
             self._tasks[server_id] = task
             task.add_done_callback(lambda done: self._ended(server_id, done))
         return task
-
-    async def advance(self, server_id: str) -> Server:
-        """Go on with an order until it is fulfilled, has failed, waits, or hangs on a payment; return it as it is then."""
-        await asyncio.shield(self.start(server_id))
-        return await self._keeping.latest(server_id)
 
     async def resume(self) -> None:
         """Go on with every order that nobody follows: after a start, after a failure, and where time had to pass.
@@ -257,7 +258,7 @@ class Ordering:
             after = await self._seeing.take(server, sight, payment_id=payment_id)
         except Problem as problem:  # the book keeps one server for one thing (P9, P13)
             detail = f"{server.vendor} made {sight.ref} for {server.id}, which cannot be kept: {problem.detail}"
-            await self._keeping.ask_operator(CONFLICT, server.id, detail, payment_id)
+            await self._keeping.tasks.ask(CONFLICT, server.id, detail, payment_id)
             return self._later(server)
         if reply is not None and reply.delivered is not None:
             await reply.delivered()
@@ -275,7 +276,7 @@ class Ordering:
         detail = (
             f"{payment.vendor} delivered to {payment.id} what cannot be read: find out what it made for {server.id}"
         )
-        await self._keeping.ask_operator(UNREADABLE, payment.id, detail, payment.id)
+        await self._keeping.tasks.ask(UNREADABLE, payment.id, detail, payment.id)
         await self._hangs(server, payment, "delivered, and its vendor's answer cannot be read; the operator was told")
         return self._later(server)
 

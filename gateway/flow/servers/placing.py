@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from gateway.core.commands import key_used
 from gateway.core.kept import SNAPSHOT, SSH_KEY
 from gateway.core.plan import Need, Plan
 from gateway.core.problems import Problem
@@ -102,7 +103,7 @@ class Placing:
         claimed = await self._keeping.store.claimed(who.account_id, new.client_token)
         if claimed is not None:
             if claimed.fingerprint != new.fingerprint:
-                raise Problem("idempotency_conflict", "this key was used for another request", "Idempotency-Key")
+                raise key_used()
             # The order stands, so this record is attached to it whatever it says, or refused; it cannot be kept.
             nothing = self._record(who, new, (_NOWHERE,), ServerSpec(Need()))
             return await self._keeping.latest(await self._keeping.place(nothing, "ordered")), True

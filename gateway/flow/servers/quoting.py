@@ -39,7 +39,12 @@ _OF_THE_VENDOR = frozenset(
     }
 )
 """Refusals that its other plans would meet as well."""
-_REASONS = {"insufficient_balance": "balance", "price_unknown": "price_unknown", "price_above_quote": "price_unknown"}
+_REASONS = {
+    "insufficient_balance": "balance",
+    "price_unknown": "price_unknown",
+    "price_untold": "price_unknown",
+    "price_above_quote": "price_unknown",
+}
 """Refusals that have a reason of their own; the rest are `unavailable`."""
 
 KeyCosts = tuple[tuple[str, int], ...]  # key, price

@@ -216,7 +216,7 @@ class Buying:
 
     async def _ask_why(self, server: Server, payment: Payment) -> None:
         detail = f"{server.vendor} was paid for a renewal of {server.ref} with {payment.id}, and its end has not moved"
-        await self._keeping.ask_operator("renewal_not_applied", payment.id, detail, payment.id)
+        await self._keeping.tasks.ask("renewal_not_applied", payment.id, detail, payment.id)
 
 
 def _has_moved(server: Server, claim: RenewalClaim) -> bool:

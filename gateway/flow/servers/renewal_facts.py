@@ -138,7 +138,7 @@ def _extension(rule: RenewRule | None, plan: Plan | None) -> Extension | None:
         least_base=rule.least_base,
         slow=rule.slow,
         retry_before_s=rule.retry_before_s,
-        grace_s=rule.grace_s,
+        grace_s=rule.grace_s or 0,
         rate=_rate(plan, rule.unit_s),
     )
 

@@ -35,6 +35,7 @@ from gateway.core.renewal import (
 )
 from gateway.core.server import Server, ServerState, Wanted
 from gateway.core.times import utc_text
+from gateway.flow.servers.beside import Beside
 from gateway.flow.servers.doing import Doing, Locks, require_made
 from gateway.flow.servers.renewal_buying import Buying, Caps, Looking
 from gateway.flow.servers.renewal_facts import Gathering
@@ -89,8 +90,7 @@ class Renewing:
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._dues: dict[str, _Due] = {}
         self._tries: dict[str, _Tries] = {}
-        self._attending: dict[str, asyncio.Task[None]] = {}
-        self._broken: list[BaseException] = []
+        self._beside = Beside()
 
     # the planner
 
@@ -104,27 +104,13 @@ class Renewing:
             for server_id in [each for each in known if each not in servers]:
                 del known[server_id]
         for server in list(servers.values()):
-            if server.id not in self._attending and self._is_due(server):
-                task = asyncio.create_task(self._attend(server), name=f"renewals of {server.id}")
-                self._attending[server.id] = task
-                task.add_done_callback(partial(self._attended, server.id))
-        if self._attending:
-            await asyncio.wait(list(self._attending.values()), timeout=PATIENCE_S)
-        broken, self._broken = self._broken, []
-        if len(broken) > 1:
-            raise BaseExceptionGroup("renewals of several servers", broken)
-        if broken:
-            raise broken[0]
+            if self._is_due(server):
+                self._beside.go(server.id, server.vendor, partial(self._attend, server))
+        await self._beside.wait(PATIENCE_S)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for what is under way, at most that long."""
-        if self._attending:
-            await asyncio.wait(list(self._attending.values()), timeout=timeout_s)
-
-    def _attended(self, server_id: str, done: "asyncio.Task[None]") -> None:
-        self._attending.pop(server_id, None)
-        if not done.cancelled() and done.exception() is not None:
-            self._broken.append(done.exception() or AssertionError())
+        await self._beside.drain(timeout_s)
 
     def _is_due(self, server: Server) -> bool:
         if server.wanted is not Wanted.KEPT or server.vendor not in self._doing.vendors:
@@ -219,7 +205,7 @@ class Renewing:
         detail = (
             f"{server.vendor} should have ended {server.ref} at {utc_text(ends_ms)}, and it is charged all the same"
         )
-        await self._keeping.ask_operator("not_ended", f"{server.vendor}/{server.ref}", detail)
+        await self._keeping.tasks.ask("not_ended", f"{server.vendor}/{server.ref}", detail)
         return await self._warn(server, OVERDUE, "warning", {"warning": Why.TEMPLATE.value, "due_at_ms": ends_ms})
 
     async def _lapse(self, server: Server, reason: str) -> Server:

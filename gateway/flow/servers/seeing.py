@@ -158,7 +158,7 @@ class Seeing:
     async def _ask_what_it_is(self, server: Server, sight: Sight) -> None:
         word = sight.raw_state[:WORD_MAX]
         detail = f"{server.vendor} calls the state of {server.ref} {word!r}, which its document does not name"
-        await self._keeping.ask_operator("unknown_state", f"{server.vendor}/{word}", detail)
+        await self._keeping.tasks.ask("unknown_state", f"{server.vendor}/{word}", detail)
 
     def _merged(self, server: Server, shown: Mapping[str, Secret[str]]) -> bytes | None:
         """Return all known ways in, sealed anew, or None where nothing new was shown."""

@@ -97,7 +97,7 @@ class Telling:
         self._read_seq = reached
 
     async def _fan_out(self, due: Sequence[HookDelivery], reached: int) -> None:
-        result = await self._keeping.store.post(FanOut(reached, tuple(due), self._keeping.clock.now_ms()))
+        result = await self._keeping.store.post(FanOut(reached, tuple(due)))
         assert not isinstance(result, Refused), f"the store does not take a cursor at {reached}"
         for delivery in due:
             self._outbox.add(delivery.hook_id, delivery.event_seq)

@@ -1,4 +1,4 @@
-"""Reads a 402's `WWW-Authenticate: Payment` challenges as offers (mpp.md 3.1, 4.1, 5 and 6).
+"""Reads a 402's `WWW-Authenticate: Payment` challenges as offers: MPP charges on Tempo and on EVM chains.
 
 It must not know which offer is wanted, whose realm it should be, or who pays: that is `choose`. Theory: every
 challenge stands alone, and one that cannot be read is kept with its reason beside those that can. An amount of zero
@@ -7,16 +7,15 @@ is not a cheap offer but another question, who we are, so such challenges never 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Literal, cast
 
+from gateway.rails.codes import Problem
 from gateway.rails.mpp.header import read_payment_params
 from gateway.rails.mpp.request import EntryError, Method, parse_charge
 from gateway.rails.mpp.text import is_base64url, parse_rfc3339_ms
 from gateway.rails.offer import MppChallenge, MppOffer, RejectedEntry
-from gateway.rails.problems import Problem
 from gateway.rails.x402.wire import WireError, clean_text
 
 if TYPE_CHECKING:
@@ -26,17 +25,14 @@ if TYPE_CHECKING:
 
     from gateway.rails.mpp.header import PaymentParams
 
-__all__ = ["MAX_ID_CHARS", "MAX_OPAQUE_CHARS", "NO_EXPIRY_TIMEOUT_S", "parse_mpp"]
+__all__ = ["MAX_ID_CHARS", "MAX_OPAQUE_CHARS", "parse_mpp"]
 
 MAX_ID_CHARS: Final = 256
 MAX_OPAQUE_CHARS: Final = 8 * 1024
 MAX_DIGEST_CHARS: Final = 256
 MAX_EXPIRES_CHARS: Final = 64
-MAX_DESCRIPTION_CHARS: Final = 300
 # A longer description is not repeated: it is outside the challenge's seal, and headers over 8 KB are refused by many.
 MAX_DESCRIPTION_ECHO_CHARS: Final = 1_024
-# What the SDKs give a challenge, for one that names no end and is taken all the same.
-NO_EXPIRY_TIMEOUT_S: Final = 300
 
 _PAYMENT_REQUIRED: Final = 402
 _HEADER: Final = "WWW-Authenticate"
@@ -53,25 +49,16 @@ _CREDENTIAL_HEADERS: Final[dict[str, Literal["Authorization", "Payment-Authoriza
 _ECHOED: Final = ("id", "realm", "method", "intent", "request", "expires", "digest", "header", "opaque", "description")
 
 
-def parse_mpp(
-    status: int,
-    headers: MultiMapping[str],
-    now_ms: int,
-    *,
-    pinned_chain_id: int | None = None,
-    require_expires: bool = True,
-) -> MppChallenge | None:
+def parse_mpp(status: int, headers: MultiMapping[str]) -> MppChallenge | None:
     """The MPP challenges in an answer, or None when it has none; `headers` must be case-insensitive.
 
-    `pinned_chain_id` stands for a chain that a challenge does not name, and refuses one that it names otherwise. A
-    challenge without `expires` is rejected, for SDK sellers refuse its credential, unless `require_expires` is False.
-    Raises ChallengeError when the header itself cannot be read; a challenge in it that cannot be read is `rejected`.
+    Raises ChallengeError when the header itself cannot be read; a challenge in it that cannot be read is `rejected`, and
+    so is one without `expires`, for SDK sellers refuse its credential.
     The offers in the result are readable, not approved, and may have expired: `choose` judges them.
     """
     if status != _PAYMENT_REQUIRED:
         return None
-    lines = headers.getall(_HEADER, ())
-    found = read_payment_params(lines)
+    found = read_payment_params(headers.getall(_HEADER, ()))
     if not found:
         return None
     offers: list[MppOffer] = []
@@ -85,12 +72,11 @@ def parse_mpp(
             rejected.append(RejectedEntry(index, Problem.OFFER_MALFORMED, why, "id", "mpp"))
             continue
         try:
-            offer = _offer(index, params, now_ms, pinned_chain_id, require_expires=require_expires)
+            offer = _offer(params)
             (proofs if offer.is_proof else offers).append(offer)
         except EntryError as error:
             rejected.append(RejectedEntry(index, error.code, error.why, error.field, "mpp"))
-    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).digest()
-    return MppChallenge(tuple(offers), tuple(proofs), tuple(rejected), digest)
+    return MppChallenge(tuple(offers), tuple(proofs), tuple(rejected))
 
 
 def _without_copies(found: tuple[PaymentParams, ...]) -> list[tuple[int, PaymentParams]]:
@@ -102,21 +88,19 @@ def _without_copies(found: tuple[PaymentParams, ...]) -> list[tuple[int, Payment
     return kept
 
 
-def _offer(
-    index: int, params: PaymentParams, now_ms: int, pinned_chain_id: int | None, *, require_expires: bool
-) -> MppOffer:
+def _offer(params: PaymentParams) -> MppOffer:
     if params.repeated:
         raise EntryError(Problem.OFFER_MALFORMED, "the parameter occurs twice", clean_text(params.repeated, 40))
     values = params.values
     method = _method(values)
     challenge_id = _matching(values, "id", _ID)
     realm = _matching(values, "realm", _REALM)
-    expires_at_ms = _expires(values, required=require_expires)
-    charge = parse_charge(method, values.get("request", ""), pinned_chain_id)
+    expires_at_ms = _expires(values)
+    charge = parse_charge(method, values.get("request", ""))
+    _check_echoed(values)
     return MppOffer(
         rail="mpp",
         method=method,
-        intent=_INTENT,
         chain_id=charge.chain_id,
         asset=charge.asset,
         pay_to=charge.pay_to,
@@ -125,20 +109,13 @@ def _offer(
         fee_payer=charge.fee_payer,
         modes=charge.modes,
         expires_at_ms=expires_at_ms,
-        max_timeout_s=NO_EXPIRY_TIMEOUT_S if expires_at_ms is None else max(0, (expires_at_ms - now_ms) // 1000),
         realm=realm,
         challenge_id=challenge_id,
-        request_b64=values["request"],
-        digest=_matching(values, "digest", _DIGEST) if "digest" in values else None,
-        opaque=_opaque(values),
         header=_credential_header(values),
         memo=charge.memo,
-        description=clean_text(values.get("description"), MAX_DESCRIPTION_CHARS) or charge.description,
-        external_id=charge.external_id,
         wire_network=f"tempo:{charge.chain_id}" if method == "tempo" else f"eip155:{charge.chain_id}",
         wire_pay_to=charge.wire_pay_to,
         echo=_echo(values),
-        raw_index=index,
     )
 
 
@@ -161,24 +138,24 @@ def _matching(values: Mapping[str, str], name: str, grammar: re.Pattern[str]) ->
     return value
 
 
-def _expires(values: Mapping[str, str], *, required: bool) -> int | None:
+def _expires(values: Mapping[str, str]) -> int:
     text = values.get("expires")
     if text is None:
-        if required:
-            raise EntryError(Problem.TIMEOUT_MALFORMED, "the challenge names no end", "expires")
-        return None
+        raise EntryError(Problem.TIMEOUT_MALFORMED, "the challenge names no end", "expires")
     try:
         return parse_rfc3339_ms(text[: MAX_EXPIRES_CHARS + 1])
     except WireError as error:
         raise EntryError(Problem.TIMEOUT_MALFORMED, f"{error}: {clean_text(text, 40)}", "expires") from error
 
 
-def _opaque(values: Mapping[str, str]) -> str | None:
+def _check_echoed(values: Mapping[str, str]) -> None:
+    """What only the server reads goes back to it in a header of ours, so it must be what it may be, and bounded."""
+    if "digest" in values:
+        _matching(values, "digest", _DIGEST)
     opaque = values.get("opaque")
     if opaque is not None and (len(opaque) > MAX_OPAQUE_CHARS or not is_base64url(opaque)):
         why = f"not base64url of at most {MAX_OPAQUE_CHARS} characters"
         raise EntryError(Problem.OFFER_MALFORMED, why, "opaque")
-    return opaque
 
 
 def _credential_header(values: Mapping[str, str]) -> Literal["Authorization", "Payment-Authorization"]:

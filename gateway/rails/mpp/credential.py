@@ -1,4 +1,4 @@
-"""Turns what was signed into the header that an MPP server takes as payment or proof (mpp.md 3.4, 4.2 and 6).
+"""Turns what was signed into the header that an MPP server takes as payment or proof.
 
 It must not sign, store or send. Theory: the server checks its own seal over the challenge's texts, so they go back
 character for character, never re-encoded; like an x402 credential it is made once, stored, and shown byte for byte.

@@ -1,4 +1,4 @@
-"""Finds the Payment challenges in `WWW-Authenticate` (RFC 9110, 11.6.1; mpp.md 3.1).
+"""Finds the Payment challenges in `WWW-Authenticate` (RFC 9110, 11.6.1).
 
 It must not know what their parameters mean. Theory: several field lines, or one that a proxy has joined, are one list
 in which commas separate both challenges and parameters, and a quoted string may hold either; so each line is read
@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from gateway.rails.problems import ChallengeError, Problem
+from gateway.rails.codes import Problem
+from gateway.rails.problems import ChallengeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Asks for one MPP charge or proof: the seal over a challenge's texts, and the header line that carries it (mpp.md 3).
+"""Asks for one MPP charge or proof: the seal over a challenge's texts, and the header line that carries it.
 
 It must not know orders, accounts or what was asked before. Theory: no row is kept of a challenge that nobody may ever
 answer; its id is a MAC over everything that matters in it, so whatever comes back under an id of ours is what we said,
@@ -125,7 +125,7 @@ class Charge:
 
     @property
     def request(self) -> dict[str, Any]:
-        """The request object (mpp.md 4.1 and 6)."""
+        """The challenge's request object, as MPP has it for each of its methods."""
         details: dict[str, Any] = {"chainId": self.token.chain_id}
         if self.method == "evm":
             details |= {"credentialTypes": ["authorization"], "decimals": self.token.decimals}
@@ -177,7 +177,7 @@ def challenge_header(challenge_id: str, texts: SealedTexts, description: str = "
 
 
 def body_digest(body: bytes) -> str:
-    """Return the digest of a request's body as RFC 9530 writes it (mpp.md 3.3); "" for an empty body, which has none."""
+    """Return the digest of a request's body as RFC 9530 writes it; "" for an empty body, which has none."""
     if not body:
         return ""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')}:"

@@ -1,4 +1,4 @@
-"""Reads the credential with which somebody answers one of our challenges, and checks that the challenge is ours (mpp.md 3.4).
+"""Reads the credential with which somebody answers one of our challenges, and checks that the challenge is ours.
 
 It must not judge the payment in it: that is `verifying`. Theory: everything that decides what is owed, to whom and for
 what comes out of the sealed texts and out of nothing else, so after the seal is checked the rest of the credential can

@@ -1,4 +1,4 @@
-"""Says to a payer that a payment was taken: `Payment-Receipt` (mpp.md 3.5).
+"""Says to a payer that a payment was taken: `Payment-Receipt`.
 
 It must not be asked before the chain has the payment. Theory: a receipt names the challenge and the transaction, so that a
 payer who lost everything else finds both on chain; it is our word, and never evidence to ourselves.

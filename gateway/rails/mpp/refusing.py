@@ -1,4 +1,4 @@
-"""Why a credential is not taken, in the words of paymentauth.org (mpp.md 3.6), and the document that says so.
+"""Why a credential is not taken, in the words of paymentauth.org, and the document that says so.
 
 It must not know HTTP servers or whether a fresh challenge goes with it. Theory: stock clients pay again when they see a
 402, so a refusal is only ever raised of a credential of which nothing has left us; what may have moved is none.

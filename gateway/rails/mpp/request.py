@@ -1,4 +1,4 @@
-"""The `request` of one MPP charge, as what it would have us pay (mpp.md 4.1, 4.9 and 6).
+"""The `request` of one MPP charge, as what it would have us pay.
 
 It must not know realms, expiry or what is allowed, only what can be read without doubt. Theory: as for an x402 entry,
 a field is taken when it has the one type and the one spelling that the specification gives it; a field that would
@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 
 from contracts.codec import ZERO_ADDRESS, Address, CodecError, parse_address, parse_bytes32, parse_uint
 from contracts.networks import CHAIN_ID_BITS
+from gateway.rails.codes import Problem
 from gateway.rails.mpp.text import decode_base64url, load_request
 from gateway.rails.offer import Split
-from gateway.rails.problems import Problem
 from gateway.rails.x402.wire import WireError, clean_text
 
 __all__ = ["MAX_REQUEST_CHARS", "MAX_SPLITS", "ChargeRequest", "EntryError", "Method", "parse_charge"]
@@ -25,8 +25,6 @@ MAX_REQUEST_CHARS: Final = 16 * 1024
 MAX_SPLITS: Final = 10
 MAX_MODES: Final = 8
 MAX_CREDENTIAL_TYPES: Final = 16
-MAX_DESCRIPTION_CHARS: Final = 300
-MAX_EXTERNAL_ID_CHARS: Final = 256
 DECIMALS: Final = 6
 
 _MODES: Final = ("pull", "push")
@@ -56,15 +54,10 @@ class ChargeRequest:
     fee_payer: bool
     modes: tuple[str, ...]
     memo: bytes | None
-    description: str
-    external_id: str
 
 
-def parse_charge(method: Method, request_b64: str, pinned_chain_id: int | None) -> ChargeRequest:
-    """The charge in a challenge's `request`, of a chain that the request or else `pinned_chain_id` names.
-
-    Raises EntryError with the request's own field name.
-    """
+def parse_charge(method: Method, request_b64: str) -> ChargeRequest:
+    """The charge in a challenge's `request`. Raises EntryError with the request's own field name."""
     document = _decode(request_b64)
     details = _details(document)
     amount_base = _amount(document.get("amount"), "amount")
@@ -80,7 +73,7 @@ def parse_charge(method: Method, request_b64: str, pinned_chain_id: int | None) 
         why = "a fee payer cannot sign what we send ourselves"
         raise EntryError(Problem.UNSUPPORTED_TRANSFER, why, "methodDetails.supportedModes")
     return ChargeRequest(
-        chain_id=_chain(details, pinned_chain_id),
+        chain_id=_chain(details),
         asset=asset,
         pay_to=pay_to,
         wire_pay_to=wire_pay_to,
@@ -89,8 +82,6 @@ def parse_charge(method: Method, request_b64: str, pinned_chain_id: int | None) 
         fee_payer=fee_payer,
         modes=modes,
         memo=_memo(details, "methodDetails.memo"),
-        description=clean_text(document.get("description"), MAX_DESCRIPTION_CHARS),
-        external_id=clean_text(document.get("externalId"), MAX_EXTERNAL_ID_CHARS),
     )
 
 
@@ -144,18 +135,13 @@ def _address(value: object, field: str) -> Address:
     return address
 
 
-def _chain(details: dict[str, Any], pinned_chain_id: int | None) -> int:
-    """The chain id. The drafts disagree on a default, so there is none but the operator's."""
+def _chain(details: dict[str, Any]) -> int:
+    """The chain id. The drafts disagree on a default, so there is none."""
     value = details.get("chainId")
     if value is None:
-        if pinned_chain_id is None:
-            raise EntryError(Problem.UNKNOWN_NETWORK, "the challenge names no chain", "methodDetails.chainId")
-        return pinned_chain_id
+        raise EntryError(Problem.UNKNOWN_NETWORK, "the challenge names no chain", "methodDetails.chainId")
     if type(value) is not int or not 0 < value < 1 << CHAIN_ID_BITS:
         raise EntryError(Problem.UNKNOWN_NETWORK, f"not a chain id: {clean_text(value, 40)}", "methodDetails.chainId")
-    if pinned_chain_id is not None and value != pinned_chain_id:
-        why = f"the chain is {value}, the vendor's is {pinned_chain_id}"
-        raise EntryError(Problem.NETWORK_NOT_ALLOWED, why, "methodDetails.chainId")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The spellings that MPP gives to bytes, objects and times: base64url, JSON without floats, RFC 3339 (mpp.md 3.1).
+"""The spellings that MPP gives to bytes, objects and times: base64url, JSON without floats, RFC 3339.
 
 It knows nothing of payments. Theory: a challenge's texts are echoed as they came and also acted upon, so a text that
 has a second spelling or a second reading is refused: what the server gets back is then what we understood.

@@ -1,4 +1,4 @@
-"""Judges the payment in a credential against the challenge that it answers (mpp.md 4.5, 4.6 and 6).
+"""Judges the payment in a credential against the challenge that it answers.
 
 It must not send, store or ask a chain. Theory: a payment is taken when it is exactly what the sealed challenge asks for,
 can still land, and is bound to that challenge by the payer's own signature (the memo, the prescribed nonce, the proof's

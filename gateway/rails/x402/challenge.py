@@ -1,4 +1,4 @@
-"""Reads a 402 as an x402 challenge, version 1 or 2 (x402.md 1.3, 1.6 and 1.8).
+"""Reads a 402 as an x402 challenge, version 1 or 2.
 
 It must not know which offer is wanted or who pays: that is `choose`. Theory: a 402 has five meanings and only a
 text that says `x402Version` is a challenge; every other 402 is None, passed on, unpaid. One bad entry of `accepts`
@@ -8,13 +8,13 @@ over its bytes; where the resource's address differs each time, `accepts` is sti
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from gateway.rails.offer import Challenge, Offer, RejectedEntry, Source
-from gateway.rails.problems import ChallengeError, Problem
+from gateway.rails.codes import Problem
+from gateway.rails.offer import Challenge, Offer, RejectedEntry
+from gateway.rails.problems import ChallengeError
 from gateway.rails.x402.entry import EntryError, parse_entry
 from gateway.rails.x402.wire import WireError, clean_text, compact_json, decode_base64, load_object
 
@@ -27,8 +27,6 @@ MAX_HEADER_CHARS: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_ACCEPTS: Final = 32
 MAX_EXTENSIONS: Final = 32
-MAX_ERROR_CHARS: Final = 300
-MAX_RESOURCE_CHARS: Final = 2_048
 MAX_RESOURCE_ECHO_CHARS: Final = 4_096
 
 _V1: Final = 1
@@ -89,44 +87,35 @@ def _is_challenge_text(value: str) -> bool:
         return False
 
 
-def _read_header(value: str, source: Source, name: str) -> Challenge:
+def _read_header(value: str, place: str, name: str) -> Challenge:
     if len(value) > MAX_HEADER_CHARS:
         raise ChallengeError(Problem.CHALLENGE_OVERSIZED, f"the header is over {MAX_HEADER_CHARS} characters", name)
-    return (_decode_memo if len(value) <= _MEMO_BYTES else _decode)(source, name, value)
+    return (_decode_memo if len(value) <= _MEMO_BYTES else _decode)(place, name, value)
 
 
-def _decode(source: Source, name: str, value: str) -> Challenge:
+def _decode(place: str, name: str, value: str) -> Challenge:
     try:
         raw = decode_base64(value)
     except WireError as error:
         raise ChallengeError(Problem.CHALLENGE_MALFORMED, str(error), name) from error
-    return _parse_raw(source, raw)
+    return _parse_raw(place, raw)
 
 
-def _parse_raw(source: Source, raw: bytes) -> Challenge:
+def _parse_raw(place: str, raw: bytes) -> Challenge:
     try:
         document = load_object(raw)
     except WireError as error:
-        raise ChallengeError(Problem.CHALLENGE_MALFORMED, str(error), source) from error
+        raise ChallengeError(Problem.CHALLENGE_MALFORMED, str(error), place) from error
     version = _version(document)
     entries = document.get("accepts")
     if not isinstance(entries, list):
         raise ChallengeError(Problem.CHALLENGE_MALFORMED, "accepts is not a list", "accepts")
     if len(entries) > MAX_ACCEPTS:
         raise ChallengeError(Problem.CHALLENGE_OVERSIZED, f"accepts has over {MAX_ACCEPTS} entries", "accepts")
-    resource, resource_json = _resource(document) if version == _V2 else ("", None)
     offers, rejected = _sorted(version, entries)
-    return Challenge(
-        version=version,
-        source=source,
-        offers=offers,
-        rejected=rejected,
-        error=clean_text(document.get("error"), MAX_ERROR_CHARS),
-        resource=resource or (offers[0].resource if offers else ""),
-        resource_json=resource_json,
-        extensions=_extensions(document) if version == _V2 else (),
-        digest=hashlib.sha256(raw).digest(),
-    )
+    if version == _V1:
+        return Challenge(offers, rejected, None, ())
+    return Challenge(offers, rejected, _resource(document), _extensions(document))
 
 
 _parse_memo = lru_cache(maxsize=_MEMO_ENTRIES)(_parse_raw)
@@ -157,7 +146,7 @@ def _sort_entries(version: Literal[1, 2], entries: list[Any]) -> _Sorted:
     rejected: list[RejectedEntry] = []
     for index, entry in enumerate(entries):
         try:
-            offers.append(parse_entry(version, index, entry))
+            offers.append(parse_entry(version, entry))
         except EntryError as error:
             rejected.append(RejectedEntry(index, error.code, error.why, error.field))
     return tuple(offers), tuple(rejected)
@@ -169,13 +158,13 @@ def _sorted_memo(version: Literal[1, 2], text: str) -> _Sorted:
     return _sort_entries(version, json.loads(text))
 
 
-def _resource(document: dict[str, Any]) -> tuple[str, str | None]:
-    """The v2 resource: its URL to show, and its JSON to echo. The echo is optional, so a huge one is left out."""
+def _resource(document: dict[str, Any]) -> str | None:
+    """The v2 resource's JSON. Its echo is optional, so a huge one is left out."""
     value = document.get("resource")
     if not isinstance(value, dict):
-        return "", None
+        return None
     echo = compact_json(value)
-    return clean_text(value.get("url"), MAX_RESOURCE_CHARS), echo if len(echo) <= MAX_RESOURCE_ECHO_CHARS else None
+    return echo if len(echo) <= MAX_RESOURCE_ECHO_CHARS else None
 
 
 def _extensions(document: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -1,14 +1,12 @@
-"""Turns a signed EIP-3009 authorization into the header that a server takes as payment (x402.md 1.4).
+"""Turns a signed EIP-3009 authorization into the header that a server takes as payment.
 
 It must not sign, store or send. Theory: the header is a pure function of challenge, offer, authorization and
-signature, so it is made once, stored, and re-presented byte for byte; its fingerprint then names the one credential
-that was ever shown.
+signature, so it is made once, stored, and re-presented byte for byte.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from contracts.eip3009 import Authorization
     from gateway.rails.offer import Challenge, Offer
 
-__all__ = ["MAX_ECHO_CHARS", "encode_payment", "fingerprint"]
+__all__ = ["MAX_ECHO_CHARS", "encode_payment"]
 
 V1_HEADER: Final = "X-PAYMENT"
 V2_HEADER: Final = "PAYMENT-SIGNATURE"
@@ -60,11 +58,6 @@ def encode_payment(
     if extensions:
         parts.append(f'"extensions":{extensions}')
     return V2_HEADER, _base64(",".join(parts) + "}")
-
-
-def fingerprint(header_value: str) -> bytes:
-    """SHA-256 of a credential as it was sent: its name in journals and logs, where it must not be itself."""
-    return hashlib.sha256(header_value.encode("ascii")).digest()
 
 
 def _require_match(offer: Offer, authorization: Authorization, signature: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One entry of `accepts`, as an offer (x402.md 1.3: R1 and R2).
+"""One entry of `accepts`, as an offer: of version 1 or of version 2.
 
 It must not know what is allowed, only what can be read without doubt. Theory: a field is taken when it has the one
 type and the one spelling that the specification gives it; money is a decimal string, and whatever Python's `int()`
@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 from contracts.codec import ZERO_ADDRESS, Address, CodecError, parse_address, parse_uint
 from contracts.networks import NetworkError, parse_network
+from gateway.rails.codes import Problem
 from gateway.rails.offer import Offer
-from gateway.rails.problems import Problem
 from gateway.rails.x402.wire import clean_text, compact_json
 
 __all__ = ["MAX_ACCEPTED_CHARS", "MAX_TIMEOUT_S", "EntryError", "parse_entry"]
@@ -20,8 +20,6 @@ __all__ = ["MAX_ACCEPTED_CHARS", "MAX_TIMEOUT_S", "EntryError", "parse_entry"]
 # A v2 entry travels back in a request header, beside everything else that does.
 MAX_ACCEPTED_CHARS: Final = 8 * 1024
 MAX_TIMEOUT_S: Final = 366 * 24 * 3600
-MAX_TEXT_CHARS: Final = 2_048
-MAX_NAME_CHARS: Final = 128
 
 _V1: Final = 1
 _V2: Final = 2
@@ -40,7 +38,7 @@ class EntryError(ValueError):
         self.field = field
 
 
-def parse_entry(version: Literal[1, 2], index: int, entry: object) -> Offer:
+def parse_entry(version: Literal[1, 2], entry: object) -> Offer:
     """The offer in `entry`, whatever challenge it stands in. Raises EntryError."""
     if not isinstance(entry, dict):
         raise EntryError(Problem.OFFER_MALFORMED, "not an object", "accepts")
@@ -53,7 +51,7 @@ def parse_entry(version: Literal[1, 2], index: int, entry: object) -> Offer:
     except NetworkError as error:
         why = f"the network is {clean_text(wire_network, 60)!r}"
         raise EntryError(Problem.UNKNOWN_NETWORK, why, "network") from error
-    extra = _extra(entry)
+    _check_extra(entry)
     asset = _address(entry, "asset")
     pay_to = _address(entry, "payTo")
     if pay_to == asset:
@@ -68,13 +66,9 @@ def parse_entry(version: Literal[1, 2], index: int, entry: object) -> Offer:
         pay_to=pay_to,
         amount_base=_amount(version, entry),
         max_timeout_s=_timeout(entry),
-        resource=clean_text(entry.get("resource"), MAX_TEXT_CHARS),
-        domain_name=_hint(extra, "name"),
-        domain_version=_hint(extra, "version"),
         wire_network=wire_network,
         wire_pay_to=entry["payTo"],
         accepted_json=_echo(entry) if version == _V2 else "",
-        raw_index=index,
     )
 
 
@@ -125,11 +119,11 @@ def _timeout(entry: dict[str, Any]) -> int:
     return value
 
 
-def _extra(entry: dict[str, Any]) -> dict[str, Any]:
-    """`extra` as an object. It is all hints, but for the two keys that would change what has to be signed."""
+def _check_extra(entry: dict[str, Any]) -> None:
+    """`extra` is all hints, but for the two keys that would change what has to be signed."""
     extra = entry.get("extra")
     if not isinstance(extra, dict):
-        return {}
+        return
     method = extra.get("assetTransferMethod")
     if method is not None and method != "eip3009":
         raise EntryError(
@@ -138,12 +132,6 @@ def _extra(entry: dict[str, Any]) -> dict[str, Any]:
     flow = extra.get("paymentFlow")
     if flow is not None and flow not in _FLOWS:
         raise EntryError(Problem.UNSUPPORTED_TRANSFER, f"the payment flow is {clean_text(flow, 40)!r}", "paymentFlow")
-    return extra
-
-
-def _hint(extra: dict[str, Any], key: str) -> str | None:
-    value = extra.get(key)
-    return value if isinstance(value, str) and len(value) <= MAX_NAME_CHARS else None
 
 
 def _echo(entry: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Reads one x402 `exact` payment and what it is to pay, as facilitator and seller must (x402.md 2.4, checks 1 to 10).
+"""Reads one x402 `exact` payment and what it is to pay, as facilitator and seller must.
 
 It must not ask a chain, a store or a clock, nor know who asks. Theory: every lenient reading (`int(" 10 ")`, a domain taken
 from the payload, `>=` for `==`) is a payment that one side takes and the other does not; so each field has one spelling,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contracts.codec import Address
     from contracts.tokens import Token, TokenKey
 
-__all__ = ["MARGIN_S", "MAX_AMOUNT_BASE", "MAX_TIME_S", "check_window", "parse_payment", "payer_of", "read_payment"]
+__all__ = ["MARGIN_S", "MAX_AMOUNT_BASE", "MAX_TIME_S", "check_window", "payer_of", "read_payment"]
 
 MARGIN_S: Final = 6  # validBefore this near is too late: the next block may be
 MAX_AMOUNT_BASE: Final = 10**15  # what the book can hold
@@ -49,28 +49,6 @@ class _Refusal(Exception):  # noqa: N818 - never leaves this module
         self.reason, self.message = reason, message
 
 
-def parse_payment(
-    version: object,
-    payload: object,
-    requirements: object,
-    tokens: Mapping[TokenKey, Token],
-    now_s: int,
-    *,
-    head_s: int | None = None,
-    window_max_s: int = 0,
-) -> Exact | Rejected:
-    """Return the payment, or the first of checks 1 to 10 that it fails. Never raises for what a stranger sent.
-
-    `tokens` are those that may be paid with, on chains that we really serve; `now_s` is the wall clock and `head_s` the newest
-    block's time where it is known (the stricter of the two counts); `window_max_s` bounds validBefore, 0 does not.
-    """
-    exact = read_payment(version, payload, requirements, tokens)
-    if isinstance(exact, Rejected):
-        return exact
-    at_s = now_s if head_s is None else head_s
-    return check_window(exact, min(now_s, at_s), max(now_s, at_s), window_max_s) or exact
-
-
 def read_payment(
     version: object, payload: object, requirements: object, tokens: Mapping[TokenKey, Token]
 ) -> Exact | Rejected:
@@ -82,7 +60,7 @@ def read_payment(
 
 
 def check_window(exact: Exact, earliest_s: int, latest_s: int, window_max_s: int = 0) -> Rejected | None:
-    """Check 10: the payment can be collected now and for MARGIN_S more; the token's bounds are exclusive (x402.md 2.1).
+    """Check 10: the payment can be collected now and for MARGIN_S more; the token's bounds are exclusive.
 
     `earliest_s` and `latest_s` are what the time may be: the lesser and the greater of the wall clock and the head's time.
     """

@@ -1,4 +1,4 @@
-"""The reason codes of an x402 facilitator, in the spelling of its specification and of PyPI `x402` (x402.md 2.6).
+"""The reason codes of an x402 facilitator, in the spelling of its specification and of PyPI `x402`.
 
 It must not know when each is told. Theory: sellers branch on these texts, so they are the protocol's and never ours; what
 the protocol has no word for takes the nearest one, and its message says the rest.

@@ -3,7 +3,7 @@
 Must not know accounts, rows or chains, nor whether a payment is good.  Theory: one price is told twice, as version 1 in
 the body and as version 2 in a header, because stock clients read one of the two and refuse what they do not know (a null
 `outputSchema`, a CAIP-2 name in version 1); a version 2 payment must then name one of our own prices whole, and a version 1
-payment, which echoes nothing, is held against the prices of the route that it came to (x402.md 1.1 to 1.5, 1.7, 4).
+payment, which echoes nothing, is held against the prices of the route that it came to.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def receipt_header(
     reason: str = "",
     receipt: Mapping[str, Any] | None = None,
 ) -> tuple[str, str]:
-    """Return the receipt header of one version (SettleResponse, x402.md 1.5); `reason` "" says success.
+    """Return the receipt header of one version (SettleResponse); `reason` "" says success.
 
     The transaction is "" where none is known. `receipt` is a signed one (extension offer-receipt).
     """
@@ -230,7 +230,7 @@ def receipt_header(
 
 
 def _entry_v1(asking: Asking, price: Price) -> dict[str, Any] | None:
-    """No `outputSchema`: the legacy TypeScript client throws on null, and has no use for another (x402.md 1.3)."""
+    """No `outputSchema`: the legacy TypeScript client throws on null, and has no use for another."""
     name = price.token.network.v1_name
     if name is None:
         return None

@@ -1,4 +1,4 @@
-"""sign-in-with-x: a challenge that a wallet signs as text, and the header that brings the signature back (x402.md 4).
+"""sign-in-with-x: a challenge that a wallet signs as text, and the header that brings the signature back.
 
 Must not know accounts, chains or what was used before. Theory: no row is kept of a challenge; its nonce holds a MAC over
 everything in it, so the text that was signed is rebuilt from what we ourselves would say, and nothing of what comes back is

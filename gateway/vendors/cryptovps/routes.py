@@ -1,4 +1,4 @@
-"""CryptoVPS's routes, states, plans, limits and capabilities as data (reference/vendors.md section 1; its llms.txt).
+"""CryptoVPS's routes, states, plans, limits and capabilities as data (its llms.txt).
 
 Must not know messages.  Theory: the document's tables, with what a broker must add: whose things a route names and
 shows, what may be done when an answer is lost, and the most that a plan costs where only its month has a price.

@@ -92,7 +92,6 @@ class CryptoVps:
     name_member = "label"
     template_target: str | None = None
     resumes: frozenset[str] = frozenset()
-    meaning_of_402 = "low_vendor_balance"
     token_lives_s = LOGIN_LIVES_S
     speaks: frozenset[Meaning] = frozenset({Meaning.LOW_VENDOR_BALANCE})
     pager: Pager | None = None
@@ -110,7 +109,6 @@ class CryptoVps:
         self.origin = origin
         self.account = account
         self.routes = with_ceilings(ROUTES, overrides)
-        self.response_headers: frozenset[str] = frozenset()
         self.login: LoginPlan | None = CryptoVpsLogin()
         self._scrub = Scrubber(SECRET_PARAMETERS)
 

@@ -1,4 +1,4 @@
-"""dropmpp's routes, items, states and capabilities as data (the vendor's document; reference/vendors.md section 4).
+"""dropmpp's routes, items, states and capabilities as data (the vendor's document).
 
 Must not know messages.  Theory: the document's table, with what a broker must add to each row: what a request may name,
 what an answer shows, and what it may cost at most. The wallet that pays is the vendor's only notion of a customer, so

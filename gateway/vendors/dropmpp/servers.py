@@ -50,9 +50,9 @@ DEFAULT_MINUTES: Final = 60  # the vendor's own default is one, which is over be
 DEFAULT_IMAGE: Final = "ubuntu-24-04-x64"
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
-_SIZES: Final = CatalogueAsk("/v1/catalog/sizes", proof=True)
-_REGIONS: Final = CatalogueAsk("/v1/catalog/regions", proof=True)
-_IMAGES: Final = CatalogueAsk("/v1/catalog/images", proof=True)
+_SIZES: Final = CatalogueAsk("/v1/catalog/sizes")
+_REGIONS: Final = CatalogueAsk("/v1/catalog/regions")
+_IMAGES: Final = CatalogueAsk("/v1/catalog/images")
 _OK: Final = 200
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600

@@ -43,7 +43,6 @@ class DropMpp:
         self.origin = origin
         self.terms = terms
         self.routes = with_overrides(ROUTES, overrides)
-        self.response_headers: frozenset[str] = frozenset()
         self.shared: Shared | None = Tenants()
         self._scrub = Scrubber(SECRET_PARAMETERS)
 

@@ -1,4 +1,4 @@
-"""What the gateway answers in LiteVPS's stead, in its exact shapes, with the agent's own figures (DESIGN P9).
+"""What the gateway answers in LiteVPS's stead, in its exact shapes, with the agent's own figures (P9).
 
 Must not know records or flows.  Theory: the vendor's own scripts log in and watch a balance before and while they work;
 they must find there what is theirs, and nothing of the account that all agents share.

@@ -1,4 +1,4 @@
-"""LiteVPS's routes, states, limits and capabilities as data (the vendor's document; reference/vendors.md section 2).
+"""LiteVPS's routes, states, limits and capabilities as data (the vendor's document).
 
 Must not know messages.  Theory: the document's table, with what a broker must add to each row: whose things it names and
 shows, what may be repeated when an answer is lost, and which routes speak of the account that all agents share.

@@ -85,7 +85,6 @@ class LiteVpsLogin:
 class LiteVps:
     """The vendor's module; implements gateway.account_ports.AccountVendor."""
 
-    meaning_of_402: str = "low_vendor_balance"
     token_lives_s: int = LOGIN_LIVES_S  # also where the operator's own credential is a token that needs no login
     speaks: frozenset[Meaning] = frozenset({Meaning.LOW_VENDOR_BALANCE})
     capabilities: Capabilities = CAPABILITIES
@@ -108,7 +107,6 @@ class LiteVps:
         self.origin = origin
         self.account = account
         self.routes = with_ceilings(ROUTES, overrides, check_ceiling(account.ceiling_base, name))
-        self.response_headers: frozenset[str] = frozenset()  # X-Balance-Remaining is the account's: see own_headers
         self.rates = RATES
         self.login: LoginPlan | None = None if standing_token else LiteVpsLogin()
         self.prices: tuple[Price, ...] = ()  # every plan is listed, with a price that moves

@@ -1,4 +1,4 @@
-"""VpsAgent's routes, items and states as data (reference/vendors.md section 3; the vendor's OpenAPI document).
+"""VpsAgent's routes, items and states as data (the vendor's OpenAPI document).
 
 Must not know messages.  Theory: the document's table, with what a broker must add to each row: who may call it, what it
 may cost at most, how long its authorization may live, and whether a lost answer may be asked for again.
@@ -50,7 +50,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         ("rent",),
         Pricing.PRICED,
         ceiling_base=400 * _USDC,  # the dearest SKU is documented at 359.99; the price list is the real check
-        window=Window(900, 3600),  # collected 3 to 5 minutes after the answer (reference/x402.md 7.1)
+        window=Window(900, 3600),  # collected 3 to 5 minutes after the answer
         ownership=Ownership.CREATES,
         represent=Represent.YES,
         secret=True,

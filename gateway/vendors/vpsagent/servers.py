@@ -43,7 +43,7 @@ _CATALOGUE: Final = CatalogueAsk("/catalog", paid=True)
 _SSH_PORT: Final = "22"  # "reachable on TCP :22"
 _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S
-_FINALITY_S: Final = 1800  # until a block of Base is final (reference/x402.md 7.2)
+_FINALITY_S: Final = 1800  # until a block of Base is final: 20 to 30 minutes
 # The document: sandboxes of "1h / 6h / 24h", servers of "30-day or 365-day".
 _TERMS_S: Final = MappingProxyType(
     {"1h": _HOUR_S, "6h": 6 * _HOUR_S, "24h": _DAY_S, "1mo": 30 * _DAY_S, "12mo": 365 * _DAY_S}

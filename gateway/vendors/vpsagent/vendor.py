@@ -38,7 +38,6 @@ class VpsAgent:
         self.terms = terms
         self.speaks = frozenset({Meaning.X402_CHALLENGE, Meaning.PAYMENT_INVALID})
         self.routes = with_overrides(ROUTES, overrides)
-        self.response_headers: frozenset[str] = frozenset()
         self.shared: Shared | None = None  # a rental is its token's, not its payer's
         self._scrub = Scrubber({_PARAMETER, "root_token"})
 

@@ -1,4 +1,4 @@
-"""VRTX's routes, states, limits and capabilities as data (reference/vendors.md section 5; the vendor's document).
+"""VRTX's routes, states, limits and capabilities as data (the vendor's document).
 
 Must not know messages.  Theory: the document's table, with what a broker must add to each row: what it names, whether a
 lost answer may be asked for again, and what its query may hold.

@@ -66,7 +66,6 @@ class Vrtx:
     resumes: frozenset[str] = frozenset()  # charged whatever the state, so no action begins it anew
     name_member = "name"
     queries = QUERIES
-    meaning_of_402: str = "overdue_invoice"
     speaks: frozenset[Meaning] = frozenset({Meaning.OVERDUE_INVOICE})
     capabilities: Capabilities = CAPABILITIES
 
@@ -81,7 +80,6 @@ class Vrtx:
         self.origin = origin
         self.account = account
         self.routes = with_ceilings(ROUTES, overrides, check_ceiling(account.ceiling_base, name))
-        self.response_headers: frozenset[str] = frozenset()  # X-RateLimit-* speak of the whole account
         self.pager: Pager | None = Pages()
         self._scrub = Scrubber(SECRET_PARAMETERS)
 

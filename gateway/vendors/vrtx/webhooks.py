@@ -62,11 +62,6 @@ class Event:
     state: str
     created_at_ms: int
 
-    @property
-    def gone(self) -> bool:
-        """Whether it tells of a permanent deletion."""
-        return self.state == EVENTS["server.deleted"]
-
 
 def verify(raw_body: bytes, signature_header: str | None, secrets: tuple[Secret[str], ...]) -> bool:
     """Tell whether one of the secrets signed these very bytes (HMAC-SHA256, in hex).

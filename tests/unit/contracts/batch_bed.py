@@ -7,6 +7,7 @@ from typing import Any
 
 from contracts import batch
 from contracts.batch import Outcome
+from contracts.calls import selector
 from contracts.codec import Address, checksum, parse_address, parse_bytes32, to_hex
 from contracts.eip3009 import Authorization
 from contracts.keccak import keccak256
@@ -18,6 +19,8 @@ TOKEN = BASE_USDC.address
 BATCH_TEXT = checksum(batch.batch_address())
 FAR = 2**40
 ITEM_GAS = 120_000
+NO_TOKEN = selector("NoToken(address)")
+TOO_LITTLE_GAS = selector("TooLittleGas(uint256)")
 Item = tuple[Authorization, bytes]
 
 
@@ -108,12 +111,17 @@ def in_a_row(chain: LocalBase, items: Sequence[Item], item_gas: int = ITEM_GAS) 
     return batch.decode_outcomes(ask(chain, data, batch.gas_limit(len(items), item_gas)), len(items))
 
 
+def simulation_gas(count: int, item_gas: int) -> int:
+    """Return the gas for an eth_call of a simulation with which no item is left untried: it calls itself for each."""
+    return batch.gas_limit(count, item_gas) + count * 2_000 + item_gas // 31 + 2_000
+
+
 def one_by_one(
     chain: LocalBase, items: Sequence[Item], item_gas: int = ITEM_GAS, gas: int | None = None
 ) -> tuple[Outcome, ...]:
     """Say what would become of each item alone."""
     data = batch.encode_simulation(items[0][0].token.address, items, item_gas)
-    answer = ask(chain, data, batch.simulation_gas(len(items), item_gas) if gas is None else gas)
+    answer = ask(chain, data, simulation_gas(len(items), item_gas) if gas is None else gas)
     return batch.decode_outcomes(answer, len(items))
 
 

@@ -17,6 +17,7 @@ from sandbox.chain import LocalBase, RpcError
 from sandbox.devtoken import Contract
 from tests.unit.contracts.batch_bed import (
     ITEM_GAS,
+    TOO_LITTLE_GAS,
     Item,
     Sent,
     ask,
@@ -137,7 +138,7 @@ def test_with_less_gas_than_it_needs_it_does_nothing(hostile_base: LocalBase, co
     sent = submit(hostile_base, batch.batch_address(), data, enough)
     assert gas_given(sent) == [item_gas - FINDING]
     needed = count * (item_gas + 1_000) + item_gas // 63 + 2_000
-    assert refusal(hostile_base, data, too_little) == batch.TOO_LITTLE_GAS + needed.to_bytes(32, "big")
+    assert refusal(hostile_base, data, too_little) == TOO_LITTLE_GAS + needed.to_bytes(32, "big")
 
 
 def refusal(chain: LocalBase, data: bytes, gas: int) -> bytes | None:

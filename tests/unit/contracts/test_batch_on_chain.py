@@ -17,6 +17,7 @@ from sandbox.chain import LocalBase, Reverted, RpcError
 from tests.unit.contracts.batch_bed import (
     BATCH_TEXT,
     ITEM_GAS,
+    NO_TOKEN,
     TOKEN,
     Item,
     ask,
@@ -29,6 +30,7 @@ from tests.unit.contracts.batch_bed import (
     restore,
     settle,
     signed,
+    simulation_gas,
     submit,
     used,
 )
@@ -172,7 +174,7 @@ def test_simulating_leaves_nothing_behind_even_as_a_transaction(base: LocalBase)
     """`simulate` and `attempt` sent as transactions move nothing and use no nonce."""
     items = [signed(base, 0, 1), signed(base, 1, 2)]
     data = batch.encode_simulation(TOKEN, items, ITEM_GAS)
-    sent = submit(base, batch.batch_address(), data, batch.simulation_gas(2, ITEM_GAS))
+    sent = submit(base, batch.batch_address(), data, simulation_gas(2, ITEM_GAS))
     assert (sent.receipt["status"], sent.events) == ("0x1", [])
     attempt = calls.selector("attempt(address,uint256,bytes32[5])") + data[4:68] + data[132:292]
     assert submit(base, batch.batch_address(), attempt, 1_000_000).receipt["status"] == "0x0"
@@ -187,7 +189,7 @@ def test_an_address_without_code_is_no_token(base: LocalBase) -> None:
     for encode in (batch.encode_batch, batch.encode_simulation):
         with pytest.raises(RpcError) as error:
             ask(base, encode(nobody, [item], ITEM_GAS), 1_000_000)
-        assert bytes.fromhex(error.value.data[2:]) == batch.NO_TOKEN + nobody.rjust(32, b"\0")
+        assert bytes.fromhex(error.value.data[2:]) == NO_TOKEN + nobody.rjust(32, b"\0")
 
 
 def test_malformed_call_data_reverts_whole(base: LocalBase) -> None:
@@ -219,7 +221,7 @@ def test_the_code_can_simulate_before_it_is_deployed(automine_base: LocalBase) -
     request = {
         "to": BATCH_TEXT,
         "data": to_hex(batch.encode_simulation(TOKEN, items, ITEM_GAS)),
-        "gas": hex(batch.simulation_gas(2, ITEM_GAS)),
+        "gas": hex(simulation_gas(2, ITEM_GAS)),
     }
     override = {BATCH_TEXT: {"code": to_hex(batch.runtime_code())}}
     answer = bytes.fromhex(automine_base.rpc("eth_call", request, "latest", override)[2:])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from contracts import calls
 from contracts.calls import CallError
 from contracts.codec import Address, ContractError, to_hex
-from contracts.eip3009 import Authorization, Cancellation
+from contracts.eip3009 import Authorization
 from contracts.tokens import BASE_USDC
 
 _FOLDER = Path(__file__).parents[2] / "vectors/contracts"
@@ -36,9 +36,6 @@ def test_vrs_overloads_equal_eth_abi(signature: bytes) -> None:
     assert calls.encode_transfer_vrs(AUTH, signature) == calls.TRANSFER_VRS + encode(
         [*WORDS, "uint8", "bytes32", "bytes32"], [*VALUES, *split]
     )
-    assert calls.encode_cancel_vrs(Cancellation(BASE_USDC, PAYER, AUTH.nonce), signature) == calls.CANCEL_VRS + encode(
-        ["address", "bytes32", "uint8", "bytes32", "bytes32"], [PAYER, AUTH.nonce, *split]
-    )
 
 
 @given(st.binary(max_size=200))
@@ -47,9 +44,6 @@ def test_bytes_overloads_equal_eth_abi(signature: bytes) -> None:
     assert calls.encode_transfer_bytes(AUTH, signature) == calls.TRANSFER_BYTES + encode(
         [*WORDS, "bytes"], [*VALUES, signature]
     )
-    assert calls.encode_cancel_bytes(
-        Cancellation(BASE_USDC, PAYER, AUTH.nonce), signature
-    ) == calls.CANCEL_BYTES + encode(["address", "bytes32", "bytes"], [PAYER, AUTH.nonce, signature])
 
 
 def test_plain_transfers_equal_eth_abi() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contracts import eip3009
 from contracts.codec import Address, ContractError, checksum, parse_address, to_hex
-from contracts.eip3009 import Authorization, Cancellation, cancel_digest, mpp_evm_nonce, purchase_nonce
+from contracts.eip3009 import Authorization, mpp_evm_nonce, purchase_nonce
 from contracts.tokens import BASE_USDC, MODERATO_PATHUSD, Token
 
 _FOLDER = Path(__file__).parents[2] / "vectors/contracts"
@@ -81,17 +81,9 @@ def test_digest_equals_eth_account(
     assert auth.digest == eth_account_digest(token, "TransferWithAuthorization", fields, message)
 
 
-@given(token=tokens, payer=addresses, nonce=words)
-def test_cancel_digest_equals_eth_account(token: Token, payer: Address, nonce: bytes) -> None:
-    """Any cancellation hashes to eth-account's digest."""
-    fields = [("address", "authorizer"), ("bytes32", "nonce")]
-    expected = eth_account_digest(token, "CancelAuthorization", fields, {"authorizer": checksum(payer), "nonce": nonce})
-    assert cancel_digest(token, payer, nonce) == Cancellation(token, payer, nonce).digest == expected
-
-
 @pytest.mark.parametrize(("name", "value"), VECTORS["typehashes"].items())
 def test_typehashes_are_circles(name: str, value: str) -> None:
-    """Both typehashes are the contract's constants."""
+    """The typehash is the contract's constant."""
     assert to_hex(getattr(eip3009, name)) == value
 
 
@@ -184,12 +176,6 @@ def test_refuses_a_purchase_at_no_place(field: str, place: Any) -> None:
         purchase_nonce(chain_id, PAYER, PAYEE, "a")
     with pytest.raises(ContractError, match=field):
         purchase_nonce(*place, "a")
-
-
-def test_refuses_to_cancel_at_another_standard() -> None:
-    """A TIP-20 has no authorizations to cancel."""
-    with pytest.raises(ContractError, match="EIP-3009"):
-        Cancellation(MODERATO_PATHUSD, PAYER, b"\x05" * 32)
 
 
 def test_the_nonce_of_an_mpp_challenge_is_mppxs() -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from contracts import calls
 from contracts.codec import Address, checksum, parse_address, parse_bytes32, to_hex
-from contracts.eip3009 import Authorization, Cancellation, purchase_nonce
+from contracts.eip3009 import Authorization, purchase_nonce
 from contracts.logs import decode_authorization_used, parse_log
 from contracts.proof import Settled, prove_cancelled, prove_settlement
 from contracts.signature import load_key, sign_digest
 from contracts.tokens import BASE_USDC
 from sandbox.chain import LocalBase
+from tests.sandbox.token_payer import Payer
 
 TOKEN = checksum(BASE_USDC.address)
 PAYEE = Address(b"\x22" * 20)
@@ -47,15 +48,13 @@ def test_the_token_accepts_our_signature_and_its_logs_prove_it(automine_base: Lo
     assert calls.decode_uint(automine_base.call(TOKEN, to_hex(calls.encode_balance_of(PAYEE)))) == 250_000
 
 
-@pytest.mark.parametrize("overload", [calls.encode_cancel_vrs, calls.encode_cancel_bytes])
-def test_the_token_accepts_our_cancellation(automine_base: LocalBase, overload: Any) -> None:
-    """A signed cancellation is taken, its log proves it, and the state alone could not tell."""
-    payer, key = payer_of(automine_base)
-    cancel = Cancellation(BASE_USDC, payer, b"\x09" * 32)
-    sent = automine_base.send(TOKEN, to_hex(overload(cancel, sign_digest(key, cancel.digest))))
-    (log,) = [parse_log(raw) for raw in automine_base.receipt(sent)["logs"]]
-    assert prove_cancelled(BASE_USDC.address, payer, cancel.nonce, log)
-    state = to_hex(calls.encode_authorization_state(payer, cancel.nonce))
+def test_the_tokens_log_proves_a_cancellation(automine_base: LocalBase) -> None:
+    """The payer calls a nonce off: the token's own log proves it, and the state alone could not tell."""
+    authorizer, nonce_hex, signature = Payer(automine_base).cancellation()
+    payer, nonce = parse_address(authorizer), parse_bytes32(nonce_hex)
+    (raw,) = automine_base.cancel_authorization(authorizer, nonce_hex, signature)["logs"]
+    assert prove_cancelled(BASE_USDC.address, payer, nonce, parse_log(raw))
+    state = to_hex(calls.encode_authorization_state(payer, nonce))
     assert calls.decode_bool(automine_base.call(TOKEN, state)) is True
 
 

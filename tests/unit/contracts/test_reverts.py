@@ -79,7 +79,7 @@ def test_any_data_gives_a_short_printable_text(data: bytes, head: bytes) -> None
     ],
 )
 def test_the_tokens_texts_have_their_codes(text: str, code: str) -> None:
-    """Reference x402.md 2.1 and 2.6, in the spelling of the specification and of the Python SDK."""
+    """Each text of Circle's token has a reason code, in the spelling of the specification and of the Python SDK."""
     assert reason_of(text) == code
 
 

@@ -92,12 +92,11 @@ def test_each_field_is_signed() -> None:
     assert len({dataclasses.replace(CHARGE, **change).signing_hash for change in changes}) == len(changes)
 
 
-def test_amount_memo_and_identity() -> None:
-    """The amount is what all payees get; the identity is the place, the wallet and the primary memo."""
+def test_amount_memo_and_terms() -> None:
+    """The amount is what all payees get; the memo is the primary transfer's."""
     charge = dataclasses.replace(CHARGE, transfers=(PRIMARY, *SPLITS))
     assert charge.amount_base == charge.terms.amount_base == 10_012
     assert charge.memo == charge.terms.memo == MEMO
-    assert charge.identity == (42431, MODERATO_PATHUSD.address, WALLET, MEMO)
     assert charge.terms == TempoTerms(MODERATO_PATHUSD, WALLET, (PRIMARY, *SPLITS), 40_000)
 
 

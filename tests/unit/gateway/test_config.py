@@ -227,8 +227,11 @@ FAULTS = {
         'chains.base.finality: finality: expected "finalized"',
     ),
     "confirmations zero": (("[tokens", 'finality = "confirmations:0"\n[tokens'), "chains.base.finality"),
-    "plain http vendor": (("https://shop", "http://shop"), "vendors.shop: plain http needs allow_plain_http"),
-    "private vendor": (("https://shop.example", "https://10.0.0.1"), "vendors.shop: an address that is not public"),
+    "plain http vendor": (("https://shop", "http://shop"), "vendors.shop.base_url: plain http needs allow_plain_http"),
+    "private vendor": (
+        ("https://shop.example", "https://10.0.0.1"),
+        "vendors.shop.base_url: an address that is not public",
+    ),
     "vendor with a path": (
         ("https://shop.example", "https://shop.example/api"),
         "vendors.shop.base_url: must be a scheme",
@@ -239,7 +242,15 @@ FAULTS = {
     ),
     "time-outs contradict": (
         ('ceiling = "25"', 'ceiling = "25"\nconnect_timeout_s = 60\ntotal_timeout_s = 60'),
-        "vendors.shop: time-outs",
+        "vendors.shop.total_timeout_s: is too short for a connect_timeout_s of 60",
+    ),
+    "total below the first byte's": (
+        ('ceiling = "25"', 'ceiling = "25"\ntotal_timeout_s = 30'),
+        "vendors.shop.total_timeout_s: is too short for a first_byte_timeout_s of 60",
+    ),
+    "data_dir that no system call takes": (
+        ("[keystore]", 'data_dir = "data\\u0000"\n[keystore]'),
+        "data_dir: must be printable",
     ),
     "half a window": (("window_min_s = 60\n", ""), 'vendors.shop.routes."/v1": stands alone'),
     "window upside down": (
@@ -346,8 +357,27 @@ KIND_FAULTS = {
     "an account with prices": (ACCOUNT + '[vendors.lite.prices]\nsmall = "1"\n', "vendors.lite.prices: a vendor"),
     "an account with realms": (ACCOUNT.replace("ceiling", 'realms = ["a"]\nceiling'), "vendors.lite.realms: a vendor"),
     "an account with drift": (ACCOUNT.replace("ceiling", 'max_drift = "1"\nceiling'), "vendors.lite.max_drift: a"),
-    "an account over http": (ACCOUNT.replace("https://lite", "http://lite"), "vendors.lite: plain http needs"),
-    "an account at a private address": (ACCOUNT.replace("lite.example", "10.1.1.1"), "vendors.lite: an address that"),
+    "an account with terms": (
+        ACCOUNT.replace("ceiling", "terms_ttl_s = 7\nceiling"),
+        "vendors.lite.terms_ttl_s: a vendor",
+    ),
+    "an account with terms for ever": (
+        ACCOUNT.replace("ceiling", "terms_ttl_s = 0\nceiling"),
+        "vendors.lite.terms_ttl_s: a",
+    ),
+    "an account with a delivery deadline": (
+        ACCOUNT.replace("ceiling", "delivery_deadline_s = 60\nceiling"),
+        "vendors.lite.delivery_deadline_s: a vendor of kind litevps is paid from an account",
+    ),
+    "an account with a dispute cap": (
+        ACCOUNT.replace("ceiling", 'dispute_loss_cap = "3"\nceiling'),
+        "vendors.lite.dispute_loss_cap: a vendor of kind litevps is paid from an account",
+    ),
+    "an account over http": (ACCOUNT.replace("https://lite", "http://lite"), "vendors.lite.base_url: plain http needs"),
+    "an account at a private address": (
+        ACCOUNT.replace("lite.example", "10.1.1.1"),
+        "vendors.lite.base_url: an address that",
+    ),
     "nothing stops there": (
         ACCOUNT.replace('"litevps"', '"vrtx"').replace("warn_periods = 12", 'when_unfunded = "suspend"'),
         "vendors.lite.account: at vrtx whatever exists is charged until it is destroyed",
@@ -632,3 +662,13 @@ def test_a_facilitator_of_others_has_an_origin_and_a_path() -> None:
     assert topups is not None
     assert (str(topups.facilitator_origin), topups.facilitator_path) == ("https://pay.example", "/x402")
     assert topups.facilitator_egress in parse(text).egress_rules()
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 300])
+def test_a_facilitator_may_be_given_any_time_that_is_documented(seconds: int) -> None:
+    """However little it is, a part of it is for connecting."""
+    more = f'facilitator_url = "https://pay.example"\nfacilitator_timeout_s = {seconds}'
+    topups = parse(MINIMAL + PAID.replace("[topups]", f"[topups]\n{more}")).topups
+    assert topups is not None
+    assert topups.facilitator_egress is not None
+    assert topups.facilitator_egress.timeouts.total_s == seconds

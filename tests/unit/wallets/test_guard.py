@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from contracts.codec import ZERO_ADDRESS, Address
-from contracts.eip3009 import Authorization, Cancellation
+from contracts.eip3009 import Authorization
 from contracts.tokens import BASE_SEPOLIA_USDC, BASE_USDC
-from wallets.guard import CallKey, Guard, Policy, Refusal, SigningRefused, WalletPolicy, never_frozen
+from tests.factories import never_frozen
+from wallets.guard import CallKey, Guard, Policy, Refusal, SigningRefused, WalletPolicy
 from wallets.transactions import Transaction
 
 WALLET, SISTER, PAYEE, STRANGER = (Address(bytes((number,)) * 20) for number in (1, 2, 3, 4))
@@ -47,7 +48,6 @@ def test_allows_exactly_what_the_policy_names() -> None:
     """The ceiling and the window's end themselves are allowed."""
     guard().check_authorization(WALLET, AUTH, NOW_S)
     guard().check_transaction(WALLET, TX)
-    guard().check_cancellation(WALLET, Cancellation(BASE_USDC, WALLET, b"\5" * 32))
 
 
 @pytest.mark.parametrize(
@@ -94,36 +94,20 @@ def test_p8_refuses_every_other_transaction(code: Refusal, change: dict[str, Any
     assert refused(lambda: guard().check_transaction(WALLET, dataclasses.replace(TX, **change))) == code
 
 
-@pytest.mark.parametrize(
-    ("code", "change"),
-    [
-        (Refusal.NOT_OURS, {"authorizer": SISTER}),
-        (Refusal.CHAIN_MISMATCH, {"token": BASE_SEPOLIA_USDC}),
-        (Refusal.TOKEN_NOT_ALLOWED, {"token": dataclasses.replace(BASE_USDC, address=STRANGER)}),
-    ],
-)
-def test_p8_cancels_only_its_own(code: Refusal, change: dict[str, Any]) -> None:
-    """P8: a cancellation is of this wallet, on its chain and token."""
-    cancel = dataclasses.replace(Cancellation(BASE_USDC, WALLET, b"\5" * 32), **change)
-    assert refused(lambda: guard().check_cancellation(WALLET, cancel)) == code
-
-
-def test_a_freeze_stops_payments_and_not_cancellations() -> None:
-    """The flag is read at every message, per wallet; taking back stays possible."""
+def test_a_freeze_stops_everything_at_once() -> None:
+    """The flag is read at every message, per wallet."""
     frozen = {WALLET}
     watched = guard(lambda wallet: wallet in frozen)
     assert refused(lambda: watched.check_authorization(WALLET, AUTH, NOW_S)) == Refusal.FROZEN
     assert refused(lambda: watched.check_transaction(WALLET, TX)) == Refusal.FROZEN
-    watched.check_cancellation(WALLET, Cancellation(BASE_USDC, WALLET, b"\5" * 32))
     frozen.clear()
     watched.check_authorization(WALLET, AUTH, NOW_S)
 
 
 def test_a_wallet_without_a_policy_signs_nothing() -> None:
-    """Default deny for all three messages."""
+    """Default deny for both messages."""
     for check in (
         lambda: guard().check_authorization(SISTER, dataclasses.replace(AUTH, authorizer=SISTER), NOW_S),
-        lambda: guard().check_cancellation(SISTER, Cancellation(BASE_USDC, SISTER, b"\5" * 32)),
         lambda: guard().check_transaction(SISTER, TX),
     ):
         assert refused(check) == Refusal.UNKNOWN_WALLET

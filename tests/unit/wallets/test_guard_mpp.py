@@ -10,7 +10,8 @@ from contracts.codec import ZERO_ADDRESS, Address
 from contracts.mpp_proof import IdentityProof
 from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tokens import MODERATO_PATHUSD, TEMPO_PATHUSD, TEMPO_USDCE
-from wallets.guard import Guard, Policy, Refusal, SigningRefused, WalletPolicy, never_frozen
+from tests.factories import never_frozen
+from wallets.guard import Guard, Policy, Refusal, SigningRefused, WalletPolicy
 
 WALLET, SISTER, PAYEE, SPLIT, STRANGER = (Address(bytes((number,)) * 20) for number in (1, 2, 3, 4, 5))
 NOW_S = 1_800_000_000

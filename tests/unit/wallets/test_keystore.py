@@ -45,10 +45,10 @@ def test_unlocks_everything_at_once(directory: Path) -> None:
     """Data key, wallet keys and watched addresses come back, also for another process's view of the directory."""
     unlocked = Keystore(directory).unlock(PASSPHRASE)
     assert len(unlocked.data_key.reveal()) == 32
-    assert unlocked.keys[ADDRESS].matches(KEY.reveal())
+    assert unlocked.keys[ADDRESS].reveal() == KEY.reveal()
     assert unlocked.watched == {Address(b"\x22" * 20)}
     assert Keystore(directory).list_wallets() == {ADDRESS: Kind.WALLET, Address(b"\x22" * 20): Kind.WATCH}
-    assert Keystore(directory).open_key(PASSPHRASE, ADDRESS).matches(KEY.reveal())
+    assert Keystore(directory).open_key(PASSPHRASE, ADDRESS).reveal() == KEY.reveal()
 
 
 def test_p10_nothing_on_disk_or_in_repr_is_a_key(directory: Path) -> None:

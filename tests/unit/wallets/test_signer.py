@@ -13,12 +13,13 @@ import structlog
 from eth_account import Account
 
 from contracts.codec import Address, to_hex
-from contracts.eip3009 import Authorization, Cancellation
+from contracts.eip3009 import Authorization
 from contracts.mpp_proof import IdentityProof
 from contracts.signature import SignatureError, address_of, load_key, recover_address
 from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tokens import BASE_USDC, TEMPO_PATHUSD
-from wallets.guard import CallKey, Guard, Policy, SigningRefused, WalletPolicy, never_frozen
+from tests.factories import never_frozen
+from wallets.guard import CallKey, Guard, Policy, SigningRefused, WalletPolicy
 from wallets.secret import Secret
 from wallets.signer import LocalSigner, Signer
 from wallets.watermark import Watermark
@@ -44,7 +45,6 @@ POLICY = Policy(
     frozenset({WALLET}),
 )
 AUTH = Authorization(BASE_USDC, WALLET, PAYEE, 10, 0, NOW_S + 600, b"\5" * 32)
-CANCEL = Cancellation(BASE_USDC, WALLET, b"\5" * 32)
 CHARGE = TempoCharge(
     token=TEMPO_PATHUSD,
     wallet=WALLET,
@@ -79,10 +79,9 @@ def signer(watermark: Watermark) -> LocalSigner:
     return LocalSigner(WALLET, KEY, Guard(POLICY, never_frozen), watermark, lambda: NOW_S)
 
 
-def test_signs_all_five_messages(signer: Signer) -> None:
+def test_signs_all_four_messages(signer: Signer) -> None:
     """Each message's signature recovers to the wallet; the same message signs the same."""
     assert recover_address(AUTH.digest, signer.sign_authorization(AUTH)) == WALLET
-    assert recover_address(CANCEL.digest, signer.sign_cancel(CANCEL)) == WALLET
     assert recover_address(CHARGE.signing_hash, signer.sign_charge(CHARGE)) == WALLET
     assert recover_address(PROOF.digest, signer.sign_proof(PROOF)) == WALLET
     assert CHARGE.encode(signer.sign_charge(CHARGE)) == CHARGE.encode(signer.sign_charge(CHARGE))
@@ -97,8 +96,6 @@ def test_p8_the_guard_runs_inside_every_call(signer: Signer, watermark: Watermar
         signer.sign_authorization(dataclasses.replace(AUTH, value_base=11))
     with pytest.raises(SigningRefused):
         signer.sign_authorization(dataclasses.replace(AUTH, valid_before=NOW_S + 601))
-    with pytest.raises(SigningRefused):
-        signer.sign_cancel(dataclasses.replace(CANCEL, authorizer=PAYEE))
     with pytest.raises(SigningRefused):
         signer.sign_charge(dataclasses.replace(CHARGE, valid_before=NOW_S + 601))
     with pytest.raises(SigningRefused):

@@ -37,6 +37,7 @@ from gateway.flow.prove import Prover
 from gateway.flow.quote import Quoter
 from gateway.flow.settle import Sighting
 from gateway.flow.spend import Spend
+from gateway.flow.tasks import Tasks
 from gateway.http.client import HttpUpstream
 from gateway.http.egress import EgressRule, Origin
 from gateway.http.port import UpstreamResponse
@@ -45,7 +46,8 @@ from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemClock, SystemEntropy
 from gateway.vendors.generic import GenericVendor
 from gateway.vendors.surrogate import digest, make_surrogate
-from wallets.guard import Guard, Policy, WalletPolicy, never_frozen
+from tests.factories import never_frozen
+from wallets.guard import Guard, Policy, WalletPolicy
 from wallets.sealing import Sealer, derive_key
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
@@ -80,20 +82,24 @@ class Shop(GenericVendor):
 class ShopServer:
     """The shop's HTTP side: what it saw, and how it answers. `paid` is set once it got a payment; slow calls wait for `gate`.
 
-    `more` are headers of a free answer beside its own; /free/raw has `raw_disposition` as its Content-Disposition.
+    `asked` is set at the first request. With `held` free answers wait for `gate` as well. `more` are headers of a free answer
+    beside its own; /free/raw has `raw_disposition` as its Content-Disposition.
     """
 
     seen: list[web.BaseRequest] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     paid: asyncio.Event = field(default_factory=asyncio.Event)
     sold: int = 0
     status: int = 200
     more: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "public"})
     raw_disposition: bytes = b""
+    held: bool = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.seen.append(request)
+        self.asked.set()
         body = await request.content.read()
         self.bodies.append(body)
         path = request.raw_path.partition("?")[0]
@@ -102,6 +108,8 @@ class ShopServer:
         if path.startswith("/maybe/big"):
             return await self._big(request, cut=path.endswith("cut"))
         if path.startswith(("/free", "/secret", "/servers")):
+            if self.held:
+                await self.gate.wait()
             headers = {"X-Echo": request.raw_path, "Set-Cookie": "a=b", "ETag": '"1"', **self.more}
             return web.Response(body=body or b"free", status=self.status, headers=headers)
         if "X-PAYMENT" not in request.headers:
@@ -311,14 +319,18 @@ async def opened(
         surrogate_key = derive_key(data_key, "surrogate")
         surrogates = Surrogates(lambda vendor, real: make_surrogate(surrogate_key, vendor, real), digest)
         answers = Answers(store=store, sealer=sealer, watermark=watermark, clock=clock)
+        tasks = Tasks(store, clock, entropy)
         spend = Spend(
             store=store,
             upstream=upstream,
-            quoter=Quoter(store.view, frozenset({wallet}), clock, entropy),
+            quoter=Quoter(store.view, frozenset({wallet}), clock),
             promiser=Promiser({wallet: signer}, heads, sealer, clock, entropy),
             presenter=Presenter(store, upstream, sealer, surrogates, clock),
-            prover=Prover(store=store, upstream=upstream, signers={wallet: signer}, watermark=watermark, clock=clock),
+            prover=Prover(
+                store=store, upstream=upstream, signers={wallet: signer}, watermark=watermark, tasks=tasks, clock=clock
+            ),
             answers=answers,
+            tasks=tasks,
             clock=clock,
         )
         reasons: list[str] = []

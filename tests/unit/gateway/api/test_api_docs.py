@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.core.problems import TYPES
-from gateway.rails.problems import Problem as RailProblem
+from gateway.rails.codes import Problem as RailProblem
 from tests.unit.gateway.api.bed import Bed
 from tests.unit.gateway.api.paid_bed import whole_table
 

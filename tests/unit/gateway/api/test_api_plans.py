@@ -115,12 +115,27 @@ async def test_plans_are_listed_by_price_and_cost_nothing(door: Door) -> None:
         ("?region=FRANKFURT-6", ["vrtx/7"]),
         ("?feature=exec", ["litevps/small", "litevps/large"]),
         ("?feature=renew&sandbox=true", ["vpsagent/server_small_1mo", "vpsagent/sandbox_1h"]),
-        ("?arch=arm64", []),
     ],
 )
 async def test_plans_are_narrowed_and_sorted(door: Door, query: str, expected: list[str]) -> None:
     """By need, vendor and feature; what a vendor does not state meets nothing."""
     assert await door.ids(query) == expected
+
+
+FULFILLED = {
+    "min_vcpu": "1",
+    "min_memory_mib": "1",
+    "min_disk_gib": "1",
+    "region": "frankfurt-6",
+    "image": "ubuntu",
+    "max_hourly": "10",
+}
+
+
+@pytest.mark.parametrize("name", plans.FILTERS)
+async def test_whatever_may_be_asked_for_is_stated_by_some_vendor(door: Door, name: str) -> None:
+    """What no vendor's document states would refuse every plan, whatever is asked for: so nobody is offered to ask."""
+    assert await door.ids(f"?{name}={FULFILLED[name]}")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +146,7 @@ async def test_plans_are_narrowed_and_sorted(door: Door, query: str, expected: l
         ("?min_vcpu=1.5", "min_vcpu"),
         ("?max_hourly=cheap", "max_hourly"),
         ("?vendor=nobody", "vendor"),
+        ("?arch=x86_64", "query"),
         ("?feature=fly", "feature"),
         ("?sandbox=yes", "sandbox"),
         ("?sort=colour", "sort"),
@@ -256,6 +272,7 @@ async def test_vendors_say_what_they_can_do_and_how_they_do(door: Door) -> None:
     assert views["cryptovps"]["features"]["exec"] == "no"
     assert views["vpsagent"]["pays"] == "on_success"
     assert views["vpsagent"]["renew"]["slow"] is True
+    assert views["vpsagent"]["renew"]["grace_s"] is None  # its document tells of a grace, and not how long it is
     assert views["cryptovps"]["renew"] is None
     assert views["cryptovps"]["snapshots"]["retention_s"] == 7 * 86_400
     assert views["vrtx"]["limits"]["rates"] != []

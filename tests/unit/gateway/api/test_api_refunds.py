@@ -37,9 +37,10 @@ from gateway.ports import Block
 from gateway.rails.mpp.issuing import Seal
 from gateway.rails.x402.siwx import SignInDesk
 from gateway.system import SystemClock, SystemEntropy
+from tests.factories import never_frozen
 from tests.unit.gateway.api.bed import Bed, Got, _Watched, opened
 from tests.unit.gateway.api.shape import check
-from wallets.guard import Guard, Policy, WalletPolicy, never_frozen
+from wallets.guard import Guard, Policy, WalletPolicy
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
 from wallets.watermark import Watermark

@@ -22,6 +22,7 @@ async def _at_once(_what: str) -> None:
         (Problem("frozen", "by the operator"), "300"),
         (Problem("too_many_calls", "at once"), "1"),
         (Problem("till_short", "it has too little"), "60"),
+        (Problem("price_untold", "it is silent"), "60"),
         (Problem("facilitator_unavailable", "it hangs"), "5"),
         (Problem("too_many_open_payments", "they are under way"), "30"),
         (Problem("topup_taken", "it has a payment"), None),

@@ -54,9 +54,6 @@ class Says:
             raise FacilitatorUnknown("it hangs")
         return Settled(True, "", "", address_of(PAYER), TX, str(requirements["network"]))
 
-    async def supported(self) -> Json:
-        return {}
-
 
 @dataclass
 class Shop:

@@ -194,6 +194,8 @@ def test_accounts_keys_and_freezes_are_handled_without_a_server(ready: Run) -> N
         (("account", "credit", "one", "1e5", "--reference", "r"), Exit.USAGE),
         (("account", "open", "One", "--id", "one"), Exit.FAILED),
         (("payments", "show", "pay_1"), Exit.NOT_FOUND),
+        (("payments", "list", "--account", "nobody"), Exit.NOT_FOUND),
+        (("payments", "list", "--limit", "0"), Exit.USAGE),
         (("payments", "resolve", "pay_1", "captured"), Exit.NOT_FOUND),
         (("tasks", "show", "task_1"), Exit.NOT_FOUND),
         (("tasks", "approve", "task_1"), Exit.NOT_FOUND),
@@ -204,6 +206,7 @@ def test_accounts_keys_and_freezes_are_handled_without_a_server(ready: Run) -> N
         (("servers", "list", "--account", "nobody"), Exit.NOT_FOUND),
         (("servers", "resolve", "srv_1", "--nothing", "--resolution", "r"), Exit.NOT_FOUND),
         (("vendor", "balance", "nobody"), Exit.NOT_FOUND),
+        (("sellers", "set", "one", "--gas-budget", "0.01", "--window", "0"), Exit.USAGE),
         (("trace", "0x" + "ab" * 32), Exit.NOT_FOUND),
         (("key", "new", "one", "--budget", "10/eon"), Exit.USAGE),
         (("journal", "verify", "--head", "0x12"), Exit.USAGE),
@@ -248,6 +251,15 @@ def test_an_export_proves_itself_far_from_the_gateway(ready: Run, tmp_path: Path
         ["{}\n"],
         ["not json\n"],
         ['{"seq":1}\n'],
+        ["[]\n"],
+        ["[" * 100_000 + "\n"],
+        [lines[0].replace('"seq":1', '"seq":1e999')],
+        [lines[0].replace('"seq":1', '"seq":' + "9" * 5_000)],
+        [lines[0].replace('"seq":1', '"seq":true')],
+        [lines[0].replace('"seq":1', '"seq":1.0')],
+        [lines[0].replace('"body"', '"body":"{}","body"')],  # what one reader shows, and another checks
+        [lines[0].replace('"body":"', '"body":"\\ud800')],
+        [lines[0].replace("One", "\u00d6ne")],
     ):
         (tmp_path / "d.jsonl").write_text("".join(damaged))
         code, out, _ = ready("journal", "verify", "--file", "d.jsonl")
@@ -255,6 +267,20 @@ def test_an_export_proves_itself_far_from_the_gateway(ready: Run, tmp_path: Path
     (tmp_path / "d.jsonl").write_text(lines[0])  # a cut end is only found by the pinned head
     assert ready("journal", "verify", "--file", "d.jsonl")[0] == Exit.OK
     assert ready("journal", "verify", "--file", "d.jsonl", "--head", head)[0] == Exit.FAILED
+
+
+@pytest.mark.parametrize("in_the_way", ["data", "data/keystore", "data/gateway.db.lock"])
+def test_init_says_what_is_in_its_way(run: Run, tmp_path: Path, in_the_way: str) -> None:
+    """Where something else stands that is to be made, that is said and nothing is thrown at the operator."""
+    blocked = tmp_path / in_the_way
+    blocked.parent.mkdir(exist_ok=True)
+    if blocked.suffix == ".lock":
+        blocked.mkdir()
+    else:
+        blocked.write_text("somebody's file")
+    code, out, err = run("init", "--json")
+    assert (code, out) == (Exit.CONFIG, "")
+    assert in_the_way.removesuffix(".lock") in json.loads(err)["detail"]
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, Exit.OK), (503, Exit.FAILED), (None, Exit.UNREACHABLE)])

@@ -113,6 +113,7 @@ async def test_an_account_is_opened_once_and_credited_once_per_reference(bench: 
     """A repeated credit says that it changed nothing; a second account of the same id is refused."""
     await bench.ask("account_open", name="Two", account="two")
     assert (await bench.refused("account_open", name="Two", account="two")).code == "account_exists"
+    assert (await bench.refused("account_open", name="Mine", account="house")).code == "bad_request"
     first = await bench.ask("account_credit", account="two", amount="12.5", reference="wire 7")
     again = await bench.ask("account_credit", account="two", amount="12.5", reference="wire 7")
     assert (first["changed"], again["changed"]) == (True, False)
@@ -193,8 +194,11 @@ async def test_a_payment_is_shown_with_all_that_is_known(bench: Bench) -> None:
     """Axes, nonce, deadline, transaction, evidence, transfers and journal rows in one answer."""
     await bench.store.post(make_purchase(1))
     await bench.store.post(make_outcome(1))
+    waiting = (await bench.ask("payments_show", payment="pay_0001"))["payment"]
+    assert waiting["delivery_deadline"] is None  # it is no date before the vendor has collected
     await bench.store.post(make_settled(1))
     shown = (await bench.ask("payments_show", payment="pay_0001"))["payment"]
+    assert shown["delivery_deadline"] == "2027-01-15T09:00:00.001Z"
     assert (shown["delivery"], shown["transfer"], shown["charge"]) == ("delivered", "settled", "captured")
     assert (shown["hold"], shown["captured"], shown["value"]) == ("9.000000", "9.000000", "9.000000")
     assert shown["tx_hash"] == shown["evidence"][0]["tx_hash"]

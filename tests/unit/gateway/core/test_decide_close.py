@@ -35,6 +35,7 @@ from tests.factories import (
     VENDOR,
     WALLET,
     leaves_nothing,
+    ledger_account,
     make_account,
     make_answer,
     make_credit,
@@ -84,8 +85,8 @@ def paid(core: StoreCore, n: int = 1) -> Payment:
 def figures(core: StoreCore) -> dict[str, int]:
     """Return available balances by what a reader calls them; the agent's held money beside them."""
     book = core.book
-    agent = book.ledger.get(chart.agent("acc_1"), USD)
-    wallet = book.ledger.get(chart.wallet(WALLET_HEX), ASSET)
+    agent = ledger_account(book.ledger, chart.agent("acc_1"), USD)
+    wallet = ledger_account(book.ledger, chart.wallet(WALLET_HEX), ASSET)
     loss = book.ledger.find(chart.HOUSE_LOSS, USD)
     return {
         "available": agent.available_base,

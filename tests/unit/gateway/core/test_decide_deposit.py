@@ -17,6 +17,7 @@ from tests.factories import (
     METERED,
     NOW_MS,
     leaves_nothing,
+    ledger_account,
     make_balance,
     make_created,
     make_meter,
@@ -187,5 +188,5 @@ def test_vendors_are_apart(core: StoreCore) -> None:
     commands: list[Command] = [elsewhere, make_order(meter=make_meter(vendor="litevps"))]
     core.post(commands)
     assert there(core) == (FULL, 0, FULL)
-    other = core.book.ledger.get(chart.vendor("litevps"), chart.vendor_asset("litevps"))
+    other = ledger_account(core.book.ledger, chart.vendor("litevps"), chart.vendor_asset("litevps"))
     assert (other.posted_base, other.reserved_base) == (7_000_000, DAY_HOLD)

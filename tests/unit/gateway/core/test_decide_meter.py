@@ -20,6 +20,7 @@ from tests.factories import (
     METERED,
     NOW_MS,
     leaves_nothing,
+    ledger_account,
     make_budget,
     make_created,
     make_credit,
@@ -69,13 +70,13 @@ def meter_of(core: StoreCore) -> Meter:
 
 def agent(core: StoreCore) -> tuple[int, int]:
     """Return available and held of acc_1."""
-    account = core.book.ledger.get(chart.agent("acc_1"), USD)
+    account = ledger_account(core.book.ledger, chart.agent("acc_1"), USD)
     return account.available_base, account.reserved_base
 
 
 def there(core: StoreCore) -> tuple[int, int]:
     """Return what is posted and reserved of the operator's balance at the vendor."""
-    account = core.book.ledger.get(chart.vendor(METERED), chart.vendor_asset(METERED))
+    account = ledger_account(core.book.ledger, chart.vendor(METERED), chart.vendor_asset(METERED))
     return account.posted_base, account.reserved_base
 
 

@@ -19,6 +19,7 @@ from tests.factories import (
     VENDOR,
     dump,
     leaves_nothing,
+    ledger_account,
     make_account,
     make_answer,
     make_budget,
@@ -58,9 +59,9 @@ ONCE: dict[str, tuple[Sequence[c.Command], c.Command, bool, list[str]]] = {
     "add a key": ([], c.AddKey(make_key(2)), True, ["key.added"]),
     "revoke a key": ([], c.RevokeKey("key_1", "acc_1", NOW_MS), True, ["key.revoked"]),
     "revoke it again": ([c.RevokeKey("key_1", "acc_1", NOW_MS)], c.RevokeKey("key_1", "acc_1", 9), False, []),
-    "answered": ([], c.MarkAnswered("pay_0001", NOW_MS), True, []),
-    "answered again": ([c.MarkAnswered("pay_0001", NOW_MS)], c.MarkAnswered("pay_0001", NOW_MS), False, []),
-    "answered, no such payment": ([], c.MarkAnswered("pay_none", NOW_MS), False, []),
+    "answered": ([], c.MarkAnswered("pay_0001"), True, []),
+    "answered again": ([c.MarkAnswered("pay_0001")], c.MarkAnswered("pay_0001"), False, []),
+    "answered, no such payment": ([], c.MarkAnswered("pay_none"), False, []),
     "freeze": ([], FREEZE, True, ["freeze.set"]),
     "freeze again": ([FREEZE], replace(FREEZE, reason="other"), False, []),
     "thaw": ([FREEZE], THAW, True, ["freeze.lifted"]),
@@ -106,16 +107,16 @@ ONCE: dict[str, tuple[Sequence[c.Command], c.Command, bool, list[str]]] = {
     "record another's": ([FREE], replace(FREE, resource=replace(UNPAID, account_id="acc_2")), False, []),
     "record what was bought": ([], c.RecordResource(make_resource(1, account_id="acc_2"), NOW_MS), False, []),
     "look at what cost nothing": ([FREE], replace(LOOK, ref="srv_0002"), True, ["resource.changed"]),
-    "move the cursor": ([], c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000, NOW_MS), True, []),
+    "move the cursor": ([], c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000), True, []),
     "move it again": (
-        [c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000, NOW_MS)],
-        c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000, NOW_MS),
+        [c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000)],
+        c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000),
         False,
         [],
     ),
     "move it back": (
-        [c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000, NOW_MS)],
-        c.MoveCursor(CHAIN_ID, 9, bytes(32), 1_000, NOW_MS),
+        [c.MoveCursor(CHAIN_ID, 10, bytes(32), 1_000)],
+        c.MoveCursor(CHAIN_ID, 9, bytes(32), 1_000),
         False,
         [],
     ),
@@ -154,6 +155,7 @@ def test_once_is_the_same_as_twice(core: StoreCore, name: str, *, grouped: bool)
 
 REFUSALS: dict[str, tuple[c.Command, str]] = {
     "account in use": (c.OpenAccount(make_account(name="other")), "account_exists"),
+    "the house's account": (c.OpenAccount(make_account(id="house")), "bad_request"),
     "credit nobody": (make_credit(2, account_id="acc_9"), "not_found"),
     "credit under a used reference": (make_credit(1, amount_base=5), "reference_conflict"),
     "key for nobody": (c.AddKey(make_key(2, account_id="acc_9")), "not_found"),
@@ -174,14 +176,22 @@ def test_a_refusal_leaves_nothing(core: StoreCore, name: str) -> None:
     assert result.code == code
 
 
+def test_an_account_that_an_older_version_called_as_the_house_gets_no_key(core: StoreCore) -> None:
+    """Its bearer would be the house, which settles without payees, minimum or budget: so there is no such bearer."""
+    core.book.agent_accounts["house"] = make_account(id="house")
+    refused = leaves_nothing(core, c.AddKey(make_key(2, account_id="house")))
+    assert isinstance(refused, Refused)
+    assert refused.code == "bad_request"
+
+
 def test_an_account_starts_empty_and_gets_its_credit(core: StoreCore) -> None:
     """A new account has a balance of zero in the ledger; credit comes from the house."""
     post(core, c.OpenAccount(make_account(2)))
-    agent = core.book.ledger.get(chart.agent("acc_2"), USD)
+    agent = ledger_account(core.book.ledger, chart.agent("acc_2"), USD)
     assert agent.available_base == 0
     post(core, make_credit(2, account_id="acc_2", amount_base=5))
     assert agent.available_base == 5
-    assert core.book.ledger.get(chart.HOUSE_CREDIT, USD).posted_base == 100_000_005
+    assert ledger_account(core.book.ledger, chart.HOUSE_CREDIT, USD).posted_base == 100_000_005
 
 
 @pytest.mark.parametrize("amount_base", [0, -1, 10**15 + 1])

@@ -31,6 +31,7 @@ from tests.factories import (
     WALLET,
     book_state,
     leaves_nothing,
+    ledger_account,
     make_account,
     make_answer,
     make_budget,
@@ -60,8 +61,8 @@ def core() -> StoreCore:
 
 def balances(core: StoreCore) -> dict[str, tuple[int, int]]:
     """Return available and reserved of the agent and of the wallet."""
-    agent = core.book.ledger.get(chart.agent("acc_1"), USD)
-    wallet = core.book.ledger.get(chart.wallet(WALLET_HEX), ASSET)
+    agent = ledger_account(core.book.ledger, chart.agent("acc_1"), USD)
+    wallet = ledger_account(core.book.ledger, chart.wallet(WALLET_HEX), ASSET)
     return {
         "agent": (agent.available_base, agent.reserved_base),
         "wallet": (wallet.available_base, wallet.reserved_base),
@@ -188,7 +189,7 @@ def test_the_same_key_and_request_attach(core: StoreCore) -> None:
     placed(core, make_purchase(1, idempotency_key="k"))
     again = make_purchase(2, idempotency_key="k", fingerprint=make_payment(1).fingerprint)
     assert leaves_nothing(core, again) == Attached("pay_0001")
-    core.post([make_outcome(1, answer=make_answer()), MarkAnswered("pay_0001", NOW_MS)])
+    core.post([make_outcome(1, answer=make_answer()), MarkAnswered("pay_0001")])
     assert leaves_nothing(core, again) == Attached("pay_0001")
 
 
@@ -234,7 +235,7 @@ def test_an_unanswered_purchase_is_attached_to_without_a_key(core: StoreCore) ->
     placed(core, make_purchase(1))
     again = make_purchase(2, fingerprint=make_payment(1).fingerprint)
     assert leaves_nothing(core, again) == Attached("pay_0001")
-    post(core, MarkAnswered("pay_0001", NOW_MS))
+    post(core, MarkAnswered("pay_0001"))
     placed(core, again)
 
 
@@ -245,7 +246,7 @@ def test_a_key_that_attaches_is_claimed(core: StoreCore) -> None:
     assert post(core, keyed) == Attached("pay_0001")
     row = core.db.execute("SELECT payment_id, at_ms FROM claims WHERE idempotency_key = 'k'").fetchone()
     assert row == ("pay_0001", NOW_MS + 5)
-    post(core, MarkAnswered("pay_0001", NOW_MS))
+    post(core, MarkAnswered("pay_0001"))
     assert leaves_nothing(core, keyed) == Attached("pay_0001")
 
 
@@ -262,7 +263,7 @@ def test_answering_one_of_two_equal_purchases_does_not_hide_the_other(core: Stor
     fingerprint = make_payment(1).fingerprint
     placed(core, make_purchase(1, idempotency_key="k1"))
     placed(core, make_purchase(2, idempotency_key="k2", fingerprint=fingerprint))
-    post(core, MarkAnswered("pay_0001", NOW_MS))
+    post(core, MarkAnswered("pay_0001"))
     assert leaves_nothing(core, make_purchase(3, fingerprint=fingerprint)) == Attached("pay_0002")
 
 
@@ -288,7 +289,7 @@ def test_a_purchase_that_could_not_be_followed_stops_the_store(axes: Axes) -> No
 def test_a_payment_id_is_used_once(core: StoreCore) -> None:
     """A second purchase under an id in use would orphan the first one's hold: that is a bug, not an answer."""
     with pytest.raises(StoreBroken):
-        core.post([make_purchase(1), MarkAnswered("pay_0001", NOW_MS), make_purchase(1)])
+        core.post([make_purchase(1), MarkAnswered("pay_0001"), make_purchase(1)])
     assert core.db.execute("SELECT COUNT(*) FROM payments").fetchone()[0] == 0
 
 
@@ -349,7 +350,7 @@ def test_a_payment_counts_once_however_often_it_is_touched(core: StoreCore) -> N
     """What is counted on disk is not counted again because the group changed it."""
     limits = make_limits(unpaid_deliveries=2)
     core.post([make_purchase(1), make_outcome(1), make_dead(1)])
-    results, _ = core.post([MarkAnswered("pay_0001", NOW_MS), make_purchase(2, limits=limits)])
+    results, _ = core.post([MarkAnswered("pay_0001"), make_purchase(2, limits=limits)])
     assert isinstance(results[1], Done)
 
 

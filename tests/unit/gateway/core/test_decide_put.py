@@ -381,27 +381,27 @@ def test_what_was_read_is_read_once_and_what_is_due_is_pending(core: StoreCore) 
     """The cursor moves forward only, with the deliveries of the rows that it passes, in one commit."""
     core.post([put(make_hook())])
     seq = core.book.chain.seq
-    assert post(core, c.FanOut(seq, (make_delivery(seq),), NOW_MS)) == Done()
+    assert post(core, c.FanOut(seq, (make_delivery(seq),))) == Done()
     assert (core.book.told_seq, core.book.deliveries) == (seq, {("hook_0001", seq): make_delivery(seq)})
     for again in (seq, seq - 1, 0):
-        assert leaves_nothing(core, c.FanOut(again, (make_delivery(1),), NOW_MS)) == Done(changed=False)
+        assert leaves_nothing(core, c.FanOut(again, (make_delivery(1),))) == Done(changed=False)
     assert core.book.chain.seq == seq
 
 
 def test_nobody_has_read_what_was_not_written(core: StoreCore) -> None:
     """A cursor beyond the journal is a bug."""
     with pytest.raises(StoreBroken):
-        post(core, c.FanOut(core.book.chain.seq + 1, (), NOW_MS))
+        post(core, c.FanOut(core.book.chain.seq + 1, ()))
 
 
 def test_nothing_is_due_to_an_endpoint_that_is_gone(core: StoreCore) -> None:
     """What was found for a deleted endpoint is dropped, and what was due to it is given up, the journal's rows aside."""
-    core.post([put(make_hook(1)), put(make_hook(2)), c.FanOut(1, (make_delivery(1, 1), make_delivery(1, 2)), NOW_MS)])
+    core.post([put(make_hook(1)), put(make_hook(2)), c.FanOut(1, (make_delivery(1, 1), make_delivery(1, 2)))])
     post(core, put(newer(make_hook(1), deleted_at_ms=NOW_MS + 5), "deleted"))
     assert set(core.book.deliveries) == {("hook_0002", 1)}
     row = core.db.execute("SELECT state, last_error, done_at_ms FROM hook_deliveries WHERE hook_id = 'hook_0001'")
     assert row.fetchone() == ("given_up", "the endpoint was deleted", NOW_MS)
-    assert post(core, c.FanOut(3, (make_delivery(2, 1), make_delivery(2, 2)), NOW_MS)) == Done()
+    assert post(core, c.FanOut(3, (make_delivery(2, 1), make_delivery(2, 2)))) == Done()
     assert set(core.book.deliveries) == {("hook_0002", 1), ("hook_0002", 2)}
     assert refused(leaves_nothing(core, c.PutDelivery(make_delivery(1, 1)))) == "not_found"
     late = make_delivery(1, 1, state=HookDeliveryState.DELIVERED, attempts=1, done_at_ms=NOW_MS)
@@ -410,7 +410,7 @@ def test_nothing_is_due_to_an_endpoint_that_is_gone(core: StoreCore) -> None:
 
 def test_a_delivery_is_done_and_made_again(core: StoreCore) -> None:
     """What is done leaves the memory and stays on disk; a replay brings it back; no journal row is left."""
-    core.post([put(make_hook()), c.FanOut(1, (make_delivery(1),), NOW_MS)])
+    core.post([put(make_hook()), c.FanOut(1, (make_delivery(1),))])
     seq = core.book.chain.seq
     done = make_delivery(1, state=HookDeliveryState.DELIVERED, attempts=1, last_status=204, done_at_ms=NOW_MS)
     assert post(core, c.PutDelivery(done)) == Done()
@@ -425,7 +425,7 @@ def test_a_delivery_goes_to_its_accounts_own_endpoint(core: StoreCore) -> None:
     """P9: an event of one account on its way to another's endpoint is a bug, and stops."""
     core.post([put(make_hook())])
     for command in (
-        c.FanOut(1, (make_delivery(1, account_id="acc_2"),), NOW_MS),
+        c.FanOut(1, (make_delivery(1, account_id="acc_2"),)),
         c.PutDelivery(make_delivery(1, account_id="acc_2")),
     ):
         other = seeded(open_core())

@@ -74,11 +74,11 @@ def test_terms_that_mean_nothing_are_refused(desk: Desk, change: dict[str, Any],
 def test_a_tills_cursor_goes_forward_only(desk: Desk) -> None:
     """What was read stays read, of each token at each till by itself."""
     here, there = (TILL, TOKEN), (b"\x12" * 20, TOKEN)
-    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 10, digest("10"), NOW_MS)) == Done()
-    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 10, digest("ten"), NOW_MS)) == Done(changed=False)
-    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 9, digest("9"), NOW_MS)) == Done(changed=False)
-    assert desk.post(MoveTillCursor(CHAIN_ID, (here, there), 8, digest("8"), NOW_MS)) == Done()
-    assert desk.post(MoveTillCursor(1, (here,), 3, digest("3"), NOW_MS)) == Done()
+    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 10, digest("10"))) == Done()
+    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 10, digest("ten"))) == Done(changed=False)
+    assert desk.post(MoveTillCursor(CHAIN_ID, (here,), 9, digest("9"))) == Done(changed=False)
+    assert desk.post(MoveTillCursor(CHAIN_ID, (here, there), 8, digest("8"))) == Done()
+    assert desk.post(MoveTillCursor(1, (here,), 3, digest("3"))) == Done()
     assert desk.view.till_cursors == {
         (CHAIN_ID, *here): (10, digest("10")),
         (CHAIN_ID, *there): (8, digest("8")),

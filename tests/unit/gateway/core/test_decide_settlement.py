@@ -7,7 +7,7 @@ import pytest
 from gateway.core import chart
 from gateway.core.commands import Attached, Done, Refused
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
-from gateway.core.paid_book import HOUSE
+from gateway.core.records import HOUSE
 from gateway.store.core import StoreBroken
 from tests.factories import CHAIN_ID, NOW_MS, make_purchase, make_settled, make_terms, open_core, seeded
 from tests.paid_factories import (

@@ -9,8 +9,8 @@ import pytest
 from gateway.core import chart
 from gateway.core.commands import Attached, Done, OpenAccount, Put, Remember, SetFreeze
 from gateway.core.paid import SettlementState, TopUp, TopUpState
-from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import LendTopUp
+from gateway.core.records import HOUSE
 from gateway.store.core import StoreBroken
 from tests.factories import (
     NOW_MS,

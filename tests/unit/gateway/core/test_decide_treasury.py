@@ -16,6 +16,7 @@ from tests.factories import (
     NOW_MS,
     WALLET,
     leaves_nothing,
+    ledger_account,
     make_dead,
     make_float,
     make_outflow,
@@ -92,7 +93,7 @@ def test_more_that_is_missing_is_booked_while_the_task_is_open(core: StoreCore) 
 def test_what_is_promised_is_not_booked_away(core: StoreCore) -> None:
     """M6: of a shortage beyond what is free the book takes what is free at once, and the rest once promises have died."""
     post(core, make_float(5_000_000, 2))
-    wallet = core.book.ledger.get(chart.wallet(WALLET_HEX), ASSET)
+    wallet = ledger_account(core.book.ledger, chart.wallet(WALLET_HEX), ASSET)
     assert (wallet.posted_base, wallet.available_base) == (9_000_000, 0)
     assert frozen(core)
     task = core.book.task("task_float_2")
@@ -236,7 +237,7 @@ def test_two_assets_of_one_wallet_are_two_accounts(core: StoreCore) -> None:
     other = "EURC@8453"
     post(core, make_float(100, 2, asset=other))
     core.post([make_float(FULL - 1, 3), make_float(90, 4, asset=other)])
-    account = core.book.ledger.get(chart.wallet(WALLET_HEX), other)
+    account = ledger_account(core.book.ledger, chart.wallet(WALLET_HEX), other)
     assert account.posted_base == 90
     assert posted(core, chart.wallet(WALLET_HEX)) == FULL - 1
     subjects = {row[0] for row in core.db.execute("SELECT subject FROM tasks")}

@@ -21,6 +21,7 @@ from tests.factories import (
     METERED,
     NOW_MS,
     leaves_nothing,
+    ledger_account,
     make_account,
     make_answer,
     make_budget,
@@ -53,13 +54,13 @@ def core() -> StoreCore:
 
 def agent(core: StoreCore) -> tuple[int, int]:
     """Return available and held of acc_1."""
-    account = core.book.ledger.get(chart.agent("acc_1"), USD)
+    account = ledger_account(core.book.ledger, chart.agent("acc_1"), USD)
     return account.available_base, account.reserved_base
 
 
 def there(core: StoreCore) -> tuple[int, int]:
     """Return what is posted and reserved of the operator's balance at the vendor."""
-    account = core.book.ledger.get(chart.vendor(METERED), chart.vendor_asset(METERED))
+    account = ledger_account(core.book.ledger, chart.vendor(METERED), chart.vendor_asset(METERED))
     return account.posted_base, account.reserved_base
 
 
@@ -284,7 +285,7 @@ def test_what_is_dearer_than_quoted_is_the_houses_from_the_first_moment(core: St
     post(core, c.EndMeter("met_0001", NOW_MS + 90 * 60_000, "destroyed", NOW_MS + 2 * HOUR_MS))
     assert agent(core) == (FUNDS, 0)
     assert (stored(core)["billed_base"], stored(core)["lost_base"]) == (19_000_000, 19_000_000)
-    assert core.book.ledger.get(chart.HOUSE_LOSS, USD).posted_base == 19_000_000
+    assert ledger_account(core.book.ledger, chart.HOUSE_LOSS, USD).posted_base == 19_000_000
     assert there(core) == (-19_000_000, 0)
     assert imbalance(core.book.ledger.accounts()) == {}
     verify_book(core.db)

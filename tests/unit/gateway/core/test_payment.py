@@ -23,7 +23,7 @@ from gateway.core.payment import (
 
 ALL_AXES = [Axes(*axes) for axes in product(Delivery, Transfer, Charge)]
 
-# DESIGN 4, cell by cell as it stands there.
+# The table as it was designed, cell by cell; docs/design.md has it as it is (tests/test_documents.py).
 DESIGN_TABLE = """
 | delivery \\ transfer | none / prepared | presented | settled | dead |
 |---|---|---|---|---|
@@ -58,7 +58,7 @@ def design_table() -> dict[tuple[Delivery, Transfer], Action]:
 
 
 def test_the_table_is_the_designs() -> None:
-    """Every cell says what DESIGN 4 says, but for the one that a decision record explains."""
+    """Every cell says what was designed, but for the one that decision 1 explains."""
     assert {**design_table(), **DIFFERENCES} == TABLE
 
 

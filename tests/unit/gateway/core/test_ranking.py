@@ -42,7 +42,6 @@ def plan(**changes: Any) -> Plan:
         vcpu=2,
         memory_mib=2048,
         disk_gib=40,
-        arch="x86_64",
         regions=("ams", "nyc"),
         images=(Image("ubuntu-24", "Ubuntu 24.04"), Image("trial", "Trial", ttl_s=HOUR_S)),
     )
@@ -77,9 +76,6 @@ def reason(need: Need, of: Plan, known: Facts | None = None) -> str | None:
         (Need(min_vcpu=1), {"vcpu": None}, "vcpu"),
         (Need(min_memory_mib=1), {"memory_mib": None}, "memory"),
         (Need(min_disk_gib=1), {"disk_gib": None}, "disk"),
-        (Need(arch="amd64"), {}, None),
-        (Need(arch="arm64"), {}, "arch"),
-        (Need(arch="x86_64"), {"arch": None}, "arch"),
         (Need(region="AMS"), {}, None),
         (Need(region="fra"), {}, "region"),
         (Need(region="ams"), {"regions": ()}, "region"),

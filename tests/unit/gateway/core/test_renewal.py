@@ -137,6 +137,16 @@ def test_what_will_lapse_is_told_three_times_and_lapses_for_that_reason(why: Why
     assert left_s == 0
 
 
+def test_a_grace_that_is_stated_is_waited_for() -> None:
+    """While the vendor keeps it money may still come; where no grace is stated its end is its end."""
+    told = {"available_base": 0, "warned": (f"{Why.BALANCE}:2",)}
+    kept = replace(MINUTES, grace_s=DAY_S)
+    assert isinstance(decide(facts(kept, left_s=-DAY_S + 1, **told)), Wait)
+    assert isinstance(decide(facts(kept, left_s=-DAY_S + 1)), Renew)
+    assert decide(facts(kept, left_s=-DAY_S, **told)) == Lapse(Why.BALANCE)
+    assert decide(facts(MINUTES, left_s=0, **told)) == Lapse(Why.BALANCE)
+
+
 def test_a_warning_that_comes_late_is_the_most_urgent_one() -> None:
     """After an outage only what is true now is told, not what would have been."""
     decision = decide(facts(left_s=600, auto_renew=False))

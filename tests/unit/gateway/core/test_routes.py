@@ -61,7 +61,7 @@ def test_the_method_counts() -> None:
 
 @pytest.mark.parametrize(("asked", "given"), [(1, 120), (120, 120), (300, 300), (900, 900), (10**9, 900)])
 def test_a_window_stays_within_bounds(asked: int, given: int) -> None:
-    """The vendor's wish is clamped (DESIGN 6)."""
+    """The vendor's wish is clamped (design 6)."""
     assert Window(120, 900).clamp(asked) == given
 
 

@@ -21,7 +21,7 @@ from gateway.chains.quorum import QuorumChain
 from gateway.chains.relay import RpcRelayChain
 from gateway.chains.rpc import RpcEndpoint
 from gateway.core.paid import Relay
-from gateway.core.paid_book import HOUSE
+from gateway.core.records import HOUSE
 from gateway.facilitator.desk import DeskParts, Relayer, Rules
 from gateway.facilitator.engine import SettlementEngine
 from gateway.paid_ports import Exact, Settled
@@ -29,7 +29,8 @@ from gateway.ports import ChainUnavailable, Store
 from gateway.store.sqlite import SqliteStore
 from sandbox.chain import Authorization as SandboxAuthorization
 from sandbox.chain import LocalBase
-from wallets.guard import CallKey, Guard, Policy, WalletPolicy, never_frozen
+from tests.factories import never_frozen
+from wallets.guard import CallKey, Guard, Policy, WalletPolicy
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
 

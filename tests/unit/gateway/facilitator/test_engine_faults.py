@@ -11,22 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from engine_bed import CHAIN, ETHER, Bed, Payer, bed, many
 
 from contracts.batch import batch_address
 from contracts.codec import Address, checksum, to_hex
-from contracts.eip3009 import Cancellation
-from contracts.signature import sign_digest
-from contracts.tokens import BASE_USDC
 from gateway.chains.finality import Finality
 from gateway.chains.quorum import QuorumChain
 from gateway.chains.relay import RpcRelayChain
 from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.core.paid import Relay, RelayState, SettlementState
-from gateway.core.paid_book import HOUSE
+from gateway.core.records import HOUSE
 from gateway.ports import ChainUnavailable
 from sandbox.chain import LocalBase
 from tests.fakes.rpc_server import FaultyNode
+from tests.sandbox.token_payer import sign_message
 
 if TYPE_CHECKING:
     from gateway.paid_ports import Settled
@@ -105,9 +104,11 @@ async def test_foreign_code_at_the_batch_address_is_never_sent_anything(
     async with bed(automine_base, tmp_path, batched=False) as it:
         payers = [paying(payer) for payer in many(4)]
         it.fund([each.payer for each in payers])
-        answers = await it.settle_all([each.paid for each in payers])
+        with structlog.testing.capture_logs() as lines:
+            answers = await it.settle_all([each.paid for each in payers])
         assert [answer.success for answer in answers] == [True] * 4
         assert len({answer.tx_hash for answer in answers}) == 4
+        assert [line["kind"] for line in lines if line["event"] == "task.opened"] == ["batch_unusable"]
         relays = [await it.store.relay(relay_id) for relay_id in await relay_ids(it)]
         assert {relay.purpose for relay in relays if relay is not None} == {"single"}
         assert await tasks(it) == ["batch_unusable"]
@@ -358,8 +359,9 @@ def release(it: Bed) -> None:
 def cancel(base: LocalBase, each: paying) -> None:
     """Call a payment off in a block, as its payer may."""
     terms = each.paid.authorization
-    signed = sign_digest(each.payer._key, Cancellation(BASE_USDC, terms.authorizer, terms.nonce).digest)
-    base.cancel_authorization(checksum(terms.authorizer), to_hex(terms.nonce), to_hex(signed))
+    authorizer, nonce = checksum(terms.authorizer), to_hex(terms.nonce)
+    signature = sign_message("CancelAuthorization", to_hex(each.payer.secret), authorizer, nonce)
+    base.cancel_authorization(authorizer, nonce, signature)
 
 
 def states(it: Bed) -> list[SettlementState]:

@@ -25,8 +25,8 @@ from gateway.operator.registry import operate
 from gateway.operator.services import Services
 from gateway.paid_ports import Exact
 from sandbox.chain import LocalBase
-from tests.factories import make_account
-from wallets.guard import Guard, Policy, WalletPolicy, never_frozen
+from tests.factories import make_account, never_frozen
+from wallets.guard import Guard, Policy, WalletPolicy
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
 

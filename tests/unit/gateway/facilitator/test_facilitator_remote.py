@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from contracts.codec import checksum, parse_address
-from gateway.facilitator.remote import RemoteFacilitator
+from gateway.facilitator.remote import MAX_ANSWER_BYTES, RemoteFacilitator
 from gateway.http.client import HttpUpstream
 from gateway.http.egress import EgressRule, Origin, Timeouts
 from gateway.paid_ports import FacilitatorUnknown, Rejected
@@ -19,7 +19,7 @@ from tests.unit.gateway.facilitator.payments_bed import OTHER, Draft
 from wallets.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 KEY = "0x" + "5b" * 32
 HASH = "0x" + "ab" * 32
@@ -238,16 +238,18 @@ async def test_a_facilitator_that_is_not_there_is_unknown() -> None:
     await upstream.close()
 
 
-async def test_what_it_supports_is_read_or_unknown(bed: Bed) -> None:
-    """A list of kinds; anything else is no answer."""
-    bed.theirs.answer = {"kinds": [{"x402Version": 2, "scheme": "exact", "network": "eip155:8453", "extra": {}}]}
-    assert (await bed.ours.supported())["kinds"][0]["network"] == "eip155:8453"
-    kind = {"x402Version": "2", "scheme": "exact", "network": "eip155:8453"}
-    odds: tuple[dict[str, Any], ...] = ({}, {"kinds": {}}, {"kinds": [5]}, {"kinds": [kind]})
-    for odd in odds:
-        bed.theirs.answer = odd
-        with pytest.raises(FacilitatorUnknown):
-            await bed.ours.supported()
+@pytest.mark.parametrize("verb", ["verify", "settle"])
+async def test_an_answer_is_read_to_its_limit_and_not_far_beyond(bed: Bed, verb: str) -> None:
+    """A stranger's answer may not fill our memory: one that is much longer is given up, though vendors may say more."""
+    ask: Callable[[], Awaitable[object]] = bed.verify if verb == "verify" else bed.settle
+    answer = GOOD if verb == "settle" else {"isValid": True, "payer": PAYER}
+    spare = MAX_ANSWER_BYTES - len(json.dumps(answer | {"pad": ""}))
+    bed.theirs.answer = answer | {"pad": "x" * spare}
+    await ask()
+    # Beyond the limit by more than one read of the socket may bring at once.
+    bed.theirs.answer = answer | {"pad": "x" * (3 * MAX_ANSWER_BYTES)}
+    with pytest.raises(FacilitatorUnknown, match="too long"):
+        await ask()
 
 
 async def test_the_token_is_in_no_repr(bed: Bed) -> None:

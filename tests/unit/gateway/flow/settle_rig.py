@@ -109,6 +109,7 @@ class Rig:
     db: sqlite3.Connection = field(default_factory=memory_database)
     token: Token = BASE_USDC
     watched: tuple[Watched, ...] = (Watched(ADDRESS, BASE_USDC),)
+    float_every_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.store = InlineStore.over(self.db, None, before_commit=at_once, after_commit=at_once, before_read=at_once)
@@ -125,7 +126,7 @@ class Rig:
             sightings=self.sightings,
             clock=self.clock,
             entropy=self.entropy,
-            float_every_s=0.0,
+            float_every_s=self.float_every_s,
         )
 
     async def open(self) -> "Rig":

@@ -35,13 +35,15 @@ from gateway.flow.prove import Prover
 from gateway.flow.quote import Quoter
 from gateway.flow.recover import Recovery
 from gateway.flow.spend import Spend
+from gateway.flow.tasks import Tasks
 from gateway.http.port import UpstreamRequest, UpstreamResponse
 from gateway.ports import Block, ChainUnavailable, Created, Reading, Vendor, VendorTerms
 from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemEntropy
 from gateway.vendors.generic import GenericVendor
 from gateway.vendors.surrogate import digest, make_surrogate
-from wallets.guard import Guard, Policy, WalletPolicy, never_frozen
+from tests.factories import never_frozen
+from wallets.guard import Guard, Policy, WalletPolicy
 from wallets.sealing import Sealer, derive_key
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
@@ -380,14 +382,16 @@ async def opened(directory: Path) -> AsyncIterator[Bed]:
         node = Node()
         presenter = Presenter(store, line, sealer, surrogates, clock, {MODERATO_PATHUSD.chain_id: node})
         answers = Answers(store=store, sealer=sealer, watermark=watermark, clock=clock)
+        tasks = Tasks(store, clock, entropy)
         spend = Spend(
             store=store,
             upstream=line,
-            quoter=Quoter(store.view, frozenset({WALLET}), clock, entropy),
+            quoter=Quoter(store.view, frozenset({WALLET}), clock),
             promiser=Promiser(signers, heads, sealer, clock, entropy),
             presenter=presenter,
-            prover=Prover(store=store, upstream=line, signers=signers, watermark=watermark, clock=clock),
+            prover=Prover(store=store, upstream=line, signers=signers, watermark=watermark, tasks=tasks, clock=clock),
             answers=answers,
+            tasks=tasks,
             clock=clock,
         )
         vendors: dict[str, Vendor] = {name: shop(name) for name in ("shop", "other")}

@@ -57,7 +57,7 @@ class Desk:
         match = vendor.match(case.method, case.path.partition("?")[0])
         assert match is not None
         call = Call(self.key, "req_1", vendor, match, case.method, case.path, (), case.request_body.encode())
-        explainer = Explainer(self.store, self.clock, SystemEntropy(), digest)
+        explainer = Explainer(self.store, self.clock, digest)
         return await explainer.explain(replace(call, **changes), case.given)
 
     async def post(self, command: c.Command) -> None:

@@ -70,7 +70,7 @@ def test_only_a_challenge_can_be_answered(case: Case) -> None:
 
 @pytest.mark.parametrize("case", ASKED_OF_US, ids=lambda case: case.name)
 def test_after_a_payment_nothing_is_asked_any_more(case: Case) -> None:
-    """The same answer to a request that carried a credential is never a new bill, whatever it says (vendors.md 8.2)."""
+    """The same answer to a request that carried a credential is never a new bill, whatever it says."""
     vendor, given = PAID[case.vendor], case.given
     found = classify(vendor.speaks, 402, given.headers, given.body, case.now_ms, after_payment=True)
     assert (found.meaning, found.asked) == (Meaning.PAYMENT_INVALID, None)

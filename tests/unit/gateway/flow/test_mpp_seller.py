@@ -32,9 +32,10 @@ from gateway.rails.mpp.credential import (
 )
 from gateway.rails.mpp.issuing import Seal
 from gateway.rails.mpp.presented import Presented
-from gateway.rails.mpp.receipt import read_mpp_receipt
+from gateway.rails.mpp.receipt import read_mpp_transaction
 from gateway.rails.mpp.refusing import MppProblem
 from gateway.rails.offer import MppOffer
+from tests.unit.gateway.rails.mpp.mpp_bed import read_request
 from tests.unit.gateway.rails.mpp.test_mpp_presented import b64url
 
 NOW_MS = 1_767_225_600_000
@@ -98,7 +99,7 @@ def seller(make: Callable[..., MppSeller]) -> MppSeller:
 
 def offers(*lines: str) -> tuple[MppOffer, ...]:
     """Return what our own payer reads."""
-    challenge = parse_mpp(402, CIMultiDict([("WWW-Authenticate", line) for line in lines]), NOW_MS)
+    challenge = parse_mpp(402, CIMultiDict([("WWW-Authenticate", line) for line in lines]))
     assert challenge is not None
     assert challenge.rejected == ()
     return challenge.offers + challenge.proofs
@@ -177,8 +178,10 @@ def test_one_order_is_offered_on_every_chain(seller: MppSeller) -> None:
     ]
     for offer in (tempo, evm):
         assert (offer.pay_to, offer.amount_base, offer.realm) == (TILL, 5_000_000, REALM)
-        assert (offer.external_id, offer.header, offer.expires_at_ms) == ("top_1", "Authorization", ORDER.expires_at_ms)
-        assert offer.digest is not None
+        echo = dict(offer.echo)
+        assert read_request(echo["request"])["externalId"] == "top_1"
+        assert (offer.header, offer.expires_at_ms) == ("Authorization", ORDER.expires_at_ms)
+        assert "digest" in echo
     assert (tempo.modes, tempo.fee_payer) == (("pull",), False)
     assert {o.header for o in asked(seller, own_header=True)} == {"Payment-Authorization"}
 
@@ -215,13 +218,10 @@ def test_a_tempo_payment_is_taken(seller: MppSeller) -> None:
     assert isinstance(taken, TempoTaken)
     assert (taken.order.id, taken.order.account_id, taken.order.amount_base) == ("top_1", "acc_1", 5_000_000)
     assert (taken.transaction.raw, taken.transaction.sender, taken.token) == (raw, WALLET, MODERATO_PATHUSD)
-    receipt = read_mpp_receipt(CIMultiDict({"Payment-Receipt": seller.receipt(presented, taken.transaction.tx_hash)}))
-    assert receipt is not None
-    assert (receipt.success, receipt.transaction, receipt.challenge_id) == (
-        True,
-        taken.transaction.tx_hash,
-        offer.challenge_id,
-    )
+    receipt = seller.receipt(presented, taken.transaction.tx_hash)
+    assert read_mpp_transaction(CIMultiDict({"Payment-Receipt": receipt})) == taken.transaction.tx_hash
+    said = read_request(receipt)
+    assert (said["status"], said["challengeId"]) == ("success", offer.challenge_id)
 
 
 def test_the_order_is_what_was_sealed_and_nobodys_else(make: Callable[..., MppSeller]) -> None:

@@ -20,7 +20,7 @@ from gateway.http.port import NotSent, SentUnknown
 from gateway.operator.registry import operate
 from gateway.operator.services import Services
 from gateway.system import SystemEntropy
-from tests.unit.gateway.flow.order_desk import Desk, desk_on, desk_opened, told
+from tests.unit.gateway.flow.order_desk import Desk, advanced, desk_on, desk_opened, told
 from tests.unit.gateway.flow.spend_bed import PRICE_BASE, Hanging, always, respond
 
 LOST = SentUnknown("connection_lost", "scripted")
@@ -78,7 +78,7 @@ async def test_the_same_token_is_the_same_server(desk: Desk) -> None:
     both = await asyncio.gather(*(desk.ordering.place(desk.who(), desk.new()) for _ in range(2)))
     assert both[0][0].id == both[1][0].id
     assert sorted(replayed for _, replayed in both) == [False, True]
-    await desk.ordering.advance(both[0][0].id)
+    await advanced(desk.ordering, both[0][0].id)
     chosen = desk.ways.chosen
     again, replayed = await desk.ordering.place(desk.who(), desk.new())
     assert (again.id, again.ref, replayed, desk.ways.chosen) == (both[0][0].id, "box-1", True, chosen)
@@ -100,7 +100,7 @@ async def test_another_accounts_equal_token_is_another_order(desk: Desk) -> None
     desk.answers("shop", MADE, told(server="box-2", state="running"))
     first = await desk.order()
     second = await desk.ordering.create(desk.who("acc_2"), desk.new())
-    second = await desk.ordering.advance(second.id)
+    second = await advanced(desk.ordering, second.id)
     assert (first.ref, second.ref) == ("box-1", "box-2")
 
 
@@ -277,7 +277,7 @@ async def test_an_order_that_is_called_off_before_it_was_bought_buys_nothing(des
     await desk.bed.freeze("vendor:shop")
     server = await desk.ordering.create(desk.who(), desk.new())
     await want_gone(desk, server)
-    server = await desk.ordering.advance(server.id)
+    server = await advanced(desk.ordering, server.id)
     assert (server.state, server.reason) == (ServerState.DESTROYED, "its agent asked for it")
     assert desk.told.sold == []
 
@@ -479,7 +479,7 @@ async def test_what_fails_because_we_stop_is_no_vendors_failure(desk: Desk) -> N
     hanging.gate.set()
     await desk.ordering.close(5.0)
     await desk.ordering.resume()
-    assert (await desk.ordering.advance(server.id)).state is ServerState.ORDERING
+    assert (await advanced(desk.ordering, server.id)).state is ServerState.ORDERING
     assert (hanging.arrived, await desk.events(server)) == ({"/priced/rent": 1}, ["ordered"])
     desk.bed.line.first = asked
     again = desk_on(desk.bed)

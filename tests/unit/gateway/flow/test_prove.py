@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mpp_shop import CHAIN, asks, credential, header, line, proof_line, sells
 
-from contracts.codec import checksum
+from contracts.codec import checksum, to_hex
 from contracts.mpp_proof import IdentityProof
 from contracts.signature import recover_address
 from gateway.core.commands import RecordResource
@@ -151,7 +151,7 @@ async def test_the_guard_knows_the_realms_too(bed: Bed) -> None:
     policy = bed.guard._policy
     bed.guard.replace_policy(_with(policy, policy.wallets[WALLET], realms=frozenset()))
     assert (await bed.refused("/mine", "GET")).code == "signing_refused"
-    assert bed.line.presented == []
+    assert (bed.line.presented, await bed.tasks()) == ([], [("signing_refused", to_hex(WALLET))])
 
 
 @pytest.mark.parametrize("scope", ["vendor:shop", "account:acc_1", "wallet:0x" + WALLET.hex()])

@@ -101,7 +101,7 @@ def journal(bed: Bed) -> Mark:
 async def read_to(bed: Bed, heads: Heads, final: Block) -> None:
     """Let a tracker have seen a final block, and booked everything up to it."""
     heads.saw(CHAIN_ID, final, final)
-    await bed.store.post(MoveCursor(CHAIN_ID, final.number, final.hash, final.time_s, NOW_MS))
+    await bed.store.post(MoveCursor(CHAIN_ID, final.number, final.hash, final.time_s))
 
 
 async def test_a_true_database_moves_the_mark_to_its_end(bed: Bed) -> None:

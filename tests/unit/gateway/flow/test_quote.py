@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from contracts.codec import Address, checksum
+from contracts.codec import Address, checksum, to_hex
 from contracts.tokens import BASE_SEPOLIA_USDC, BASE_USDC, Token
 from gateway.core.commands import ApprovePayee
 from tests.unit.gateway.flow.spend_bed import NOW_MS, PAYEE, WALLET, Bed, always, challenge, opened, respond, shop
@@ -97,11 +98,18 @@ async def test_our_own_wallet_is_never_a_payee(bed: Bed) -> None:
 
 
 async def test_the_signer_does_not_take_the_quotes_word(bed: Bed) -> None:
-    """A payee that the book approved and the guard was not told of is not signed for."""
+    """A payee that the book approved and the guard was not told of is not signed for; the operator is asked, once."""
     await approve(bed, MAIN, STRANGER)
     asks(bed, BASE_USDC, payTo=checksum(STRANGER))
-    assert (await bed.refused("/priced/x")).code == "signing_refused"
-    assert bed.open == []
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            assert (await bed.refused("/priced/x")).code == "signing_refused"
+    assert (bed.open, await bed.tasks()) == ([], [("signing_refused", to_hex(WALLET))])
+    (task,) = await bed.store.query("SELECT detail FROM tasks")
+    assert task["detail"].startswith("payee_not_allowed: ")
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+        *("signing.refused", "task.opened", "signing.refused")
+    ]
 
 
 async def test_a_price_above_the_ceiling_is_refused_without_a_task(bed: Bed) -> None:

@@ -22,7 +22,6 @@ from gateway.flow.call import Call
 from gateway.flow.quote import Quote, Quoter, Refusal, item_document
 from gateway.ports import PricedItem, VendorTerms
 from gateway.rails.asked import Asked, parse_asked
-from gateway.system import SystemEntropy
 from gateway.vendors.dropmpp import DropMpp
 from tests.unit.gateway.flow.spend_bed import NOW_MS, PAYEE, REALM, SPLIT, StillClock
 
@@ -46,7 +45,7 @@ def quoter(
     for name in {*approvals, *observed}:
         seen = observed.get(name)
         view.prices["drop", name] = PriceView(seen, None if seen is None else at_ms, approvals.get(name))
-    return Quoter(view, frozenset(), StillClock(), SystemEntropy())
+    return Quoter(view, frozenset(), StillClock())
 
 
 def call(path: str = "/v1/servers", terms: VendorTerms = TERMS, **members: Any) -> Call:

@@ -249,3 +249,14 @@ async def test_a_sweep_forgets_so_many_and_no_more(bed: Bed) -> None:
     assert len(bed.store.view.unanswered.stale(bed.clock.ms)) == 5
     await bed.sweep()
     assert bed.store.view.unanswered.stale(bed.clock.ms) == []
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_the_looking(bed: Bed) -> None:
+    """P12: what was to be shown again in an hour by a clock that was wrong is shown again by the one that is right."""
+    (payment,) = await lose(bed, "/priced/x")
+    bed.line.answering = always(LOST)
+    await bed.sweep()
+    bed.clock.ms -= 3_600_000
+    bed.line.answering = always(respond())
+    await bed.sweep()
+    assert (await bed.payment(payment.id)).axes.delivery is Delivery.DELIVERED

@@ -203,7 +203,7 @@ async def test_a_vendor_that_is_configured_no_more_troubles_no_sweep(leases: Lea
     server = await leases.leased(4 * DAY_MS)
     del leases.desk.rentals["shop"]
     await leases.sweep()
-    assert not leases.renewing._attending
+    assert not leases.renewing._beside.is_under_way(server.id)
     assert (await refused(leases, server)).code == "capability_missing"
 
 

@@ -329,6 +329,27 @@ async def test_a_collection_without_a_receipt_is_no_shortage(rig: Rig) -> None:
     assert not rig.frozen
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_tracker(rig: Rig) -> None:
+    """P12: what is unresolved is tried again, and balances are looked at, although their times are hours away now."""
+    rig.float_every_s = 60.0
+    rig.restart()
+    await rig.poll()
+    await rig.promise()
+    await rig.collect()
+    rig.chain.hides_receipts = True
+    await rig.tracker.poll()
+    assert rig.tasks() == ["settlement_without_receipt"]
+    rig.chain.hides_receipts = False
+    rig.chain.fund(rig.token, ADDRESS, 5)
+    rig.clock.ms -= 7_200_000
+    rig.chain.mine(3)
+    await rig.tracker.poll()
+    assert await rig.transfer() is Transfer.SETTLED
+    rig.chain.mine()
+    await rig.tracker.poll()
+    assert rig.booked == await rig.held() == FULL - PRICE + 5
+
+
 async def test_a_collection_with_other_terms_stays_open_and_is_no_shortage(rig: Rig) -> None:
     """The nonce was used for something that we hold no terms for: a human looks, the hold and the book stay."""
     payment = await rig.promise()

@@ -211,7 +211,7 @@ def test_each_record_survives_the_database() -> None:
             c.SetFreeze("all", frozen=True, reason="drill", by="operator", at_ms=NOW_MS),
             c.ApprovePayee(VENDOR, CHAIN_ID, PAYEE, "me", NOW_MS),
             c.ObservePrice(VENDOR, "item", 5, NOW_MS),
-            c.MoveCursor(CHAIN_ID, 9, b"\x09" * 32, 1_000, NOW_MS),
+            c.MoveCursor(CHAIN_ID, 9, b"\x09" * 32, 1_000),
             c.OpenAccount(make_account(2, name=text)),
             c.Remember("acc_1", "free", b"\x01" * 32, make_answer(payment_id="")),
         ]

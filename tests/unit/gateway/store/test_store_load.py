@@ -5,18 +5,43 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core import commands as c
 from gateway.core.journal import JournalError
 from gateway.store.core import StoreCore, connect
 from gateway.store.load import BookBroken, verify_book
-from tests.factories import HOUR_MS, NOW_MS, make_dead, make_outcome, make_purchase, make_settled, open_core, seeded
+from tests.factories import (
+    HOUR_MS,
+    NOW_MS,
+    PAYEE,
+    make_account,
+    make_dead,
+    make_key,
+    make_outcome,
+    make_purchase,
+    make_resource,
+    make_settled,
+    open_core,
+    seeded,
+)
 
 
 @pytest.fixture
 def core(tmp_path: Path) -> StoreCore:
-    """A core on a file with a captured, a voided and an open payment."""
+    """A core on a file with a captured, a voided and an open payment, and some rights given and taken."""
     opened = seeded(open_core(tmp_path))
     opened.post([make_purchase(n) for n in (1, 2, 3)])
-    opened.post([make_outcome(1), make_settled(1), make_dead(2)])
+    opened.post([make_outcome(1, resource=make_resource()), make_settled(1), make_dead(2)])
+    opened.post(
+        [
+            c.OpenAccount(make_account(2)),
+            c.AddKey(make_key(2, account_id="acc_2")),
+            c.RevokeKey("key_2", "acc_2", NOW_MS),
+            c.SetFreeze("vendor:other", frozen=True, reason="a look", by="operator", at_ms=NOW_MS),
+            c.ApprovePayee("vpsagent", 8453, PAYEE, "operator", NOW_MS),
+            c.ApprovePrice("vpsagent", "a box", 5, "operator", NOW_MS),
+            c.RecordResource(make_resource(2, account_id="acc_2", payment_id=""), NOW_MS),
+        ]
+    )
     opened.db.execute("PRAGMA foreign_keys = OFF")
     return opened
 
@@ -26,6 +51,7 @@ def test_an_untouched_book_verifies_to_its_head(core: StoreCore) -> None:
     assert verify_book(core.db) == (core.book.chain.seq, core.book.chain.head)
 
 
+OPEN = "id = 'pay_0003'"
 HOLD = "(SELECT hold_transfer_id FROM payments WHERE id = 'pay_0003')"
 POSTED = "(SELECT id FROM transfers WHERE phase = 2 ORDER BY id LIMIT 1)"
 TAMPERINGS = {
@@ -57,12 +83,47 @@ TAMPERINGS = {
     "a journal row's kind": "UPDATE journal SET kind = 'nothing.happened' WHERE seq = 3",
     "a journal row's payment": "UPDATE journal SET payment_id = 'pay_0002' WHERE payment_id = 'pay_0001'",
     "a journal row's time": "UPDATE journal SET at_ms = at_ms + 1 WHERE seq = 3",
+    # payments that are not what the journal tells
+    "a hold that names less": f"UPDATE payments SET hold_base = 1 WHERE {OPEN}",
+    "an exposure that names less": f"UPDATE payments SET value_base = 1 WHERE {OPEN}",
+    "a payment's window": f"UPDATE payments SET valid_before_s = 1 WHERE {OPEN}",
+    "a payment's payee": f"UPDATE payments SET pay_to = zeroblob(20) WHERE {OPEN}",
+    "a payment's nonce": f"UPDATE payments SET nonce = zeroblob(32) WHERE {OPEN}",
+    "a payment's owner": "UPDATE payments SET account_id = 'acc_2' WHERE id = 'pay_0001'",
+    "a payment's key": "UPDATE payments SET key_id = 'key_2' WHERE id = 'pay_0001'",
+    "a payment's answer": f"UPDATE payments SET delivery = 'refused' WHERE {OPEN}",
+    "a payment's thing": "UPDATE payments SET resource_ref = 'another' WHERE id = 'pay_0001'",
+    "a payment called dead": f"UPDATE payments SET transfer = 'dead' WHERE {OPEN}",
+    "a payment called refunded": "UPDATE payments SET charge = 'refunded' WHERE id = 'pay_0001'",
+    "a payment called captured": "UPDATE payments SET charge = 'captured', transfer = 'settled' WHERE id = 'pay_0002'",
+    "a payment's captured amount": "UPDATE payments SET captured_base = 1 WHERE id = 'pay_0001'",
+    "a payment's collected amount": "UPDATE payments SET settled_base = 1 WHERE id = 'pay_0001'",
+    "a payment's end": "UPDATE payments SET closed_at_ms = 1 WHERE id = 'pay_0001'",
+    "a payment removed": "DELETE FROM payments WHERE id = 'pay_0002'",
+    "a payment's authorization": "DELETE FROM authorizations WHERE payment_id = 'pay_0003'",
+    "a payment's evidence removed": "DELETE FROM evidence WHERE payment_id = 'pay_0001'",
+    "a payment's transaction": "UPDATE evidence SET tx_hash = zeroblob(32) WHERE payment_id = 'pay_0001'",
+    "a payment's witnesses": "UPDATE evidence SET witnesses = '[\"somebody\"]' WHERE payment_id = 'pay_0002'",
+    # rights that nobody gave
+    "a right: an account": "INSERT INTO agent_accounts VALUES ('acc_9', 'nobody', 1)",
+    "a right: a key of another account": "UPDATE api_keys SET account_id = 'acc_2' WHERE id = 'key_1'",
+    "a right: a key's scopes": "UPDATE api_keys SET scopes = '[\"admin\"]' WHERE id = 'key_1'",
+    "a right: a revoked key": "UPDATE api_keys SET revoked_at_ms = NULL WHERE id = 'key_2'",
+    "a right: a credit's reference": "DELETE FROM credits",
+    "a right: a freeze removed": "DELETE FROM freezes",
+    "a right: a freeze added": "INSERT INTO freezes VALUES ('all', 'malice', 1, 'nobody')",
+    "a right: a payee": "INSERT INTO payees VALUES ('vpsagent', 8453, zeroblob(20), 1)",
+    "a right: a price": "UPDATE prices SET approved_base = 1",
+    "a right: another's bought thing": "UPDATE resources SET account_id = 'acc_2' WHERE payment_id <> ''",
+    "a right: another's free thing": "UPDATE resources SET account_id = 'acc_1' WHERE payment_id = ''",
 }
 # What a look at the open book alone cannot see: it needs the whole history.
 ONLY_BY_FULL_PROOF = {
     name
     for name in TAMPERINGS
-    if name.startswith(("a journal", "the first journal", "a transfer", "the reservation of", "a closing"))
+    if name.startswith(
+        ("a journal", "the first journal", "a transfer", "the reservation of", "a closing", "a payment", "a right")
+    )
 }
 
 

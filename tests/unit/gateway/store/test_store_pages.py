@@ -51,7 +51,7 @@ RULES = BookRules(dispute_cap_base={VENDOR: 9_000_000})
 # Captured, dead after delivery, refunded, disputed, open; a metered thing with a billed and an open period; an outflow.
 LIFE: list[list[Command]] = [
     [make_purchase(n, idempotency_key=f"k{n}") for n in (5, 1, 4, 2, 3)],
-    [make_outcome(1, answer=make_answer(1)), make_settled(1), c.MarkAnswered("pay_0001", NOW_MS)],
+    [make_outcome(1, answer=make_answer(1)), make_settled(1), c.MarkAnswered("pay_0001")],
     [make_outcome(2, answer=make_answer(2)), make_dead(2), make_outcome(3, answer=make_answer(3))],
     [make_outcome(4, Delivery.REFUSED, fault=Fault.VENDOR), make_settled(4)],
     [make_outcome(5, Delivery.REFUSED, fault=Fault.VENDOR), make_settled(5)],

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.core.paid import RefundState, RelayState, SettlementState, TopUpState
-from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import LendTopUp, PutSeller
+from gateway.core.records import HOUSE
 from gateway.store import core as store_core
 from gateway.store import load_paid, paid_reader, paid_store, queries
 from gateway.store.core import StoreCore, connect, migrate
@@ -231,7 +231,6 @@ PLANS = [
     (queries.RECEIPTS_OF_ACCOUNT, {"account_id": "a", "after": "", "limit": 1}, "incoming_account"),
     (queries.UNCLAIMED, {"after": "", "limit": 1}, "incoming_unclaimed"),
     (queries.REFUNDS_OF_ACCOUNT, {"account_id": "a", "before": "~", "limit": 1}, "refunds_account"),
-    (queries.SETTLEMENTS_OF_ACCOUNT, {"account_id": "a", "before": "~", "limit": 1}, "settlements_account"),
     (queries.GAS_BURNT, {"account_id": "a", "since_ms": 0}, "settlements_burnt"),
 ]
 

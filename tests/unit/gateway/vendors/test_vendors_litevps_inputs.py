@@ -9,9 +9,9 @@ from gateway.account_ports import AccountTerms, Order, Part, Template
 from gateway.core.problems import Problem
 from gateway.core.routes import Match
 from gateway.core.tariff import Rule
-from gateway.vendors.account import unmark
 from gateway.vendors.litevps import LiteVps
 from gateway.vendors.litevps.inputs import MAX_BATCH
+from tests.factories import unmark
 
 VENDOR = LiteVps(
     "litevps",

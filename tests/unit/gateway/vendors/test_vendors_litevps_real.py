@@ -14,10 +14,10 @@ from gateway.core.routes import Match, Pricing
 from gateway.core.strict_json import dump_json, parse_json
 from gateway.core.tariff import Rule
 from gateway.http.port import UpstreamRequest, UpstreamResponse
-from gateway.vendors.account import unmark
 from gateway.vendors.litevps import LiteVps
 from sandbox.process import SandboxProcess
 from sandbox.shared_vendor.driver import Answer, Driver
+from tests.factories import unmark
 from wallets.secret import Secret
 
 EMAIL, PASSWORD = "ops@example.com", "s3cr3t-long"

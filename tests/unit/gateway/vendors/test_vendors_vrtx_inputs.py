@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.core.problems import Problem
 from gateway.core.routes import Match, match_route
-from gateway.vendors.account import unmark
 from gateway.vendors.vrtx.inputs import DEFAULT_NAME, canonical, check_input, marked, marked_name, order
 from gateway.vendors.vrtx.routes import ROUTES
+from tests.factories import unmark
 
 UUID = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 TWIN = "a1b2c3d4-0000-4000-8000-000000000000"

@@ -14,13 +14,13 @@ from gateway.core.payment import Delivery, Fault
 from gateway.core.routes import Match
 from gateway.core.tariff import Rule, rate_of
 from gateway.http.port import UpstreamRequest, UpstreamResponse
-from gateway.vendors.account import unmark
 from gateway.vendors.vrtx import Vrtx
 from gateway.vendors.vrtx.routes import ROUTES
 from sandbox.process import SandboxProcess
 from sandbox.shared_vendor.driver import Driver
 from sandbox.vrtx.catalog import PLANS
 from sandbox.vrtx.table import ROUTES as SANDBOX_ROUTES
+from tests.factories import unmark
 
 BASE = "/api/v2"
 SERVERS = f"{BASE}/servers"

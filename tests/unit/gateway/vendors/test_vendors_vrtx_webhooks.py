@@ -117,15 +117,14 @@ def test_the_documents_example_is_read() -> None:
     """Id, type, server, state in our words, time in milliseconds."""
     event = parse(raw(), CREATED_AT_MS)
     assert event == Event("evt_01j2k3m4n5p6q7r8", "server.running", UUID, "running", CREATED_AT_MS)
-    assert not event.gone
 
 
 @pytest.mark.parametrize(("kind", "state"), EVENTS.items())
 def test_each_event_of_the_document_has_a_state(kind: str, state: str) -> None:
-    """The type tells it, whatever the data says beside it; only a deletion tells that a server is gone."""
+    """The type tells it, whatever the data says beside it."""
     event = parse(raw(type=kind), CREATED_AT_MS)
     assert event is not None
-    assert (event.type, event.state, event.gone) == (kind, state, kind == "server.deleted")
+    assert (event.type, event.state) == (kind, state)
 
 
 @pytest.mark.parametrize("kind", ["server.failed", "invoice.created", "", "SERVER.RUNNING"])
@@ -273,7 +272,6 @@ def test_a_servers_life_arrives_as_events(vendor: Driver, door: Door) -> None:
     assert [event.state for event in events] == ["provisioning", "running", "suspended", "destroyed"]
     assert {event.uuid for event in events} == {uuid}
     assert events[1].created_at_ms - events[0].created_at_ms == 60_000
-    assert events[3].gone
 
 
 def test_an_event_that_comes_twice_has_one_id(vendor: Driver, door: Door) -> None:

@@ -41,7 +41,7 @@ async def track(rig: TillRig) -> None:
     """Let the wallets' tracker have booked everything up to the final block, and nobody have read the tills."""
     final = await rig.chain.final()
     rig.heads.saw(rig.chain.chain_id, rig.chain.newest, final)
-    command = MoveCursor(rig.chain.chain_id, final.number, final.hash, final.time_s, rig.clock.ms)
+    command = MoveCursor(rig.chain.chain_id, final.number, final.hash, final.time_s)
     assert isinstance(await rig.store.post(command), Done)
 
 

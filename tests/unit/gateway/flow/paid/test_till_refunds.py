@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from till_rig import FUNDS, OTHER, OWN, PAYER, STRANGER, TILL, USD, TillRig, crash, name
 
-from contracts.codec import Address
+from contracts.codec import Address, to_hex
 from contracts.keccak import keccak256
 from contracts.tempo import TempoCharge
 from contracts.tempo_decode import decode_tempo, read_transfer
 from contracts.tokens import MODERATO_PATHUSD
 from gateway.core import commands as c
 from gateway.core.paid import Incoming, Refund, RefundState, WalletAccount
-from gateway.core.paid_book import HOUSE
 from gateway.core.paid_commands import BindWallet, OpenRefund
 from gateway.core.problems import Problem
+from gateway.core.records import HOUSE
 from gateway.flow.paid.refunds import Opened
 from tests.fakes.store import memory_database
 
@@ -142,12 +142,15 @@ async def test_p8_the_tills_guard_signs_for_funders_only(till: TillRig) -> None:
     till.db.execute("UPDATE incoming SET sender = ?", (bytes(OTHER),))
     till.db.commit()
     assert await refused(till.refund(receipt)) == "signing_refused"
+    (task,) = till.rows("SELECT kind, subject, detail FROM tasks")
+    assert (task["kind"], task["subject"]) == ("signing_refused", to_hex(TILL))
+    assert task["detail"].startswith("payee_not_allowed: ")
     till.db.execute("UPDATE incoming SET sender = ?", (bytes(PAYER),))
     till.db.commit()
     freeze = c.SetFreeze("all", frozen=True, reason="drill", by="operator", at_ms=till.clock.ms)
     await till.store.post(freeze)
     assert await refused(till.refund(receipt)) == "frozen"
-    assert till.engine.settled == []
+    assert (till.engine.settled, len(till.tasks())) == ([], 1), "a freeze is the operator's own doing, and no task"
 
 
 async def test_p6_a_refund_that_never_lands_gives_its_hold_back(till: TillRig) -> None:

@@ -26,11 +26,12 @@ from gateway.paid_ports import Rejected
 from gateway.rails.mpp.challenge import parse_mpp
 from gateway.rails.mpp.credential import authorization_payload, charge_payload, did_source, encode_credential
 from gateway.rails.mpp.issuing import Seal
-from gateway.rails.mpp.receipt import read_mpp_receipt
+from gateway.rails.mpp.receipt import read_mpp_transaction
 from gateway.rails.offer import MppOffer
 from gateway.rails.x402.order_ref import OrderMarks
 from gateway.rails.x402.reasons import Reason
 from tests.fakes.chain import Charge, ScriptedChain
+from tests.unit.gateway.rails.mpp.mpp_bed import read_request
 
 REALM = "pay.example"
 TEMPO_ID = MODERATO_PATHUSD.chain_id
@@ -96,7 +97,7 @@ class MppRig(TopUpRig):
     def challenges(self, offered: Offered) -> tuple[MppOffer, ...]:
         """Return the MPP offers of a 402 as our own payer reads them: tempo, evm."""
         lines = [(name, value) for name, value in offered.headers if name == "WWW-Authenticate"]
-        challenge = parse_mpp(402, CIMultiDict(lines), self.clock.ms)
+        challenge = parse_mpp(402, CIMultiDict(lines))
         assert challenge is not None
         assert challenge.rejected == ()
         return challenge.offers
@@ -154,9 +155,9 @@ async def rig() -> AsyncIterator[MppRig]:
     await made.close()
 
 
-def receipt_of(answered: Answered) -> Any:
-    """Read Payment-Receipt as our own payer does."""
-    return read_mpp_receipt(CIMultiDict(answered.headers))
+def receipted(answered: Answered) -> bytes | None:
+    """Read the transaction in Payment-Receipt as our own payer does."""
+    return read_mpp_transaction(CIMultiDict(answered.headers))
 
 
 async def test_one_402_offers_one_order_on_every_rail(rig: MppRig) -> None:
@@ -165,7 +166,7 @@ async def test_one_402_offers_one_order_on_every_rail(rig: MppRig) -> None:
     tempo, evm = rig.challenges(offered)
     order = offered.document["order"]
     assert (tempo.method, evm.method) == ("tempo", "evm")
-    assert {tempo.external_id, evm.external_id} == {order}
+    assert {read_request(dict(offer.echo)["request"])["externalId"] for offer in (tempo, evm)} == {order}
     assert required_of(offered)["accepts"][0]["extra"]["order"].startswith(order)
     assert {tempo.amount_base, evm.amount_base, int(offered.document["accepts"][0]["maxAmountRequired"])} == {5 * USD}
     assert dict(offered.headers)["Cache-Control"] == "no-store"
@@ -177,8 +178,7 @@ async def test_a_tempo_payment_buys_credit_for_the_orders_account(rig: MppRig) -
     answered = await rig.paid(rig.pay_tempo(tempo))
     assert (answered.topup.state, answered.topup.rail) == (TopUpState.SEEN, "mpp_tempo")
     assert answered.topup.account_id == "acc_1"
-    receipt = receipt_of(answered)
-    assert (receipt.success, receipt.transaction) == (True, answered.topup.tx_hash)
+    assert receipted(answered) == answered.topup.tx_hash
 
 
 async def test_an_evm_payment_is_collected_by_the_facilitator(rig: MppRig) -> None:
@@ -186,7 +186,7 @@ async def test_an_evm_payment_is_collected_by_the_facilitator(rig: MppRig) -> No
     _, evm = rig.challenges(await rig.offer())
     answered = await rig.paid(rig.pay_evm(evm))
     assert (answered.topup.state, answered.topup.rail) == (TopUpState.SEEN, "mpp_evm")
-    assert receipt_of(answered).transaction == answered.topup.tx_hash
+    assert receipted(answered) == answered.topup.tx_hash
     await rig.poll()
     assert rig.available() == 5 * USD
 
@@ -200,7 +200,7 @@ async def test_the_same_credential_again_is_answered_for_ever(rig: MppRig, rail:
     rig.clock.ms += 3_600_000
     again = await rig.paid(values)
     assert again.topup.id == first.topup.id
-    assert receipt_of(again).transaction == first.topup.tx_hash
+    assert receipted(again) == first.topup.tx_hash
     assert (len(rig.wire.sent), rig.collector.asked) in {(1, 0), (0, 1)}
 
 

@@ -81,9 +81,6 @@ class Collector:
             return await self.behaviour(self, auth, self.asked)
         return settled(auth, self.collect(auth))
 
-    async def supported(self) -> Json:
-        return {}
-
 
 @dataclass
 class TopUpRig(TillRig):

@@ -30,6 +30,7 @@ from gateway.server_ports import Ask
 from gateway.store.sqlite import SqliteStore
 from gateway.system import SystemEntropy
 from gateway.vendor_credentials import VendorSecrets
+from tests.factories import never_frozen
 from tests.unit.gateway.flow.spend_bed import (
     BASE_USDC,
     NOW_MS,
@@ -41,7 +42,7 @@ from tests.unit.gateway.flow.spend_bed import (
     paid,
     respond,
 )
-from wallets.guard import Guard, never_frozen
+from wallets.guard import Guard
 from wallets.secret import Secret
 from wallets.signer import LocalSigner
 from wallets.watermark import Watermark

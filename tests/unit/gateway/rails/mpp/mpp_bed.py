@@ -69,22 +69,27 @@ def line(body: object = None, **params: Any) -> str:
     return "Payment " + ", ".join(f'{k.rstrip("_")}="{v}"' for k, v in fields.items() if v is not GONE)
 
 
-def read(*lines: str, status: int = 402, **options: Any) -> MppChallenge | None:
-    """Parse these field lines at NOW_MS."""
+def read_request(text: str) -> Any:
+    """The JSON that stands in a challenge's `request`."""
+    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+def read(*lines: str, status: int = 402) -> MppChallenge | None:
+    """Parse these field lines."""
     headers = CIMultiDict([("www-authenticate", each) for each in lines])
-    return parse_mpp(status, headers, NOW_MS, **options)
+    return parse_mpp(status, headers)
 
 
-def offered(*lines: str, **options: Any) -> MppChallenge:
+def offered(*lines: str) -> MppChallenge:
     """The challenge in these field lines."""
-    challenge = read(*lines, **options)
+    challenge = read(*lines)
     assert challenge is not None
     return challenge
 
 
-def rejection(text: str, **options: Any) -> RejectedEntry:
+def rejection(text: str) -> RejectedEntry:
     """Why the only challenge is no offer."""
-    challenge = offered(text, **options)
+    challenge = offered(text)
     assert (challenge.offers, challenge.proofs) == ((), ())
     (entry,) = challenge.rejected
     assert entry.rail == "mpp"

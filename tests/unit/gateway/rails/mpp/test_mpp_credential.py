@@ -193,7 +193,7 @@ def test_mppx_takes_every_kind_of_credential() -> None:
     assert [(answer["sealed"], answer["payload"], answer["source"]) for answer in answers] == [
         (True, dict(payload), SOURCE) for _, payload in cases
     ]
-    assert answers[1]["description"] == offer_of(MPPX["described"]).description
+    assert answers[1]["description"] == dict(offer_of(MPPX["described"]).echo)["description"]
 
 
 def test_pympp_takes_our_credentials() -> None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.rails.codes import Problem
 from gateway.rails.mpp.header import MAX_CHALLENGES, MAX_FIELD_CHARS, MAX_PARAMS, read_payment_params
-from gateway.rails.problems import ChallengeError, Problem
+from gateway.rails.problems import ChallengeError
 
 
 def values(*lines: str) -> list[dict[str, str]]:

@@ -13,12 +13,12 @@ from gateway.rails.mpp.challenge import parse_mpp
 from gateway.rails.mpp.credential import authorization_payload, encode_credential, proof_payload
 from gateway.rails.mpp.header import read_payment_params
 from gateway.rails.mpp.issuing import Charge, Seal, SealedTexts, body_digest, canonical_json, challenge_header, issue
-from gateway.rails.mpp.receipt import read_mpp_receipt
+from gateway.rails.mpp.receipt import read_mpp_transaction
 from gateway.rails.mpp.receipting import RECEIPT_HEADER, payment_receipt
 from gateway.rails.mpp.refusing import MppProblem, problem_document
 from gateway.rails.mpp.text import encode_base64url
 from gateway.rails.offer import MppOffer
-from tests.unit.gateway.rails.mpp.mpp_bed import EXPIRES_MS, NOW_MS, PAY_TO, REALM
+from tests.unit.gateway.rails.mpp.mpp_bed import EXPIRES_MS, PAY_TO, REALM, read_request
 from tests.unit.gateway.rails.mpp.test_mpp_credential import MPPX_PEER, PYMPP_PEER, SIGNATURE, authorization, run_peer
 
 ROOT = Path(__file__).parents[5]
@@ -30,7 +30,7 @@ CHARGE = Charge(MODERATO_PATHUSD, PAY_TO, 10_000, REALM, EXPIRES_MS, OPAQUE, "to
 
 def offer_of(*lines: str) -> tuple[MppOffer, ...]:
     """Return what our own payer reads in challenges."""
-    challenge = parse_mpp(402, CIMultiDict([("WWW-Authenticate", line) for line in lines]), NOW_MS)
+    challenge = parse_mpp(402, CIMultiDict([("WWW-Authenticate", line) for line in lines]))
     assert challenge is not None
     assert challenge.rejected == ()
     return challenge.offers + challenge.proofs
@@ -45,7 +45,7 @@ def offer_of(*lines: str) -> tuple[MppOffer, ...]:
     ],
 )
 def test_the_seal_is_the_references(more: dict[str, str], challenge_id: str) -> None:
-    """mpp.md 3.2: seven slots, eight with a header of its own."""
+    """The seal covers seven slots, eight with a header of its own."""
     request = encode_base64url(canonical_json({"amount": "1000000"}))
     texts = SealedTexts(REALM, "tempo", "charge", request, **more)
     assert SEAL.make(texts) == challenge_id
@@ -104,8 +104,10 @@ def test_a_challenge_is_read_by_our_own_payer() -> None:
     )
     assert (tempo.amount_base, tempo.modes, tempo.fee_payer, tempo.splits) == (10_000, ("pull",), False, ())
     assert (tempo.expires_at_ms, tempo.realm, tempo.challenge_id) == (EXPIRES_MS, REALM, challenge_id)
-    assert (tempo.digest, tempo.external_id, tempo.header) == (CHARGE.digest, "top_1", "Authorization")
-    assert tempo.description == 'Credit, "5"'
+    echo = dict(tempo.echo)
+    assert read_request(echo["request"])["externalId"] == "top_1"
+    assert (echo["digest"], tempo.header) == (CHARGE.digest, "Authorization")
+    assert echo["description"] == 'Credit, "5"'
     assert (other.method, other.asset, other.header) == ("evm", BASE_USDC.address, "Payment-Authorization")
     assert (zero.is_proof, zero.challenge_id) == (True, proof_id)
 
@@ -122,7 +124,7 @@ def test_amounts_and_texts_that_cannot_be_asked_for() -> None:
 
 
 def test_a_receipt_is_read_by_our_own_payer() -> None:
-    """Hash, challenge, order, chain and time; of a proof the challenge itself."""
+    """The hash; and all else that it says is what the protocol names: challenge, order, chain and time."""
     value = payment_receipt(
         method="tempo",
         challenge_id="abc",
@@ -132,10 +134,16 @@ def test_a_receipt_is_read_by_our_own_payer() -> None:
         at_ms=1_767_700_740_123,
     )
     assert "=" not in value
-    read = read_mpp_receipt(CIMultiDict({RECEIPT_HEADER: value}))
-    assert read is not None
-    assert (read.success, read.transaction, read.chain_id, read.method) == (True, b"\xcd" * 32, 42431, "tempo")
-    assert (read.challenge_id, read.external_id, read.settled_at_ms) == ("abc", "top_1", 1_767_700_740_123)
+    assert read_mpp_transaction(CIMultiDict({RECEIPT_HEADER: value})) == b"\xcd" * 32
+    assert read_request(value) == {
+        "status": "success",
+        "method": "tempo",
+        "timestamp": "2026-01-06T11:59:00.123Z",
+        "reference": "0x" + "cd" * 32,
+        "challengeId": "abc",
+        "chainId": 42431,
+        "externalId": "top_1",
+    }
 
 
 def test_problems_are_the_protocols() -> None:

@@ -1,0 +1,41 @@
+"""Asking a human: the one way in which a flow opens a task.
+
+Must not know what the human will do.  Theory: what needs a human is seen again at every look and by every call until it is
+mended, so it is asked once while it is open and told to the log when it is asked; the store says whether it is open, and
+is itself not bothered with each repeat.
+"""
+
+import structlog
+
+from gateway.core.commands import Done, OpenTask
+from gateway.core.records import Task
+from gateway.core.task_kinds import DETAIL_MAX, TaskKind
+from gateway.flow.ids import Ids
+from gateway.ports import Clock, Entropy, Store
+
+AGAIN_MS = 60_000
+
+log = structlog.get_logger()
+
+
+class Tasks:
+    """Opens tasks in a store. What was asked is remembered for a minute, so one that was closed unmended comes back."""
+
+    def __init__(self, store: Store, clock: Clock, entropy: Entropy) -> None:
+        self._store, self._clock, self._ids = store, clock, Ids(clock, entropy)
+        self._asked_ms: dict[tuple[TaskKind, str], int] = {}
+
+    async def ask(self, kind: TaskKind, subject: str, detail: str, payment_id: str | None = None) -> None:
+        """Open a task and log it, once while one of this kind is open on this subject; return when it is durable.
+
+        `detail` must hold no secret; it is cut to DETAIL_MAX characters.
+        """
+        now_ms = self._clock.now_ms()
+        self._asked_ms = {asked: at_ms for asked, at_ms in self._asked_ms.items() if 0 <= now_ms - at_ms < AGAIN_MS}
+        if (kind, subject) in self._asked_ms:
+            return
+        self._asked_ms[kind, subject] = now_ms  # before the commit: a hundred calls that find it at once ask once
+        task = Task(self._ids.new("task"), kind, subject, detail[:DETAIL_MAX], now_ms, payment_id)
+        result = await self._store.post(OpenTask(task))
+        if isinstance(result, Done) and result.changed:
+            log.error("task.opened", kind=kind, subject=subject, detail=task.detail)

@@ -1,0 +1,17 @@
+"""When a pause is over."""
+
+from gateway.core.pause import is_over
+
+
+def test_a_pause_ends_when_its_time_has_come() -> None:
+    """At its end and after it, and not before."""
+    assert not is_over(1_060, 1_000, 60)
+    assert not is_over(1_060, 1_059, 60)
+    assert is_over(1_060, 1_060, 60)
+    assert is_over(0, 1_000, 60)
+
+
+def test_a_clock_that_was_set_back_ends_every_pause() -> None:
+    """An end farther away than the pause is long was set by a clock that was wrong."""
+    assert is_over(1_061, 1_000, 60)
+    assert is_over(3_600_000, 1_000, 60)

@@ -1,0 +1,108 @@
+"""Asking a human: logged, cut, once while it is open, and asked for again when it was closed unmended."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.core.commands import CloseTask
+from gateway.core.task_kinds import DETAIL_MAX
+from gateway.flow.tasks import AGAIN_MS, Tasks
+from tests.fakes.clock import SeededEntropy
+from tests.fakes.store import InlineStore, memory_database
+from tests.unit.gateway.flow.spend_bed import StillClock
+
+
+async def _at_once(_what: str) -> None:
+    return None
+
+
+@dataclass
+class Bed:
+    """A store that notes its commits, and what asks in it. Must be made in a running loop."""
+
+    db: sqlite3.Connection = field(default_factory=memory_database)
+    clock: StillClock = field(default_factory=StillClock)
+    commits: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = InlineStore.over(
+            self.db, None, before_commit=self._note, after_commit=_at_once, before_read=_at_once
+        )
+        self.tasks = self.made_again()
+
+    def made_again(self) -> Tasks:
+        """What asks, with an empty memory, as after a restart."""
+        return Tasks(self.store, self.clock, SeededEntropy(random.Random(len(self.commits))))
+
+    async def _note(self, what: str) -> None:
+        self.commits.append(what)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All tasks, oldest first."""
+        return [dict(row) for row in self.db.execute("SELECT * FROM tasks ORDER BY rowid")]
+
+
+@pytest.fixture
+async def bed() -> AsyncIterator[Bed]:
+    """An empty store."""
+    made = Bed()
+    yield made
+    await made.store.close()
+    made.db.close()
+
+
+async def test_a_task_is_kept_and_logged(bed: Bed) -> None:
+    """The operator sees it in the list, and whoever reads the log sees it there."""
+    with structlog.testing.capture_logs() as lines:
+        await bed.tasks.ask("dispute", "pay_1", "look", "pay_1")
+    (row,) = bed.rows()
+    assert (row["kind"], row["subject"], row["detail"], row["payment_id"]) == ("dispute", "pay_1", "look", "pay_1")
+    assert (row["id"][:5], row["opened_at_ms"]) == ("task_", bed.clock.ms)
+    assert lines == [
+        {"event": "task.opened", "log_level": "error", "kind": "dispute", "subject": "pay_1", "detail": "look"}
+    ]
+
+
+async def test_a_text_that_is_too_long_is_cut(bed: Bed) -> None:
+    """What an endpoint or a vendor makes us say bounds neither the row nor the line."""
+    with structlog.testing.capture_logs() as lines:
+        await bed.tasks.ask("chain_disagreement", "8453 logs", "x" * (DETAIL_MAX + 1))
+    assert [row["detail"] for row in bed.rows()] == ["x" * DETAIL_MAX] == [line["detail"] for line in lines]
+
+
+async def test_a_repeat_spares_the_store(bed: Bed) -> None:
+    """Every call may find the same: within a minute it is one commit, another kind or subject is its own."""
+    await asyncio.gather(*(bed.tasks.ask("dispute", "pay_1", "look") for _ in range(100)))
+    assert bed.commits == ["OpenTask"]
+    await bed.tasks.ask("dispute", "pay_2", "look")
+    await bed.tasks.ask("order_lost", "pay_1", "look")
+    assert [(row["kind"], row["subject"]) for row in bed.rows()] == [
+        *(("dispute", "pay_1"), ("dispute", "pay_2"), ("order_lost", "pay_1"))
+    ]
+
+
+async def test_what_is_open_is_not_opened_again(bed: Bed) -> None:
+    """After the minute, and after a restart, the store is asked, and nothing is told twice."""
+    with structlog.testing.capture_logs() as lines:
+        await bed.tasks.ask("dispute", "pay_1", "look")
+        bed.clock.ms += AGAIN_MS
+        await bed.tasks.ask("dispute", "pay_1", "look again")
+        await bed.made_again().ask("dispute", "pay_1", "look again")
+    assert len(bed.commits) == 3
+    assert ([row["detail"] for row in bed.rows()], len(lines)) == (["look"], 1)
+
+
+@pytest.mark.parametrize("moved_ms", [AGAIN_MS, -1], ids=["a minute later", "after the clock was set back"])
+async def test_what_was_closed_unmended_comes_back(bed: Bed, moved_ms: int) -> None:
+    """A human who closed it without mending it is asked again."""
+    await bed.tasks.ask("dispute", "pay_1", "look")
+    await bed.store.post(CloseTask(bed.rows()[0]["id"], "done", "operator", bed.clock.ms))
+    bed.clock.ms += moved_ms
+    await bed.tasks.ask("dispute", "pay_1", "look")
+    assert [row["closed_at_ms"] is None for row in bed.rows()] == [False, True]
