@@ -10,8 +10,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from contracts.codec import Address, checksum
 from contracts.tokens import Token
 from gateway.chains.broadcast import RpcBroadcaster
@@ -40,8 +38,6 @@ from wallets.passphrase import read_passphrase
 from wallets.sealing import Sealer
 from wallets.signer import LocalSigner, Signer
 from wallets.watermark import Mark, Watermark
-
-log = structlog.get_logger()
 
 
 def _as_they_are(parts: Parts) -> Parts:

@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import structlog
-
 from contracts.codec import ContractError
 from gateway.chains.node import Node
 from gateway.chains.rpc import CallReverted, EndpointUnavailable, RpcEndpoint
@@ -18,8 +16,6 @@ from gateway.ports import ChainUnavailable
 __all__ = ["RelayPool"]
 
 PATIENCE_S = 5.0
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

@@ -175,7 +175,6 @@ class ReceiptState(StrEnum):
     CREDITED = "credited"  # to an account
     UNCLAIMED = "unclaimed"  # nobody's yet: an operator decides
     CAPITAL = "capital"  # the operator's own
-    RETURNED = "returned"  # sent back by an operator's decision
 
 
 @dataclass(frozen=True, slots=True)

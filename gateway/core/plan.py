@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-HOURS_A_MONTH = 730
-
 
 class Billing(StrEnum):
     """How time is paid for."""
@@ -26,7 +24,6 @@ class Source(StrEnum):
 
     API = "api"  # the vendor answered it at `as_of_ms`
     DOCUMENT = "document"  # the vendor's document states it
-    CONFIGURATION = "configuration"  # the operator states it
 
 
 @dataclass(frozen=True, slots=True)

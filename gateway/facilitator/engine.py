@@ -8,8 +8,6 @@ one answer; everything that was decided is in the store, so a process that start
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import structlog
-
 from contracts.batch import deployment
 from contracts.calls import SIGNATURE_MAX_BYTES
 from contracts.codec import checksum, to_hex
@@ -36,8 +34,6 @@ __all__ = ["NotDeployed", "SettlementEngine"]
 TIME_BITS = 48
 _DEPLOY_MARGIN_NUMERATOR, _DEPLOY_MARGIN_DENOMINATOR = 5, 4
 _DEPLOY_POLL_S = 0.2
-
-log = structlog.get_logger()
 
 
 class NotDeployed(Exception):  # noqa: N818 - named for what is known

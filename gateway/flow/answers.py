@@ -174,7 +174,7 @@ class Answers:
         await self._mark()
 
     def _take_marks(self) -> list[MarkAnswered]:
-        taken, now_ms = sorted(self._answered - self._marking), self._clock.now_ms()
+        taken = sorted(self._answered - self._marking)
         self._marking.update(taken)
         return [MarkAnswered(payment_id) for payment_id in taken]
 

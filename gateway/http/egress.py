@@ -33,7 +33,6 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]",
 # Not for the world although not every table says so: protocol assignments, 6to4's relays, documentation.
 _SPECIAL: Final = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-_MAX_PORT: Final = 65_535
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 

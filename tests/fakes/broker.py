@@ -30,11 +30,8 @@ class EchoBroker:
             account_id=call.account_id,
             name=call.account_id,
             available_base=balance.available_base,
-            held_base=balance.held_base,
-            spent_base=0,
             hourly_base=0,
             email=call.email or f"{call.account_id}@agents.invalid",
-            created_at_ms=0,
             now_ms=0,
             token=call.token,
         )

@@ -115,7 +115,7 @@ class Shop:
 
     def _ask(self, request: web.Request, body: bytes, refused: MppRefused | None) -> web.Response:
         now_ms = SystemClock().now_ms()
-        order = OrderTerms(f"top_{secrets.token_hex(8)}", None, PRICE_BASE, now_ms + 300_000, "", REALM, self.url)
+        order = OrderTerms(f"top_{secrets.token_hex(8)}", None, PRICE_BASE, now_ms + 300_000, "", REALM)
         own_header = request.headers.get("Authorization", "").startswith("Bearer")
         return self._wanting(self.seller.challenges(order, body, own_header=own_header), refused)
 
@@ -293,7 +293,7 @@ async def test_a_credential_shown_again_pays_nothing(
     key, address = wallet
     get = asyncio.to_thread(payer.fetch, key, "GET", shop.url + "/pay", retries=0)
     assert (await get).status == 402
-    order = OrderTerms("top_again", None, PRICE_BASE, SystemClock().now_ms() + 300_000, "", REALM, "")
+    order = OrderTerms("top_again", None, PRICE_BASE, SystemClock().now_ms() + 300_000, "", REALM)
     challenges = list(shop.seller.challenges(order, b"", own_header=False))
     value, tx_hash = await asyncio.to_thread(payer.credential, key, challenges)
     shop.answers.clear()
@@ -316,7 +316,7 @@ async def test_a_wallet_without_money_is_told_and_leaves_nothing(
     """Its transaction is not claimed and not sent: nothing was paid, and no row is kept of it."""
     private = secrets.token_bytes(32)
     tempo.fund({to_hex(address_of(load_key(private))): 100_000})
-    order = OrderTerms("top_poor", None, PRICE_BASE, SystemClock().now_ms() + 300_000, "", REALM, "")
+    order = OrderTerms("top_poor", None, PRICE_BASE, SystemClock().now_ms() + 300_000, "", REALM)
     challenges = list(shop.seller.challenges(order, b"", own_header=False))
     poor = to_hex(private)
     with contextlib.suppress(RuntimeError):  # mppx may refuse to sign by itself

@@ -42,7 +42,7 @@ def bed(request: pytest.FixtureRequest) -> Bed:
     return found
 
 
-async def _proven(bed: Bed, due: TempoCharge, tx_hash: bytes) -> TempoSettled:
+async def _proven(bed: Bed, due: TempoCharge, tx_hash: bytes) -> tuple[TempoSettled, Block]:
     final = await bed.settled(tx_hash)
     logs = await bed.chain.payment_logs(TOKEN, [bed.wallet], 0, final.number, due.memo)
     receipt = await bed.chain.receipt(tx_hash, final)
@@ -50,7 +50,7 @@ async def _proven(bed: Bed, due: TempoCharge, tx_hash: bytes) -> TempoSettled:
     assert [log.tx_hash for log in logs] == [tx_hash]
     proof = prove_tempo_charge(due.terms, logs[0], receipt.logs, receipt.status)
     assert isinstance(proof, TempoSettled), proof
-    return proof
+    return proof, await bed.chain.block(logs[0].block_number)
 
 
 async def test_a_charge_is_found_by_memo_and_proven_by_its_receipt(bed: Bed) -> None:
@@ -59,9 +59,8 @@ async def test_a_charge_is_found_by_memo_and_proven_by_its_receipt(bed: Bed) -> 
     before = await bed.chain.final()
     tx_hash = bed.take(due)
     assert tx_hash == bed.known_hash(due)
-    proof = await _proven(bed, due, tx_hash)
+    proof, at = await _proven(bed, due, tx_hash)
     assert 0 < proof.fee_base <= due.max_fee_base
-    at = await bed.chain.block(proof.block_number)
     assert await bed.chain.token_balance(TOKEN, bed.wallet, before) == FUNDS_BASE
     assert await bed.chain.token_balance(TOKEN, bed.wallet, at) == FUNDS_BASE - due.amount_base - proof.fee_base
     assert len(bed.chain.witnesses) == 2
@@ -70,7 +69,7 @@ async def test_a_charge_is_found_by_memo_and_proven_by_its_receipt(bed: Bed) -> 
 async def test_a_sponsored_charge_costs_the_wallet_no_fee(bed: Bed) -> None:
     """It is found by its memo alone, under a hash of the sponsor's making."""
     due = charge(bed, sponsored=True)
-    proof = await _proven(bed, due, bed.take(due))
+    proof, _ = await _proven(bed, due, bed.take(due))
     assert proof.fee_base == 0
     final = await bed.chain.final()
     assert await bed.chain.token_balance(TOKEN, bed.wallet, final) == FUNDS_BASE - due.amount_base

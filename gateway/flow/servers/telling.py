@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-import structlog
-
 from gateway.core.commands import FanOut, PutDelivery, Refused
 from gateway.core.events import TEST, Event, chosen, event_id, project
 from gateway.core.problems import Problem
@@ -29,8 +27,6 @@ LAG_ROWS: Final = 10_000  # rows that tell nobody anything and are read again af
 PENDING_MAX: Final = 2_000  # events of one endpoint that wait
 PENDING_REASON: Final = "too many events wait for it"
 ACCOUNT_WINDOW_ROWS: Final = 5_000  # looked at for one page of one account
-
-log = structlog.get_logger()
 
 
 class Telling:

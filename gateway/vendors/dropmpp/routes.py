@@ -15,7 +15,6 @@ __all__ = [
     "CAPABILITIES",
     "CATALOGUE",
     "FREE_HOURS",
-    "HOUR_ITEMS",
     "KEY",
     "KEY_ITEM",
     "LEAST_BASE",
@@ -65,8 +64,6 @@ def hour_item(size: str) -> str:
     """Return the price list's name for an hour of a size."""
     return f"{size}/hour"
 
-
-HOUR_ITEMS: Final = MappingProxyType({size: hour_item(size) for size in SIZES})
 
 _V1: Final = "v1"
 _SIZES_TARGET: Final = "/v1/catalog/sizes"

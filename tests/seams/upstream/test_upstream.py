@@ -146,7 +146,7 @@ async def test_a_request_arrives_byte_for_byte(client: Any, target: str) -> None
     headers = (("Content-Type", "application/json"), ("X-Payment", "abc="), ("x-payment-twice", "1"))
     async with wire(answers(OK)) as server, connected(client, server.origin) as upstream:
         response = await upstream.send(server.origin, UpstreamRequest("POST", target, headers, b'{"sku":"x"}'))
-    assert (response.status, response.body, response.rest, response.sends) == (200, b"ok", None, 1)
+    assert (response.status, response.body, response.rest) == (200, b"ok", None)
     (raw,) = server.requests
     head, body = raw.split(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
@@ -282,7 +282,7 @@ async def test_nothing_is_sent_twice_in_silence(client: Any, method: str, kept: 
 
 
 async def test_a_request_that_may_be_seen_twice_is_sent_again_once(client: Any) -> None:
-    """Where the caller allows it, a dead kept-alive connection costs one more copy, and the answer says so."""
+    """Where the caller allows it, a dead kept-alive connection costs one more copy."""
 
     async def script(server: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.read(reader)
@@ -292,9 +292,9 @@ async def test_a_request_that_may_be_seen_twice_is_sent_again_once(client: Any) 
             await server.read(reader)
 
     async with wire(script) as server, connected(client, server.origin) as upstream:
-        assert (await upstream.send(server.origin, get())).sends == 1
+        await upstream.send(server.origin, get())
         response = await upstream.send(server.origin, get("/again", may_resend=True))
-        assert (response.sends, response.body) == (2, b"ok")
+        assert response.body == b"ok"
         assert len([raw for raw in server.requests if b" /again " in raw]) == 2
 
 

@@ -23,7 +23,7 @@ from wallets.secret import Secret
 TERMS = AccountTerms(3600, 1_000_000, Rule.STARTED_UNITS, 24, suspend_first=False, grace_s=0)
 VENDOR = CryptoVps("cryptovps", "https://api.example", TERMS)
 SERVER_ID, BACKUP_ID = "5b0f6a52-35f0-4d2c-9c0c-6f8a3d0e7b11", "b-1"
-OWN = Own("acc_1", "Ann", 9_960_000, 500_000, 40_000, 12_000, "agent@example.com", 0, 1, token="t0k")
+OWN = Own("acc_1", "Ann", 9_960_000, 12_000, "agent@example.com", 1, token="t0k")
 
 DOCUMENTED = [
     ("POST", "/auth/register", "register"),
@@ -219,7 +219,7 @@ def test_what_it_has_not_is_said() -> None:
     assert (VENDOR.read_prices(replied({})), VENDOR.read_templates(replied({}))) == ((), ())
     assert VENDOR.stop_request(SERVER_ID) is None
     assert VENDOR.list_request(2) is None
-    assert VENDOR.meaning_of_402 == "low_vendor_balance"
+    assert VENDOR.speaks == {"low_vendor_balance"}
     assert VENDOR.name_member == "label"
 
 
@@ -323,7 +323,7 @@ def test_the_account_is_answered_in_the_vendors_shape(name: str, status: int, do
 
 def test_without_a_token_there_is_no_login() -> None:
     """It is refused as the vendor refuses a wrong password; a route of the vendor's is not answered here at all."""
-    stranger = Own("acc_1", "Ann", 0, 0, 0, 0, "a@example.com", 0, 1)
+    stranger = Own("acc_1", "Ann", 0, 0, "a@example.com", 1)
     said = VENDOR.local(matched("login"), b"", stranger)
     assert (said.status, said.document) == (401, {"error": "invalid email or password"})
     with pytest.raises(ValueError, match="servers"):

@@ -308,11 +308,8 @@ def test_what_the_gateway_answers_has_the_vendors_members(desk: Desk) -> None:
         "acc_1",
         "Ann",
         available_base=9_960_000,
-        held_base=0,
-        spent_base=0,
         hourly_base=13_700,
         email="a@example.com",
-        created_at_ms=0,
         now_ms=1,
         token="t0k",
     )

@@ -311,7 +311,7 @@ def test_local_answers_have_the_vendors_shapes(bed: Bed) -> None:
     """Member by member as the vendor's own: profile, balance, history, addresses, login, registration, refusal."""
     bed.running()
     entry = {"id": "1", "amount_base": 70, "at_ms": 1_700_000_000_000, "ref": "v-1"}
-    own = Own("a", "n", 10_500_000, 0, 0, 0, EMAIL, 0, 0, entries=(entry,), query={"limit": "1"}, token="t")
+    own = Own("a", "n", 10_500_000, 0, EMAIL, 0, entries=(entry,), query={"limit": "1"}, token="t")
     for path in ("/api/me", "/api/billing/balance", "/api/billing/history?limit=1", "/api/billing/notify-emails"):
         ours = VENDOR.local(matched("GET", path), b"", own)
         theirs = bed.driver.get(path)
@@ -322,7 +322,7 @@ def test_local_answers_have_the_vendors_shapes(bed: Bed) -> None:
     mine = VENDOR.local(matched("POST", "/api/auth/register"), b"", own)
     assert (mine.status, mine.document.keys()) == (registered.status, registered.json().keys())
     wrong = bed.driver.post("/api/auth/login", {"email": EMAIL, "password": "wrong"})
-    turned = VENDOR.local(matched("POST", "/api/auth/login"), b"", Own("a", "n", 0, 0, 0, 0, "", 0, 0))
+    turned = VENDOR.local(matched("POST", "/api/auth/login"), b"", Own("a", "n", 0, 0, "", 0))
     assert (turned.status, turned.document) == (wrong.status, wrong.json())
     header = bed.driver.get("/api/me").headers["x-balance-remaining"]
     whole, _, decimals = VENDOR.own_headers(own)[0][1].partition(".")

@@ -190,7 +190,7 @@ def test_the_vendors_figures() -> None:
     assert VENDOR.rates == (Rate(10, 60, AUTH),)
     assert (VENDOR.unit_s, VENDOR.while_running, VENDOR.ends_on_accept) == (60, True, True)
     assert (VENDOR.prices, VENDOR.price_target, VENDOR.template_target) == ((), "/api/pricing", "/api/templates")
-    assert VENDOR.meaning_of_402 == "low_vendor_balance"
+    assert VENDOR.speaks == {"low_vendor_balance"}
     assert VENDOR.name_member == "name"
     assert matched("GET", VENDOR.price_target or "").route.public
     assert not matched("GET", VENDOR.template_target or "").route.public

@@ -25,7 +25,7 @@ TERMS = AccountTerms(
     suspend_first=True,
     grace_s=600,
 )
-OWN = Own("acc_1", "agent", 1, 2, 3, 4, "agent@example.com", 0, 0)
+OWN = Own("acc_1", "agent", 1, 4, "agent@example.com", 0)
 
 # method, path, route, pricing, ownership, retry, secret, what the query may hold
 DECLARED: list[tuple[str, str, str, Pricing, Ownership, Retry, bool, set[str]]] = [
@@ -171,7 +171,7 @@ def test_the_class_is_an_account_vendor() -> None:
     assert (vendor.login, vendor.prices, vendor.price_target) == (None, (), "/api/v2/plans?per_page=100")
     assert (vendor.unit_s, vendor.while_running, vendor.ends_on_accept) == (3600, False, False)
     assert (vendor.name_member, vendor.template_target, vendor.resumes) == ("name", None, frozenset())
-    assert (vendor.meaning_of_402, vendor.own_headers(OWN)) == ("overdue_invoice", ())
+    assert (vendor.speaks, vendor.own_headers(OWN)) == ({"overdue_invoice"}, ())
     assert vendor.balance_request() is None
     assert vendor.stop_request(UUID) is None
     price_match = vendor.match("GET", (vendor.price_target or "").partition("?")[0])

@@ -222,7 +222,7 @@ def test_an_overdue_invoice_is_the_operators(vendor: Driver) -> None:
     told = made(vendor)
     assert (told.delivery, told.fault, told.created) == (Delivery.REFUSED, Fault.NONE, ())
     assert told.document["error"]["code"] == "OVERDUE_INVOICE"
-    assert MODULE.meaning_of_402 == "overdue_invoice"
+    assert MODULE.speaks == {"overdue_invoice"}
 
 
 def test_who_is_not_let_in(vendor: Driver) -> None:

@@ -15,7 +15,8 @@ from contracts.eip3009 import Authorization, mpp_evm_nonce
 from contracts.signature import load_key, sign_digest
 from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tempo_decode import decode_tempo
-from contracts.tokens import MODERATO_PATHUSD
+from contracts.tokens import BASE_USDC, MODERATO_PATHUSD, Token
+from gateway.core.inventory import InventoryCap, TokenPlace
 from gateway.core.paid import TopUpState
 from gateway.core.problems import Problem
 from gateway.flow.paid.mpp import TempoTopUps
@@ -75,7 +76,8 @@ class MppRig(TopUpRig):
         parts: dict[str, Any] = {"clock": self.clock, "entropy": self.entropy}
         self.seller = MppSeller(seal=Seal([SECRET.reveal()]), realm=REALM, tills=prices, **parts)
         marks = OrderMarks(mac_of(SECRET))
-        offers = Offers(prices, self.rules, marks, URL, REALM, self.clock, self.entropy, self.seller)
+        parts |= {"mpp": self.seller, "takes": self.inventory.takes}
+        offers = Offers(prices, self.rules, marks, URL, REALM, **parts)
         self.topups = TopUps(
             store=self.store,
             offers=offers,
@@ -316,3 +318,62 @@ async def test_a_transaction_of_who_has_nothing_gets_a_402(rig: MppRig) -> None:
     assert isinstance(outcome, Offered)
     assert outcome.document["error"] == Reason.INSUFFICIENT_BALANCE
     assert (len(rig.orders()), len(rig.wire.sent)) == (1, 1)
+
+
+def capped(cap_base: int, *tokens: Token) -> dict[TokenPlace, InventoryCap]:
+    """Return a cap on each of these tokens."""
+    return {token.key: InventoryCap(token.key, token.asset_id, cap_base) for token in tokens}
+
+
+@pytest.fixture
+async def full(request: pytest.FixtureRequest) -> AsyncIterator[MppRig]:
+    """Top-ups on both chains, with the caps that a test names."""
+    made = MppRig(caps=request.param)
+    await made.open()
+    yield made
+    await made.taking.close(1)
+    await made.close()
+
+
+@pytest.mark.parametrize("full", [capped(7 * USD, MODERATO_PATHUSD)], indirect=True)
+async def test_a_full_token_is_left_out_and_the_other_still_pays(full: MppRig) -> None:
+    """A credential for what has become full is not sent; its 402 offers the token that has room, and says why."""
+    asked = [full.challenges(await full.offer())[0] for _ in range(2)]
+    first, late = (full.pay_tempo(offer) for offer in asked)
+    assert (await full.paid(first)).topup.rail == "mpp_tempo"
+    outcome = await full.topups.serve(full.bare(), None, late)
+    assert isinstance(outcome, Offered)
+    assert "nothing was taken" in outcome.document["detail"]
+    assert outcome.document["error"] == "inventory_capped"
+    (evm,) = full.challenges(outcome)
+    assert (evm.method, len(full.wire.sent), len(full.orders())) == ("evm", 1, 1)
+    assert isinstance(await full.topups.serve(full.bare(), None, full.pay_evm(evm)), Answered)
+    assert (await full.paid(first)).topup.rail == "mpp_tempo"  # what was taken keeps its answer
+
+
+@pytest.mark.parametrize("full", [capped(7 * USD, BASE_USDC)], indirect=True)
+async def test_without_room_on_base_only_tempo_is_offered(full: MppRig) -> None:
+    """Neither x402's forms nor MPP's evm: all three would be the same token."""
+    first, late = await full.offer(), await full.offer()
+    _, evm = full.challenges(late)
+    assert isinstance(await full.topups.serve(full.wanted(), full.pay_v2(first), ()), Answered)
+    refused = await full.topups.serve(full.bare(), None, full.pay_evm(evm))
+    assert isinstance(refused, Offered)
+    assert "nothing was taken" in refused.document["detail"]
+    for offered in (refused, await full.offer()):
+        assert [offer.method for offer in full.challenges(offered)] == ["tempo"]
+        assert "accepts" not in offered.document
+        assert "PAYMENT-REQUIRED" not in dict(offered.headers)
+    assert (full.collector.asked, len(full.orders())) == (1, 1)
+
+
+@pytest.mark.parametrize("full", [capped(7 * USD, BASE_USDC, MODERATO_PATHUSD)], indirect=True)
+async def test_with_both_full_nothing_is_offered(full: MppRig) -> None:
+    """The caller is told so, and may ask for less."""
+    tempo, _ = full.challenges(await full.offer())
+    _, evm = full.challenges(await full.offer())
+    await full.paid(full.pay_tempo(tempo))
+    await full.paid(full.pay_evm(evm))
+    with pytest.raises(Problem, match="inventory_capped"):
+        await full.offer()
+    assert len(full.challenges(await full.offer(full.wanted("2")))) == 2

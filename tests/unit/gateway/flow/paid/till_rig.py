@@ -13,11 +13,14 @@ from contracts.keccak import keccak256
 from contracts.signature import address_of, load_key, recover_address, sign_digest
 from contracts.tokens import BASE_USDC, Token
 from gateway.core import commands as c
+from gateway.core.book import BookRules
+from gateway.core.inventory import InventoryCap, TokenPlace
 from gateway.core.paid import Incoming, Refund, Settlement, TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
 from gateway.flow.heads import Heads
 from gateway.flow.paid.crediting import Crediting
 from gateway.flow.paid.deposits import Deposits
+from gateway.flow.paid.inventory import Inventory
 from gateway.flow.paid.lending import Lending
 from gateway.flow.paid.receipts import Receipts
 from gateway.flow.paid.refunds import RefundAsked, RefundParts, Refunds
@@ -117,6 +120,7 @@ class TillRig:
     foreign: tuple[Token, ...] = (EURC,)
     final_lag: int = 2
     rates_ppm: dict[str, int] = field(default_factory=dict)
+    caps: dict[TokenPlace, InventoryCap] = field(default_factory=dict)
     lend: tuple[int, int] = (0, 0)
     broadcasters: Mapping[int, Broadcaster] = field(default_factory=dict)
     before_commit: Callable[[str], Any] = at_once
@@ -139,12 +143,14 @@ class TillRig:
 
     def restart(self) -> None:
         """Forget what only the process knew."""
+        rules = BookRules(inventory_caps=self.caps)
         self.store = InlineStore.over(
-            self.db, None, before_commit=self.before_commit, after_commit=self.after_commit, before_read=at_once
+            self.db, rules, before_commit=self.before_commit, after_commit=self.after_commit, before_read=at_once
         )
         parts = {"store": self.store, "clock": self.clock, "entropy": self.entropy}
         tills = self.tills or (Till(TILL, (self.token,), self.foreign),)
-        self.deposits = Deposits(store=self.store, tills=tills)
+        self.inventory = Inventory(self.store, self.caps)
+        self.deposits = Deposits(store=self.store, tills=tills, takes=self.inventory.takes)
         self.receipts = Receipts(
             **parts,
             chain=self.chain,

@@ -105,6 +105,7 @@ class TopUpRig(TillRig):
             "pay.example",
             self.clock,
             self.entropy,
+            takes=self.inventory.takes,
         )
         self.taking = Taking(
             store=self.store,
