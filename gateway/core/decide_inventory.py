@@ -26,24 +26,22 @@ def cap_refusal(book: Book, kept: TopUp | None, topup: TopUp) -> Refused | None:
     cap = book.rules.inventory_caps.get((topup.chain_id or 0, topup.token or b""))
     if cap is None:
         return None
-    room_base = cap.room_base(held_base(book.ledger, cap.asset), book.paid.topups.values(), but=topup.id)
+    room_base = cap.room_base(held_base(book.ledger, cap.asset), book.paid.topups.values())
     if (topup.value_base or 0) <= room_base:
         return None
     return Refused(CAPPED, "the operator does not want so much more of this token now")
 
 
-def ask_about_inventory(book: Book, asset: str, task_id: str, at_ms: int) -> bool:
-    """Open a task where more of an asset has come in than the operator wants; say whether one was opened.
+def ask_about_inventory(book: Book, asset: str, task_id: str, at_ms: int) -> None:
+    """Open a task, once while it is open, where more of an asset has come in than the operator wants.
 
-    Once while it is open. Call it when the row that explains the booking is written.
+    To be called when the row that explains the booking is written.
     """
     cap = next((cap for cap in book.rules.inventory_caps.values() if cap.asset == asset), None)
     if cap is None:
-        return False
-    held = held_base(book.ledger, asset)
-    if held <= cap.cap_base:
-        return False
-    detail = (
-        f"{format_amount(held)} of {asset} lie in wallets and tills, above the cap of {format_amount(cap.cap_base)}"
-    )
-    return book.put_task(Task(task_id, TASK, asset, detail, at_ms))
+        return
+    there_base = held_base(book.ledger, asset)
+    if there_base > cap.cap_base:
+        there, most = format_amount(there_base), format_amount(cap.cap_base)
+        detail = f"{there} of {asset} lie in wallets and tills, above the cap of {most}"
+        book.put_task(Task(task_id, TASK, asset, detail, at_ms))

@@ -8,6 +8,7 @@ left, and a payment that was claimed counts as come, for from then on nobody can
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gateway.core import chart
 from gateway.core.ledger import Ledger
 from gateway.core.paid import TopUp, TopUpState
 
@@ -15,11 +16,11 @@ TokenPlace = tuple[int, bytes]
 """(chain id, contract): what identifies a token."""
 
 CAPPED = "inventory_capped"
-"""What a payment is refused with that would take in more than that."""
+"""The problem of a payment that would take in more than the operator wants."""
 
 UNDER_WAY = frozenset({TopUpState.PAYING, TopUpState.SEEN})
 
-_WALLETS = "wallet:"
+_WALLETS = chart.wallet("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,12 @@ class InventoryCap:
     asset: str  # the same token as the ledger names it
     cap_base: int
 
-    def room_base(self, held_base: int, topups: Iterable[TopUp], but: str = "") -> int:
+    def room_base(self, held_base: int, topups: Iterable[TopUp]) -> int:
         """Return how much more may be asked for, below zero where there is too much already.
 
-        Every payment of these orders that may land counts as come, except what pays for the order `but`.
+        Every payment of these orders that may land counts as come.
         """
-        return self.cap_base - held_base - sum(t.value_base or 0 for t in topups if self._awaits(t) and t.id != but)
+        return self.cap_base - held_base - sum(topup.value_base or 0 for topup in topups if self._awaits(topup))
 
     def _awaits(self, topup: TopUp) -> bool:
         return topup.state in UNDER_WAY and (topup.chain_id, topup.token) == self.place

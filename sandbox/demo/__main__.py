@@ -57,9 +57,8 @@ def main() -> int:
         name = "" if isinstance(error, DemoFailure) else f"{type(error).__name__}: "
         screen.bad(f"{name}{error}")
         return 1
-    screen.plain(
-        f"\nThe books add up to the token balances on chain, to the last unit. {screen.elapsed_s:.0f} seconds."
-    )
+    screen.plain("\nThe books add up to the token balances on chain, to the last unit.")
+    screen.plain(f"It took {screen.elapsed_s:.0f} seconds.")
     return 0
 
 

@@ -4,6 +4,7 @@ The machine is a PATH of scripts that stand in for npm, Node and Python and writ
 on it, so that nothing is ever installed.
 """
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -125,3 +126,13 @@ def test_a_half_made_environment_is_made_anew(checkout: Path, make: Make, state:
     made = [line for line in asked(checkout) if "-m venv" in line]
     assert made == ([] if state == "exit 0" else ["python3 -m venv --clear .venv"])
     assert (checkout / VENV).exists()
+
+
+def test_the_image_is_built_from_what_it_copies_and_nothing_else() -> None:
+    """What the Dockerfile copies is sent to the builder; environments, databases and keys of the checkout are not."""
+    recipe = (ROOT / "Dockerfile").read_text()
+    lines = re.findall(r"^COPY (?!--from)(.*)$", recipe, re.MULTILINE)
+    copied = {name for line in lines for name in line.split()[:-1]}
+    sent = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert sent[0] == "*"
+    assert {line.removeprefix("!") for line in sent if line.startswith("!")} == copied

@@ -10,6 +10,7 @@ import pytest
 
 from contracts.tokens import BASE_USDC
 from gateway.config import Config, ConfigError, VendorKind, load_config, parse_config
+from gateway.core.inventory import InventoryCap
 from gateway.core.routes import Represent
 from gateway.core.tariff import Rule
 from gateway.settings.model import (
@@ -588,6 +589,18 @@ def test_a_vendors_terms_carry_rates_and_limits() -> None:
     assert terms.max_drift_ppm == 50_000
     assert terms.limits.exposure_base == 500_000_000
     assert config.book_rules().dispute_cap_base == {"shop": 3_000_000}
+
+
+@pytest.mark.parametrize(("written", "cap_base"), [('"5000.5"', 5_000_500_000), ('"0"', 0), (None, None)])
+def test_a_tokens_inventory_cap_is_a_rule_of_the_book(written: str | None, cap_base: int | None) -> None:
+    """In units of the token; without one there is none, and a token that nobody may name has none."""
+    line = "" if written is None else f"\ninventory_cap = {written}"
+    config = parse(
+        MINIMAL.replace("[tokens.base-usdc]", f"[tokens.base-usdc]{line}")
+        + '[tokens.tempo-pathusd]\nenabled = false\ninventory_cap = "7"\n'
+    )
+    expected = {} if cap_base is None else {BASE_USDC.key: InventoryCap(BASE_USDC.key, BASE_USDC.asset_id, cap_base)}
+    assert config.book_rules().inventory_caps == config.inventory_caps() == expected
 
 
 def test_a_token_may_be_described() -> None:
