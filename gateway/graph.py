@@ -178,18 +178,7 @@ def assemble(config: Config, parts: Parts) -> Gateway:
         clock=clock,
     )
     paid = _paid(config, parts, heads)
-    accounts = assemble_accounts(
-        config,
-        secrets=parts.vendor_secrets,
-        store=store,
-        upstream=parts.upstream,
-        answers=answers,
-        sealer=sealer,
-        tokens=VendorTokens(derive_key(parts.data_key, "vendor tokens")),
-        clock=clock,
-        business=parts.business,
-        entropy=entropy,
-    )
+    accounts = _accounts(config, parts, answers, sealer)
     return Gateway(
         config=config,
         parts=parts,
@@ -230,6 +219,21 @@ def assemble(config: Config, parts: Parts) -> Gateway:
             ),
         ),
         paid=paid,
+    )
+
+
+def _accounts(config: Config, parts: Parts, answers: Answers, sealer: Sealer) -> AccountSide | None:
+    return assemble_accounts(
+        config,
+        secrets=parts.vendor_secrets,
+        store=parts.store,
+        upstream=parts.upstream,
+        answers=answers,
+        sealer=sealer,
+        tokens=VendorTokens(derive_key(parts.data_key, "vendor tokens")),
+        clock=parts.clock,
+        business=parts.business,
+        entropy=parts.entropy,
     )
 
 

@@ -19,23 +19,27 @@ log = structlog.get_logger()
 
 
 class Tasks:
-    """Opens tasks in a store. What was asked is remembered for a minute, so one that was closed unmended comes back."""
+    """Opens tasks in a store. What was asked is remembered for a minute, so one that was closed unmended comes back.
+
+    Only the very same words are a repeat: another price of the same thing, after the first was decided, is a new question.
+    """
 
     def __init__(self, store: Store, clock: Clock, entropy: Entropy) -> None:
         self._store, self._clock, self._ids = store, clock, Ids(clock, entropy)
-        self._asked_ms: dict[tuple[TaskKind, str], int] = {}
+        self._asked_ms: dict[tuple[TaskKind, str, str], int] = {}
 
     async def ask(self, kind: TaskKind, subject: str, detail: str, payment_id: str | None = None) -> None:
         """Open a task and log it, once while one of this kind is open on this subject; return when it is durable.
 
         `detail` must hold no secret; it is cut to DETAIL_MAX characters.
         """
-        now_ms = self._clock.now_ms()
+        now_ms, detail = self._clock.now_ms(), detail[:DETAIL_MAX]
         self._asked_ms = {asked: at_ms for asked, at_ms in self._asked_ms.items() if 0 <= now_ms - at_ms < AGAIN_MS}
-        if (kind, subject) in self._asked_ms:
+        question = kind, subject, detail
+        if question in self._asked_ms:
             return
-        self._asked_ms[kind, subject] = now_ms  # before the commit: a hundred calls that find it at once ask once
-        task = Task(self._ids.new("task"), kind, subject, detail[:DETAIL_MAX], now_ms, payment_id)
+        self._asked_ms[question] = now_ms  # before the commit: a hundred calls that find it at once ask once
+        task = Task(self._ids.new("task"), kind, subject, detail, now_ms, payment_id)
         result = await self._store.post(OpenTask(task))
         if isinstance(result, Done) and result.changed:
-            log.error("task.opened", kind=kind, subject=subject, detail=task.detail)
+            log.error("task.opened", kind=kind, subject=subject, detail=detail)

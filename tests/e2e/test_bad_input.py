@@ -25,15 +25,11 @@ CREDIT = Decimal(10)
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """What the challenge of /rent is altered by, the problem that follows, and the kind of task for the operator.
-
-    A human is asked the same thing once a minute, so each task is about a `sku` of its own.
-    """
+    """What the challenge of /rent is altered by, the problem that follows, and the kind of task for the operator."""
 
     code: str
     fault: dict[str, Any]
     task: str | None = None
-    sku: str = "sandbox_1h"
 
 
 def _set(**fields: Any) -> dict[str, Any]:
@@ -56,7 +52,7 @@ OFFERS = {
     "an unknown network": Bad("unknown_network", _set(network="solana")),
     "another scheme": Bad("unsupported_scheme", _set(scheme="upto")),
     "a higher amount": Bad("price_above_quote", _amount("600000"), "price_changed"),
-    "a far lower amount": Bad("price_below_quote", _amount("100000"), "price_changed", "sandbox_6h"),
+    "a far lower amount": Bad("price_below_quote", _amount("100000"), "price_changed"),
     "two amounts": Bad("amount_fields_differ", _set(maxAmountRequired="500000", amount="500001")),
     "a float": Bad("amount_malformed", _amount(500000.0)),
     "a decimal string": Bad("amount_malformed", _amount("0.5")),
@@ -95,7 +91,7 @@ def test_challenge_that_is_not_what_we_buy_is_not_paid(world: World, name: str) 
     tasks = _tasks(world)
     seen = len(world.vendor.state()["seen"])
     world.vendor.admin("POST", "/admin/faults", {"route": "rent", "paid": False, **bad.fault})
-    answer = agent.rent(bad.sku)
+    answer = agent.rent()
     world.vendor.clear()
     assert problem_of(answer) == bad.code, answer.text
     _assert_untouched(agent)

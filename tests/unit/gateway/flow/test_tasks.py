@@ -106,3 +106,13 @@ async def test_what_was_closed_unmended_comes_back(bed: Bed, moved_ms: int) -> N
     bed.clock.ms += moved_ms
     await bed.tasks.ask("dispute", "pay_1", "look")
     assert [row["closed_at_ms"] is None for row in bed.rows()] == [False, True]
+
+
+async def test_another_question_about_the_same_thing_is_asked_at_once(bed: Bed) -> None:
+    """A second price of what was just decided is news, and waits for no minute."""
+    await bed.tasks.ask("price_changed", "vendor rent", "from 1 to 2")
+    await bed.store.post(CloseTask(bed.rows()[0]["id"], "approved", "operator", bed.clock.ms))
+    await bed.tasks.ask("price_changed", "vendor rent", "from 2 to 9")
+    assert [(row["detail"], row["closed_at_ms"] is None) for row in bed.rows()] == [
+        *(("from 1 to 2", False), ("from 2 to 9", True))
+    ]
