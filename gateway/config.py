@@ -296,9 +296,13 @@ def load_config(path: Path, environ: Mapping[str, str], further: Checks | None =
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
         text = raw.decode("utf-8")
-    except OSError as error:
+    except FileNotFoundError as error:
         raise ConfigError(
             (f"{path}: {error.strerror}; write it with `gateway init`, or name it with --config",)
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            (f"{path}: {error.strerror}; let the gateway's user read it, or name another with --config",)
         ) from None
     except UnicodeDecodeError:
         raise ConfigError((f"{path}: not UTF-8; save it as UTF-8",)) from None

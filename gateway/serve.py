@@ -101,7 +101,12 @@ def _bound(config: Config) -> Iterator[tuple[Config, socket.socket]]:
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        place.bind((server.host, server.port))
+        try:
+            place.bind((server.host, server.port))
+        except OSError as error:
+            raise OSError(
+                f"[server] {server.host} port {server.port}: {error.strerror}; is a gateway running here?"
+            ) from None
         yield replace(config, server=replace(server, port=int(place.getsockname()[1]))), place
 
 

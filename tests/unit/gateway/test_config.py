@@ -564,6 +564,15 @@ def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path, content: b
         load_config(file, {})
 
 
+def test_only_a_file_that_is_not_there_is_to_be_written(tmp_path: Path) -> None:
+    """Who cannot read what is there must not be told to write it anew."""
+    with pytest.raises(ConfigError, match="gateway init"):
+        load_config(tmp_path / "gateway.toml", {})
+    with pytest.raises(ConfigError, match="read it") as unreadable:
+        load_config(tmp_path, {})
+    assert "gateway init" not in str(unreadable.value)
+
+
 def test_the_guard_signs_only_for_the_vendors_of_each_wallet() -> None:
     """Payees are the configuration's and those approved for a vendor of this wallet; ceilings are the lower of two."""
     text = MINIMAL.replace("[tokens.base-usdc]", '[tokens.base-usdc]\nmax_value = "40"')

@@ -1,11 +1,15 @@
-"""The end of the process: in which order what is under way is let go."""
+"""The port that the process takes, and its end: in which order what is under way is let go."""
 
 import asyncio
+import socket
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from gateway.jobs.loops import Loop, Loops
-from gateway.serve import Countdown, _drain
+from gateway.serve import Countdown, _bound, _drain
 
 
 async def test_no_loop_begins_another_turn_while_what_is_under_way_is_waited_for() -> None:
@@ -36,3 +40,28 @@ async def test_no_loop_begins_another_turn_while_what_is_under_way_is_waited_for
     await _drain(gateway, loops, Countdown(5.0))
     assert said == ["no new orders", "neutral", "answers", "recovery", "paid"]
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("loop ")] == []
+
+
+@dataclass(frozen=True)
+class _Server:
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class _Config:
+    server: _Server
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """A second gateway on one address says which one, and is not the first one's end."""
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        taken: Any = _Config(_Server("127.0.0.1", first.getsockname()[1]))
+        with (
+            pytest.raises(OSError, match=rf"\[server\] 127\.0\.0\.1 port {taken.server.port}: .*in use"),
+            _bound(taken),
+        ):
+            pass
+    free: Any = _Config(_Server("127.0.0.1", 0))
+    with _bound(free) as (bound, place):
+        assert bound.server.port == place.getsockname()[1] > 0
