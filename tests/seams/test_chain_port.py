@@ -52,8 +52,8 @@ async def test_a_settlement_is_evidence_only_once_its_block_is_final(bed: Bed) -
     receipt = await bed.chain.receipt(tx_hash)
     assert receipt is not None
     proof = prove_settlement(terms, used, receipt.logs, receipt.status)
-    assert isinstance(proof, Settled)
-    assert (proof.tx_hash, proof.block_hash, receipt.block.hash) == (tx_hash, used.block_hash, used.block_hash)
+    assert proof == Settled(terms)
+    assert (used.tx_hash, receipt.block.hash) == (tx_hash, used.block_hash)
     assert len(bed.chain.witnesses) == 2
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import structlog
-
 from gateway.core.commands import Attached, Done, Put, Refused
 from gateway.core.problems import Problem
 from gateway.core.server import Fleet, Hook, Kept, Server, Snapshot, SshKey
@@ -23,8 +21,6 @@ from gateway.ports import Clock, Entropy, Store
 from wallets.sealing import Sealer
 
 CHANGES_MAX = 20
-
-log = structlog.get_logger()
 
 _R = TypeVar("_R", Server, Snapshot, SshKey, Fleet, Hook)
 
