@@ -28,6 +28,7 @@ from gateway.system import SystemClock, SystemEntropy
 from gateway.vendor_config import make_account_vendor, make_vendor
 
 TIMEOUT_S = 60.0
+READ_WHOLE = frozenset({"journal_verify"})  # take as long as the books are large: no time is too long
 _SQLITE = b"SQLite format 3\0"
 _ABSENT = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
@@ -44,7 +45,7 @@ async def _call(config: Config, name: str, parameters: Mapping[str, object]) -> 
 
 async def _ask_server(config: Config, name: str, parameters: Mapping[str, object]) -> dict[str, Any] | None:
     path = config.server.operator_socket
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=None if name in READ_WHOLE else TIMEOUT_S)
     connector = aiohttp.UnixConnector(str(path))
     try:
         async with (

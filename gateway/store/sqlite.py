@@ -83,6 +83,7 @@ class SqliteStore(PaidReading):
         self._queue: deque[tuple[Command, asyncio.Future[Result]]] = deque()
         self._wake = asyncio.Event()
         self._closing = False
+        self._proof: asyncio.Task[str | None] | None = None
         self._committer = asyncio.create_task(self._commit_groups(), name="store committer")
         self._committer.add_done_callback(_report_end)
 
@@ -288,8 +289,15 @@ class SqliteStore(PaidReading):
         return await self._reader.run(fetch, self._reader._conn)  # noqa: SLF001 - our own subclass's connection
 
     async def contradiction(self) -> str | None:
-        """Prove every row but for the journal's digests, on a connection and in a thread of its own."""
-        return await asyncio.to_thread(first_contradiction, self.path)
+        """Prove every row but for the journal's digests, on a connection and in a thread of its own.
+
+        It reads the whole database, and nothing can call a thread off: whoever asks meanwhile is told what this one finds.
+        """
+        if self._proof is None or self._proof.done():
+            self._proof = asyncio.create_task(
+                asyncio.to_thread(first_contradiction, self.path), name="proof of the books"
+            )
+        return await asyncio.shield(self._proof)
 
     async def close(self) -> None:
         """Commit what is queued and close."""

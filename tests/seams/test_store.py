@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -551,6 +552,31 @@ async def test_a_database_has_one_owner(tmp_path: Path) -> None:
     again = await SqliteStore.open(path)
     assert "acc_1" in again.view.agent_accounts
     await again.close()
+
+
+async def test_who_asks_for_a_proof_while_one_runs_is_told_what_it_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proof reads everything and cannot be called off: asking again, or giving up, starts no second one."""
+    begun, under_way, go_on = list[Path](), threading.Event(), threading.Event()
+
+    def slow(path: Path) -> str | None:
+        begun.append(path)
+        under_way.set()
+        go_on.wait(10)
+        return "row 7"
+
+    monkeypatch.setattr("gateway.store.sqlite.first_contradiction", slow)
+    store = await SqliteStore.open(tmp_path / "gateway.db")
+    gone = asyncio.create_task(store.contradiction())
+    assert await asyncio.to_thread(under_way.wait, 10)
+    gone.cancel()
+    again = asyncio.create_task(store.contradiction())
+    await asyncio.sleep(0.01)
+    go_on.set()
+    assert (await again, len(begun)) == ("row 7", 1)
+    assert (await store.contradiction(), len(begun)) == ("row 7", 2)
+    await store.close()
 
 
 async def test_a_database_that_cannot_be_opened_is_let_go(tmp_path: Path) -> None:
