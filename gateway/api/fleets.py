@@ -55,7 +55,11 @@ from gateway.store import kept_columns, queries
 ACCEPTED, OK = 202, 200
 COUNT_MAX = 100
 
-_SHOWN_NEED = {**NEED_MEMBERS, "plan": {**TEXT, "description": "where one plan was asked for"}}
+_SHOWN_NEED = {
+    **NEED_MEMBERS,
+    "plan": {**TEXT, "description": "where one plan was asked for"},
+    "arch": {**TEXT, "description": "of fleets that an older version took: no vendor states one, so no plan fits"},
+}
 _FLEET = record(
     id=TEXT,
     name=TEXT,

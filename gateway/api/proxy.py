@@ -5,6 +5,7 @@ they are, for whoever decodes them once more than the vendor does serves another
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ from gateway.api.auth import Caller, authenticate_at, require_scope
 from gateway.api.body import LongBody, read_body
 from gateway.api.deps import ApiDeps
 from gateway.api.exchange import Exchange
-from gateway.api.respond import cut_off, write_whole
-from gateway.api.turns import Turns
+from gateway.api.respond import GONE_STEP_S, cut_off, write_whole
+from gateway.api.turns import Place, Turns
 from gateway.api.vendor_login import TurnedAway, VendorLogins, read_login_body
 from gateway.core.money import format_amount
 from gateway.core.problems import Problem
@@ -35,12 +36,17 @@ PREFIX = "/proxy/"
 MAX_TARGET_CHARS = 16 * 1024
 MAX_WAYS = 1024
 MAX_WAY_CHARS = 256
+ABOUT_TO_STOP = "this gateway is about to stop"
+HUNG_UP = 499  # for the log alone: nobody is left to read it
 
 # Origin form, already encoded. A fragment never travels; a raw byte outside ASCII has no agreed meaning.
 _TARGET = re.compile(r"/[\x21\x22\x24-\x7e]*", re.ASCII)
 
 
 _COSTING = frozenset({Pricing.PRICED, Pricing.METERED})
+# What may be done without a purchase: purchases under one key meet in the book (P4), which knows nothing of these before
+# they are done.
+_UNBOOKED = frozenset({Pricing.FREE, Pricing.MAYBE})
 _FOR_SHARED_CACHES = frozenset({"private", "proxy-revalidate", "public", "s-maxage"})
 
 
@@ -90,11 +96,18 @@ class _AccountDoor(_Door):
         object.__setattr__(self, "opening", opening)
 
 
-class Proxy:
-    """Serves every request below PREFIX. Purchases go on in tasks of their own, whatever becomes of the request."""
+class _HungUp(Exception):  # noqa: N818 - an event, not an error: nothing was begun
+    """The agent of a call that waited for its turn has gone."""
 
-    def __init__(self, deps: ApiDeps) -> None:
-        self._deps, self._accounts = deps, deps.accounts
+
+class Proxy:
+    """Serves every request below PREFIX. Purchases go on in tasks of their own, whatever becomes of the request.
+
+    Once `stopping` is set, whoever waits for a turn is refused.
+    """
+
+    def __init__(self, deps: ApiDeps, stopping: asyncio.Event) -> None:
+        self._deps, self._accounts, self._stopping = deps, deps.accounts, stopping
         self._doors: dict[str, _PaidDoor | _AccountDoor] = {}
         self._doors.update((name, _PaidDoor(vendor)) for name, vendor in deps.vendors.items())
         self._logins: VendorLogins | None = None
@@ -120,7 +133,10 @@ class Proxy:
         body = await self._body(exchange, match.route, whole=isinstance(door, _AccountDoor))
         call = self._call(exchange, door, match, target, body, caller.email)
         try:
-            reply = await self._run(call)
+            reply = await self._run(exchange.request, call)
+        except _HungUp:
+            exchange.cut = True
+            return web.Response(status=HUNG_UP)
         except Problem:
             if isinstance(body, LongBody) and body.oversized:  # the vendor was cut off because of it
                 limit_bytes = self._deps.settings.stream_bytes
@@ -162,7 +178,7 @@ class Proxy:
             email=entered.email,
             token=entered.token,
         )
-        return await self._send(exchange, call, await self._run(call))
+        return await self._send(exchange, call, await self._run(exchange.request, call))
 
     @staticmethod
     def _match(exchange: Exchange, door: _Door, target: str) -> Match:
@@ -239,15 +255,18 @@ class Proxy:
             email=email,
         )
 
-    async def _run(self, call: Call | AccountCall) -> Reply:
+    async def _run(self, request: web.BaseRequest, call: Call | AccountCall) -> Reply:
         if call.quote_only or _may_break_off(call):
             return await self._work(call)
         if _starts_when_it_buys(call):
             return await self._work_here(call)
+        place = await self._in_turn(request, call)
         # A purchase that has begun goes on: an agent that hangs up, or a server that stops, may not leave it half-way.
         purchase = asyncio.create_task(self._work(call), name=f"call {call.request_id}")
         self._purchases.add(purchase)
         purchase.add_done_callback(self._forget)
+        if place is not None:  # its turn is the purchase's now, and lasts as long
+            purchase.add_done_callback(lambda _: self._turns.leave(place))
         try:
             return await asyncio.shield(purchase)
         finally:
@@ -264,17 +283,27 @@ class Proxy:
             self._purchases.discard(task)
             del task  # as in `_run`, were the request's own task to end so
 
-    async def _work_in_turn(self, call: Call | AccountCall, key: str) -> Reply:
-        async with self._turns.take(call.account_id, key, call.fingerprint):
-            return await self._work_now(call)
+    async def _in_turn(self, request: web.BaseRequest, call: Call | AccountCall) -> Place | None:
+        """Wait for a call's turn under its key, as long as its agent does; whoever is given a place leaves it.
+
+        None for what needs no turn. Raises Problem and _HungUp: then nothing was begun.
+        """
+        key = call.idempotency_key
+        if key is None or call.method in SAFE_METHODS or call.match.route.pricing not in _UNBOOKED:
+            return None
+        place = self._turns.join(call.account_id, key, call.fingerprint)
+        with contextlib.ExitStack() as leaving:
+            leaving.callback(self._turns.leave, place)
+            while not place.turn.done():
+                await asyncio.wait((place.turn,), timeout=GONE_STEP_S)
+                if request.transport is None:  # nobody cancels a handler whose agent has gone
+                    raise _HungUp
+                if self._stopping.is_set():
+                    raise Problem("shutting_down", ABOUT_TO_STOP)
+            leaving.pop_all()
+        return place
 
     def _work(self, call: Call | AccountCall) -> Coroutine[Any, Any, Reply]:
-        key = call.idempotency_key
-        if key is None or call.quote_only or call.method in SAFE_METHODS:
-            return self._work_now(call)
-        return self._work_in_turn(call, key)
-
-    def _work_now(self, call: Call | AccountCall) -> Coroutine[Any, Any, Reply]:
         if isinstance(call, Call):
             return self._deps.spend.run(call)
         assert self._accounts is not None, "a call to an account vendor where there is none"

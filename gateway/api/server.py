@@ -45,7 +45,7 @@ from gateway.api.hooks import PREFIX as HOOKS_PREFIX
 from gateway.api.hooks import Hooks
 from gateway.api.metrics import TEXT_TYPE, RequestCounts, loop_lines, state_lines
 from gateway.api.openapi import openapi
-from gateway.api.proxy import PREFIX, Proxy
+from gateway.api.proxy import ABOUT_TO_STOP, PREFIX, Proxy
 from gateway.api.respond import (
     NO_STORE,
     PROBLEM_TYPE,
@@ -79,9 +79,9 @@ class Api:
     """Answers requests. One object serves them all."""
 
     def __init__(self, deps: ApiDeps) -> None:
-        self.deps, self.proxy, self.counts = deps, Proxy(deps), RequestCounts()
-        self.hooks = Hooks(deps)
         self.in_flight, self.stopping = 0, asyncio.Event()
+        self.deps, self.proxy, self.counts = deps, Proxy(deps, self.stopping), RequestCounts()
+        self.hooks = Hooks(deps)
         self.table = Table(self._endpoints())
         self._openapi = encode(openapi(self.table.endpoints, deps.served))
         translated = {} if deps.neutral is None else deps.neutral.servers
@@ -134,7 +134,7 @@ class Api:
     async def _serve(self, exchange: Exchange) -> web.StreamResponse:
         raw = exchange.request.raw_path
         if self.stopping.is_set():
-            raise self._turned_away(exchange, "shutting_down", "this gateway is about to stop")
+            raise self._turned_away(exchange, "shutting_down", ABOUT_TO_STOP)
         if self.in_flight > self.deps.settings.max_in_flight:
             raise self._turned_away(exchange, "overloaded", "too many requests at once")
         if raw.startswith(PREFIX):

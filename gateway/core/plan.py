@@ -93,3 +93,4 @@ class Need:
     not_vendors: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     sandbox: bool = False  # whether plans made for trying will do
+    arch: str | None = None  # of a fleet that an older version took: no vendor states one, so no plan fulfils it

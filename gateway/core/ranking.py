@@ -97,6 +97,8 @@ def misfit(need: Need, plan: Plan) -> tuple[str, str] | None:
         return "vendor_excluded", f"the need leaves {plan.vendor} out"
     if plan.sandbox and not need.sandbox:
         return "sandbox", "it is made for trying, not for keeping"
+    if need.arch is not None:
+        return "arch", f"no architecture is stated, needed is {need.arch}"
     return _too_small(need, plan) or _elsewhere(need, plan)
 
 

@@ -55,6 +55,6 @@ def need_document(need: Need) -> dict[str, Any]:
 
 
 def need_from(document: Mapping[str, Any]) -> Need:
-    """Return the need of a document that `need_document` made."""
+    """Return the need of a document that `need_document` made, of this version or an older one: nothing said is dropped."""
     said: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
     return Need(**said)

@@ -42,6 +42,7 @@ class Waiting:
         self._size = size
         self._alone: dict[str, Item] = {}
         self._groups: dict[Address, dict[str, Item]] = {}
+        self._now_s = 0.0
 
     def __len__(self) -> int:
         return len(self._alone) + sum(map(len, self._groups.values()))
@@ -64,6 +65,7 @@ class Waiting:
 
         Without `together` each item goes alone.
         """
+        self._is_now(now_s)
         for group in self._all():
             ready = [item for item in group.values() if item.not_before_s <= now_s]
             if not ready:
@@ -83,8 +85,18 @@ class Waiting:
 
     def wait_s(self, now_s: float) -> float | None:
         """Return how long nothing of what waits is due; None where nothing waits."""
+        self._is_now(now_s)
         moments = [max(item.due_s, item.not_before_s) for group in self._all() for item in group.values()]
         return max(0.0, min(moments) - now_s) if moments else None
+
+    def _is_now(self, now_s: float) -> None:
+        """Take what waits along where the clock was set back: nothing waits for longer than it was to."""
+        back_s, self._now_s = self._now_s - now_s, now_s
+        if back_s <= 0:
+            return
+        for group in self._all():
+            for name, item in group.items():
+                group[name] = replace(item, due_s=item.due_s - back_s, not_before_s=item.not_before_s - back_s)
 
     def _all(self) -> Iterator[dict[str, Item]]:
         yield self._alone

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
+from gateway.core.pause import is_over
 from gateway.core.replacing import replace
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.follow import carrier, collected_in, judge, mined_by, moved_by, pays
@@ -20,7 +21,7 @@ from gateway.ports import Block, ChainUnavailable, Receipt
 __all__ = ["Follower"]
 
 RECENT_BLOCKS = 12
-LOOK_ALL_EVERY_S = 30.0
+LOOK_ALL_EVERY_MS = 30_000
 PARALLEL = 8
 
 log = structlog.get_logger()
@@ -33,7 +34,7 @@ class Follower:
         self._desk, self._moved = desk, moved
         self._wake = asyncio.Event()
         self._scanned = 0
-        self._looked_at_all_s = 0.0
+        self._looked_at_all_ms = 0
         self.moving = asyncio.Lock()  # whoever moves what is in flight moves it alone
         self._closing = False
 
@@ -126,15 +127,15 @@ class Follower:
     async def look_back(self) -> list[Relay]:
         """Find what was in a block that is gone, and return its transactions, to be sent again. Raises ChainUnavailable."""
         async with self.moving:
-            head, now_s = await self._desk.relay.head(), self._desk.now_s()
-            everything = now_s - self._looked_at_all_s >= LOOK_ALL_EVERY_S
+            head, now_ms = await self._desk.relay.head(), self._desk.clock.now_ms()
+            everything = is_over(self._looked_at_all_ms + LOOK_ALL_EVERY_MS, now_ms, LOOK_ALL_EVERY_MS)
             first = 0 if everything else head.number - RECENT_BLOCKS
             relays = [r for r in self._desk.relays() if _is_mined_in(r, first, head.number)]
             strangers = [s for s in self._by_others() if first <= (s.block_number or 0) <= head.number]
             hashes = [r.mined_hash for r in relays if r.mined_hash] + [s.tx_hash for s in strangers if s.tx_hash]
             found = await self._desk.relay.mined(hashes, first) if hashes else {}
             if everything:
-                self._looked_at_all_s = now_s
+                self._looked_at_all_ms = now_ms
             gone = [r for r in relays if _block_of(found, r.mined_hash) != r.block_number]
             for relay in gone:
                 await self._undo(relay)

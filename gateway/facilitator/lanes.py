@@ -12,10 +12,12 @@ from typing import NamedTuple
 from contracts.codec import Address, checksum
 from contracts.keccak import keccak256
 from gateway.core.paid import Relay, RelayAttempt, RelayState
+from gateway.core.pause import is_over
 from gateway.facilitator.desk import Desk, Relayer, Rules
 
-__all__ = ["Call", "Fees", "Lane", "Lanes", "Shut", "fees_now", "raised", "sign", "too_dear"]
+__all__ = ["PAUSE_MS", "Call", "Fees", "Lane", "Lanes", "Shut", "fees_now", "raised", "sign", "too_dear"]
 
+PAUSE_MS = 30_000  # of a lane whose signer refused
 GAS_PLAIN = 21_000
 """What a transaction costs that does nothing."""
 
@@ -59,8 +61,8 @@ class Lane:
     given: set[int] = field(default_factory=set)  # to transactions that are not written down yet
     reserved: int = 0
     balance_wei: int | None = None
-    paused_until_s: float = 0.0
-    balance_at_s: float = 0.0
+    paused_until_ms: int = 0
+    balance_at_ms: int = 0
 
     @property
     def address(self) -> Address:
@@ -72,17 +74,17 @@ class Lane:
         """How it is named to people."""
         return f"{self.chain_id} {checksum(self.address)}"
 
-    def free(self, rules: Rules, now_s: float) -> int:
+    def free(self, rules: Rules, now_ms: int) -> int:
         """Return how many more transactions it may have on their way; 0 while it cannot send at all."""
-        if self.next_nonce is None or now_s < self.paused_until_s:
+        if self.next_nonce is None or not is_over(self.paused_until_ms, now_ms, PAUSE_MS):
             return 0
         if self.balance_wei is None or self.balance_wei < self.relayer.floor_wei:
             return 0
         return max(0, rules.in_flight_max - len(self.sent) - self.reserved)
 
-    def shut(self, rules: Rules, now_s: float) -> Shut | None:
+    def shut(self, rules: Rules, now_ms: int) -> Shut | None:
         """Say why `free` is 0, None where it is not."""
-        if self.free(rules, now_s):
+        if self.free(rules, now_ms):
             return None
         floor_wei = self.relayer.floor_wei
         if self.next_nonce is None or self.balance_wei is None:
@@ -90,8 +92,9 @@ class Lane:
         if self.balance_wei < floor_wei:
             why = f"{self.label} has {self.balance_wei} wei; below {floor_wei} (floor_ether) it is not used"
             return Shut(why, "send it ether: it is noticed within a minute")
-        if now_s < self.paused_until_s:
-            why = f"{self.label}: its signer refused, and is asked again in {self.paused_until_s - now_s:.0f} s"
+        if not is_over(self.paused_until_ms, now_ms, PAUSE_MS):
+            left_s = (self.paused_until_ms - now_ms) // 1000
+            why = f"{self.label}: its signer refused, and is asked again in {left_s} s"
             return Shut(why, "see the task relayer_refused")
         many = f"{len(self.sent) + self.reserved} of at most {rules.in_flight_max} transactions (in_flight_max)"
         return Shut(f"{self.label} has {many} in no block yet", "wait until one of them is mined")
@@ -158,14 +161,14 @@ class Lanes:
 
     def pick(self) -> Lane | None:
         """Return the lane with the most room, None where none has any."""
-        now_s = self._desk.now_s()
-        best = max(self.lanes, key=lambda lane: lane.free(self._desk.rules, now_s))
-        return best if best.free(self._desk.rules, now_s) else None
+        now_ms = self._desk.clock.now_ms()
+        best = max(self.lanes, key=lambda lane: lane.free(self._desk.rules, now_ms))
+        return best if best.free(self._desk.rules, now_ms) else None
 
     def shut(self) -> Shut:
         """Say of each lane why it sends nothing now; where `pick` has found none."""
-        now_s = self._desk.now_s()
-        found = [shut for lane in self.lanes if (shut := lane.shut(self._desk.rules, now_s)) is not None]
+        now_ms = self._desk.clock.now_ms()
+        found = [shut for lane in self.lanes if (shut := lane.shut(self._desk.rules, now_ms)) is not None]
         remedies = dict.fromkeys(shut.remedy for shut in found)
         return Shut("; ".join(shut.why for shut in found), "; ".join(remedies))
 
@@ -181,10 +184,10 @@ class Lanes:
 
     async def look_at_balance(self, lane: Lane) -> None:
         """Read what a relayer has, and ask a human where that is little. Raises ChainUnavailable."""
-        now_s = self._desk.now_s()
-        if lane.balance_wei is not None and now_s - lane.balance_at_s < self._desk.rules.balance_every_s:
+        now_ms, every_ms = self._desk.clock.now_ms(), int(self._desk.rules.balance_every_s * 1000)
+        if lane.balance_wei is not None and not is_over(lane.balance_at_ms + every_ms, now_ms, every_ms):
             return
-        lane.balance_wei, lane.balance_at_s = await self._desk.relay.ether_wei(lane.address), now_s
+        lane.balance_wei, lane.balance_at_ms = await self._desk.relay.ether_wei(lane.address), now_ms
         if lane.balance_wei < lane.relayer.low_wei:
             used = "; it is not used" if lane.balance_wei < lane.relayer.floor_wei else ""
             await self._desk.ask("relayer_low", lane.label, f"it has {lane.balance_wei} wei left for gas{used}")

@@ -15,11 +15,12 @@ from contracts.calls import CallError, decode_uint, encode_balance_of, encode_tr
 from contracts.codec import checksum
 from contracts.reverts import reason_of, revert_text
 from gateway.core.paid import Relay, Settlement, SettlementState
+from gateway.core.pause import is_over
 from gateway.core.replacing import replace
 from gateway.facilitator.batching import Item, Waiting
 from gateway.facilitator.desk import Desk, authorization_of
 from gateway.facilitator.follow import Fate, elsewhere, failed, judge, mined_by
-from gateway.facilitator.lanes import Call, Fees, Lane, Lanes, fees_now, sign
+from gateway.facilitator.lanes import PAUSE_MS, Call, Fees, Lane, Lanes, fees_now, sign
 from gateway.paid_ports import Reverted, Simulated
 from gateway.ports import ChainUnavailable
 from gateway.rails.x402.reasons import Reason
@@ -29,8 +30,7 @@ __all__ = ["Submitter", "call_of", "item_of"]
 
 HELD_BACK_S = 0.25
 TOO_DEAR_S = 2.0
-PAUSE_S = 30.0
-UNBATCHED_S = 60.0
+UNBATCHED_MS = 60_000
 UNANSWERED_MAX = 3
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ class Submitter:
         self._carried: set[str] = set()
         self._unknown: set[str] = set()
         self._closing = False
-        self._unbatched_until_s = 0.0
+        self._unbatched_until_ms = 0
         self._batches_unanswered = 0
 
     def put(self, settlement: Settlement) -> None:
@@ -116,7 +116,8 @@ class Submitter:
         return not self._closing
 
     async def _is_batched(self) -> bool:
-        if self._desk.rules.batch_size == 1 or self._desk.now_s() < self._unbatched_until_s:
+        alone = not is_over(self._unbatched_until_ms, self._desk.clock.now_ms(), UNBATCHED_MS)
+        if alone or self._desk.rules.batch_size == 1:
             return False
         return await self._desk.relay.has_code(self._desk.parts.batch)
 
@@ -134,7 +135,7 @@ class Submitter:
         except ChainUnavailable as problem:
             log.warning("settlement.chain_unavailable", chain_id=self._desk.chain_id, why=str(problem))
         except SigningRefused as problem:
-            lane.paused_until_s = self._desk.now_s() + PAUSE_S
+            lane.paused_until_ms = self._desk.clock.now_ms() + PAUSE_MS
             await self._desk.ask("relayer_refused", lane.label, str(problem))
         finally:
             lane.reserved -= 1
@@ -258,7 +259,7 @@ class Submitter:
         """What stands there is not our contract, or not for this token: one by one, for a while, and a human is asked."""
         where, chain_id = checksum(self._desk.parts.batch), self._desk.chain_id
         log.warning("settlement.batch_unusable", chain_id=chain_id, why=str(problem))
-        self._unbatched_until_s, self._batches_unanswered = self._desk.now_s() + UNBATCHED_S, 0
+        self._unbatched_until_ms, self._batches_unanswered = self._desk.clock.now_ms() + UNBATCHED_MS, 0
         detail = f"what is called at {where} on chain {chain_id} does not answer as our batch contract does: {problem}"
         await self._desk.ask("batch_unusable", f"{chain_id} {where}", detail)
 

@@ -11,6 +11,7 @@ import structlog
 
 from contracts.batch import deployment
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
+from gateway.core.pause import is_over
 from gateway.core.replacing import replace
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.follow import judge
@@ -82,9 +83,10 @@ class Upkeep:
         head, fees = await self._desk.relay.head(), await fees_now(self._desk)
         base_wei = (await self._desk.relay.fees())[0]
         own = [r for r in self._desk.relays() if r.relayer == lane.address and r.state is RelayState.SENT]
+        patience_ms = int(self._desk.rules.replace_after_s * 1000)
         for relay in own:
             newest = relay.attempts[-1]
-            is_old = self._desk.clock.now_ms() - newest.sent_at_ms >= self._desk.rules.replace_after_s * 1000
+            is_old = is_over(newest.sent_at_ms + patience_ms, self._desk.clock.now_ms(), patience_ms)
             if relay.account_nonce < count:
                 await self._suspect(relay, head)
             elif is_old and lane.balance_wei is not None and lane.balance_wei < lane.relayer.floor_wei:

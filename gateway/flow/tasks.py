@@ -5,6 +5,9 @@ mended, so it is asked once while it is open and told to the log when it is aske
 is itself not bothered with each repeat.
 """
 
+import asyncio
+from weakref import WeakValueDictionary
+
 import structlog
 
 from gateway.core.commands import Done, OpenTask
@@ -14,6 +17,8 @@ from gateway.flow.ids import Ids
 from gateway.ports import Clock, Entropy, Store
 
 AGAIN_MS = 60_000
+
+_Question = tuple[TaskKind, str, str]
 
 log = structlog.get_logger()
 
@@ -26,20 +31,26 @@ class Tasks:
 
     def __init__(self, store: Store, clock: Clock, entropy: Entropy) -> None:
         self._store, self._clock, self._ids = store, clock, Ids(clock, entropy)
-        self._asked_ms: dict[tuple[TaskKind, str, str], int] = {}
+        self._asked_ms: dict[_Question, int] = {}
+        self._asking: WeakValueDictionary[_Question, asyncio.Lock] = WeakValueDictionary()
 
     async def ask(self, kind: TaskKind, subject: str, detail: str, payment_id: str | None = None) -> None:
         """Open a task and log it, once while one of this kind is open on this subject; return when it is durable.
 
         `detail` must hold no secret; it is cut to DETAIL_MAX characters.
         """
-        now_ms, detail = self._clock.now_ms(), detail[:DETAIL_MAX]
+        question = kind, subject, detail[:DETAIL_MAX]
+        async with self._asking.setdefault(question, asyncio.Lock()):  # a hundred calls that find it at once ask once
+            await self._ask(question, payment_id)
+
+    async def _ask(self, question: _Question, payment_id: str | None) -> None:
+        now_ms = self._clock.now_ms()
         self._asked_ms = {asked: at_ms for asked, at_ms in self._asked_ms.items() if 0 <= now_ms - at_ms < AGAIN_MS}
-        question = kind, subject, detail
         if question in self._asked_ms:
             return
-        self._asked_ms[question] = now_ms  # before the commit: a hundred calls that find it at once ask once
+        kind, subject, detail = question
         task = Task(self._ids.new("task"), kind, subject, detail, now_ms, payment_id)
         result = await self._store.post(OpenTask(task))
+        self._asked_ms[question] = now_ms  # after the commit: what could not be asked is asked by whoever finds it next
         if isinstance(result, Done) and result.changed:
             log.error("task.opened", kind=kind, subject=subject, detail=detail)

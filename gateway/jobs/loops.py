@@ -71,14 +71,13 @@ class Loops:
         while not self._stopping.is_set():
             try:
                 await loop.function()
-            except StoreBroken:
-                log.critical("loop.store_broken", loop=loop.name)
-                self._healthy[loop.name] = False
-                self._on_broken()
-                return
             except Exception as error:  # noqa: BLE001 - a loop outlives what its function raises
                 failures += 1
                 self._healthy[loop.name] = False
+                if _is_broken(error):
+                    log.critical("loop.store_broken", loop=loop.name)
+                    self._on_broken()
+                    return
                 _report(loop.name, failures, error)
             else:
                 failures = 0
@@ -96,6 +95,13 @@ class Loops:
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _is_broken(error: Exception) -> bool:
+    """Say whether the store broke, also as one of several things that went wrong in one call."""
+    if isinstance(error, ExceptionGroup):
+        return error.subgroup(StoreBroken) is not None
+    return isinstance(error, StoreBroken)
 
 
 def _report(name: str, failures: int, error: Exception) -> None:

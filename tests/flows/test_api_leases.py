@@ -1,8 +1,10 @@
 """`/v1/servers/{id}/renewals` and `/v1/fleets` as their agents meet them over HTTP, before scripted shops."""
 
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,7 @@ from gateway.api.server_view import SERVER
 from gateway.core.apikeys import new_key
 from gateway.core.commands import AddKey
 from gateway.core.times import utc_text
+from gateway.flow.servers.fleets import SPEC
 from gateway.flow.servers.neutral import Neutral
 from gateway.system import SystemEntropy
 from tests.flows.test_api_servers import Front
@@ -277,6 +280,21 @@ async def test_a_fleet_that_cannot_be_meant_is_refused(hall: Hall, changes: dict
     got = await hall.fleet(**changes)
     assert (got.status, got.json.get("field")) == (400, field), got.body
     assert not (await hall.ask("GET", "/v1/fleets")).json["entries"]
+
+
+async def test_a_fleet_of_an_older_version_is_shown_with_what_it_asked_for(hall: Hall) -> None:
+    """`arch` can be asked for no more; a fleet that was taken with it is shown, listed, changed and ended all the same."""
+    keeping, first = hall.leases.desk.keeping, (await hall.fleet()).json["id"]
+    fleet = replace(await hall.leases.fleets.fleet("acc_1", first), id=keeping.new_id("flt"), client_token="old")
+    stored = '{"need":{"arch":"arm64"},"ssh_keys":[],"user_data":"","minutes":null,"snapshot":""}'
+    await keeping.place(replace(fleet, sealed_spec=keeping.seal(SPEC, fleet.id, json.loads(stored))), "created")
+    path = f"/v1/fleets/{fleet.id}"
+    for method, document in (("GET", None), ("PATCH", {"count": 1}), ("DELETE", None)):
+        got = await hall.ask(method, path, document)
+        check(got.json, FLEET)
+        assert got.json["need"] == {"arch": "arm64"}
+    listed = (await hall.ask("GET", "/v1/fleets")).json
+    assert {entry["id"] for entry in listed["entries"]} == {first, fleet.id}
 
 
 async def test_a_fleet_is_its_accounts_own_and_a_readers_to_read(hall: Hall) -> None:

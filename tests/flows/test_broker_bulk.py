@@ -202,6 +202,30 @@ async def test_key_on_a_create_orders_once(broker_bed: Bed) -> None:
     assert len(bed.servers("vrtx")) == 1
 
 
+async def test_key_on_a_create_orders_once_at_once(broker_bed: Bed) -> None:
+    """Twelve of the same create at once under one key, the first of them given up: one order, one server, one answer."""
+    bed, headers = broker_bed, {"Idempotency-Key": "one"}
+    bed.driver("vrtx").fault("slow", "create", before_s=0.3, times=None)
+    asked = [asyncio.create_task(bed.create("vrtx", headers=headers)) for _ in range(12)]
+    await asyncio.sleep(0.1)
+    asked[0].cancel()
+    answers = await asyncio.gather(*asked[1:])
+    assert {got.status for got in answers} <= {201, 202}
+    assert all(got.json == answers[0].json for got in answers)
+    await bed.api.drain(5.0)
+    assert (len(bed.servers("vrtx")), len(bed.meters), len(bed.open)) == (1, 1, 1)
+
+
+async def test_free_changes_at_once_under_a_key_are_one(broker_bed: Bed) -> None:
+    """An SSH key uploaded three times at once under one Idempotency-Key is one at the vendor, and three equal answers."""
+    bed, headers = broker_bed, {"Idempotency-Key": "key-1"}
+    body = {"name": "k", "public_key": KEY}
+    answers = await asyncio.gather(*(bed.ask("POST", "litevps/api/keys", body, headers=headers) for _ in range(3)))
+    assert all(got.json == answers[0].json for got in answers)
+    assert sorted("Idempotent-Replayed" in got.headers for got in answers) == [False, True, True]
+    assert len((await bed.ask("GET", "litevps/api/keys")).json) == 1
+
+
 async def test_keys_of_parts_are_the_bulks(broker_bed: Bed) -> None:
     """A bulk's key is taken for every other request; those of its further parts are none that an agent could send."""
     bed, headers = broker_bed, {"Idempotency-Key": "fleet"}

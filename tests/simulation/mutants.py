@@ -80,7 +80,7 @@ def signs_again(patch: pytest.MonkeyPatch) -> None:
             self._sealer.open(attempt.sealed_request, seal_context("attempt", payment.id))
         )
         header = next(value for name, value in headers if name == "X-PAYMENT")
-        nonce = promisers[-1]._entropy.bytes(32)
+        nonce = promisers[-1]._ids._entropy.bytes(32)
         authorization: Authorization = replace(read_payment(header)[0], nonce=nonce)
         signature = promisers[-1]._signers[payment.terms.wallet].sign_authorization(authorization)
         document = json.loads(base64.b64decode(header))

@@ -12,6 +12,7 @@ from fractions import Fraction
 from gateway.account_ports import AccountVendor, Order, Price, Thing
 from gateway.core.meter import next_hold_base
 from gateway.core.money import format_amount
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.records import Meter
 from gateway.core.tariff import TariffError
@@ -23,7 +24,7 @@ from gateway.flow.ids import Ids
 from gateway.ports import Clock, Entropy
 
 TOKEN_BYTES = 10  # 16 characters of base 32
-DEAR_FOR_S = 3600
+DEAR_FOR_MS = 3_600_000
 NOISE_USD = Fraction(1, 10**9)  # an hour; a hold is counted in millionths
 
 
@@ -56,7 +57,8 @@ class Bounds:
             source = next((r for r in named.by_ref.values() if r.ref == order.from_ref), None)
         order = await self._prices.filled(desk, order)
         price = await self._prices.bound(desk, order, source)
-        if self._dear_until_ms.get((vendor.name, price.kind), 0) > self._clock.now_ms():
+        dear_until_ms = self._dear_until_ms.get((vendor.name, price.kind), 0)
+        if not is_over(dear_until_ms, self._clock.now_ms(), DEAR_FOR_MS):
             raise dearer_than(vendor.name, price)
         label = order.name or ("" if source is None else source.label)
         try:
@@ -73,7 +75,7 @@ class Bounds:
 
     def was_dearer(self, vendor_name: str, price: Price) -> None:
         """Let no other of its kind be ordered for a while: each would cost the house another unit."""
-        self._dear_until_ms[vendor_name, price.kind] = self._clock.now_ms() + DEAR_FOR_S * 1000
+        self._dear_until_ms[vendor_name, price.kind] = self._clock.now_ms() + DEAR_FOR_MS
 
     def _meter(self, call: AccountCall, vendor: AccountVendor, name: str, price: Price) -> Meter:
         now_ms, terms = self._business.now_ms(), vendor.account

@@ -13,6 +13,7 @@ import structlog
 
 from gateway.account_ports import AccountVendor, Thing
 from gateway.core.commands import MarkEnding, RunMeter, UpdateResource
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.records import Meter, MeterState
 from gateway.core.routes import Priority, Retry
@@ -24,7 +25,7 @@ from gateway.http.port import UpstreamError, UpstreamRequest, UpstreamResponse, 
 PAUSES_S = (5.0, 15.0, 60.0, 300.0)
 STOP_PAUSES_S = (10.0, 30.0)
 STOP_FOR_S = 60.0  # runs on so long after it was first told to stop, unpaid: destroyed
-PROMISE_HOLDS_S = 600.0  # still there so long after its destruction was promised: asked for again
+PROMISE_HOLDS_MS = 600_000  # still there so long after its destruction was promised: asked for again
 TRIES_BEFORE_TASK = 6
 NOT_FOUND, CONFLICT, GONE = 404, 409, 410
 AT_ONCE = 4
@@ -143,7 +144,7 @@ class Endings:
             detail = f"{meter.ref} at {vendor.name} is to be destroyed ({meter.reason}) and is still there"
             await self._watch.tasks.ask("not_destroyed", f"{vendor.name}/{meter.ref}", detail)
         accepted_ms = memory.accepted_ms.get(meter.id)
-        if accepted_ms is None or now_ms - accepted_ms >= PROMISE_HOLDS_S * 1000:
+        if accepted_ms is None or is_over(accepted_ms + PROMISE_HOLDS_MS, now_ms, PROMISE_HOLDS_MS):
             answer = await desk.ask(vendor.destroy_request(meter.ref), URGENT)
             if is_success(answer.status) or answer.status in (CONFLICT, GONE):  # it is going already
                 await self.promised(vendor, meter)

@@ -5,6 +5,7 @@ not proves nothing before a second whole list, late enough, has not got it eithe
 """
 
 from gateway.account_ports import AccountVendor, Thing
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.records import Meter, MeterState
 from gateway.flow.broker.desk import Desk
@@ -34,9 +35,11 @@ class Looking:
         """
         memory, meters = self._watch.memory[vendor_name], self._watch.of(vendor_name)
         now_ms = self._watch.clock.now_ms()
-        busy = now_ms < memory.hurry_until_ms or any(self._is_unsettled(meter) for meter in meters)
+        hurries = not is_over(memory.hurry_until_ms, now_ms, int(HURRY_S * 1000))
+        busy = hurries or any(self._is_unsettled(meter) for meter in meters)
         every_s = BUSY_LOOK_S if busy else CALM_LOOK_S if meters or memory.strangers else IDLE_LOOK_S
-        return memory.looked_ms is None or now_ms - memory.looked_ms >= every_s * 1000
+        every_ms = int(every_s * 1000)
+        return memory.looked_ms is None or is_over(memory.looked_ms + every_ms, now_ms, every_ms)
 
     def hurry(self, meter: Meter) -> None:
         """Look soon, and again: its agent is doing something with it, and what it costs may depend on its state."""
@@ -94,7 +97,7 @@ class Looking:
     async def _missing(self, vendor: AccountVendor, meter: Meter, asked_ms: int) -> None:
         """A second list without it, late enough, says that it was gone when the first one was asked for."""
         memory, now_ms = self._watch.memory[vendor.name], self._watch.clock.now_ms()
-        first = memory.absent_ms.setdefault(meter.id, (now_ms, asked_ms))
+        first = memory.absent_since(meter.id, now_ms, asked_ms)
         if now_ms - first[0] < vendor.account.absent_after_s * 1000:
             return
         known = None if meter.ref is None else await self._watch.store.resource(vendor.name, meter.ref)
@@ -116,7 +119,7 @@ class Looking:
             known = await self._watch.store.resource(vendor.name, thing.ref)
             if known is not None and known.meter_id in self._watch.view.meters:
                 continue
-            seen[thing.ref] = memory.strangers.get(thing.ref, now_ms)
+            seen[thing.ref] = min(memory.strangers.get(thing.ref, now_ms), now_ms)
             if now_ms - seen[thing.ref] >= STRANGER_S * 1000:
                 what = f"{thing.ref} runs at {vendor.name} under a mark of ours, and no agent is charged for it"
                 await self._watch.tasks.ask("orphaned_thing", f"{vendor.name}/{thing.ref}", f"{what}: destroy it")

@@ -48,7 +48,7 @@ class LostOrders:
         elif not is_absent:
             memory.absent_ms.pop(meter.id, None)
         else:
-            first = memory.absent_ms.setdefault(meter.id, (now_ms, asked_ms))
+            first = memory.absent_since(meter.id, now_ms, asked_ms)
             if now_ms - first[0] >= desk.vendor.account.absent_after_s * 1000:
                 memory.forget(meter.id)
                 await self._record(payment, Delivery.REFUSED, Fault.VENDOR, "absent from two lists")

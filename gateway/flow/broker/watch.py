@@ -11,6 +11,7 @@ import structlog
 
 from gateway.account_ports import Thing
 from gateway.core.commands import Done, EndMeter, RunMeter, UpdateResource
+from gateway.core.pause import is_over
 from gateway.core.records import Meter, MeterState
 from gateway.core.view import View
 from gateway.flow.ids import Ids
@@ -25,17 +26,21 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Tries:
-    """How often something was asked for, when it was first, and from when on it may be again."""
+    """How often something was asked for, when it was first, and from when on it may be again (wall clock)."""
 
     count: int = 0
     due_ms: int = 0
     first_ms: int = 0
 
+    def is_due(self, now_ms: int, pauses_s: tuple[float, ...]) -> bool:
+        """Say whether it may be asked for; `pauses_s` are those that `take` is given."""
+        return is_over(self.due_ms, now_ms, int(max(pauses_s) * 1000))
+
     def take(self, now_ms: int, pauses_s: tuple[float, ...]) -> bool:
         """Say whether it is due, and if so count a try; the pause after try n is the nth, at last the last."""
-        if now_ms < self.due_ms:
+        if not self.is_due(now_ms, pauses_s):
             return False
-        self.first_ms = self.first_ms or now_ms
+        self.first_ms = min(self.first_ms or now_ms, now_ms)  # later than now by a clock that was set back
         self.due_ms = now_ms + int(pauses_s[min(self.count, len(pauses_s) - 1)] * 1000)
         self.count += 1
         return True
@@ -56,6 +61,13 @@ class Memory:
     settled: set[str] = field(default_factory=set)  # those whose state will not change by itself
     settling: dict[str, Tries] = field(default_factory=dict)
     strangers: dict[str, int] = field(default_factory=dict)
+
+    def absent_since(self, meter_id: str, now_ms: int, asked_ms: int) -> tuple[int, int]:
+        """Return the wall and business time of the first list without it; a clock that was set back begins anew."""
+        first = self.absent_ms.get(meter_id)
+        if first is None or first[0] > now_ms:
+            first = self.absent_ms[meter_id] = now_ms, asked_ms
+        return first
 
     def forget(self, meter_id: str) -> None:
         """It has ended."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from contracts.tokens import Token, TokenKey
 from gateway.core.paid import TopUpState
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.ports import Chain, ChainDisagreement, ChainUnavailable, Clock, Store
 
@@ -49,7 +50,9 @@ class Funds:
         rows = list(self._store.view.topups.values())
         now_ms, there = self._clock.now_ms(), {each.nonce for each in rows}
         self._about_to_be = {
-            name: each for name, each in self._about_to_be.items() if now_ms < each[3] and name not in there
+            name: each
+            for name, each in self._about_to_be.items()
+            if name not in there and not is_over(each[3], now_ms, CLAIMED_WITHIN_MS)
         }
         under_way = [
             (each.nonce, each.value_base or 0)

@@ -21,6 +21,7 @@ from contracts.tempo_proof import prove_tempo_unused
 from gateway.core.commands import Attached, Refused
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
+from gateway.core.pause import is_over
 from gateway.flow.paid.funds import Funds
 from gateway.flow.paid.mpp_seller import TempoTaken
 from gateway.ports import Block, Broadcaster, Chain, ChainDisagreement, ChainUnavailable, Clock, Receipt, Store
@@ -144,7 +145,7 @@ class TempoTopUps:
             if topup.rail == RAIL
             and topup.chain_id == chain_id
             and topup.state in _UNDER_WAY
-            and now_ms >= self._looks.get(topup.id, (0, 0))[1]
+            and is_over(self._looks.get(topup.id, (0, 0))[1], now_ms, max(LOOK_AGAIN_MS))
         ]
         if not due:
             return

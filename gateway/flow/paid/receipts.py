@@ -16,6 +16,7 @@ from contracts.tokens import Token
 from gateway.core.commands import ObserveFloat
 from gateway.core.paid import TillPlace, TopUp, TopUpState
 from gateway.core.paid_commands import MoveTillCursor, PutTopUp
+from gateway.core.pause import is_over
 from gateway.core.records import Evidence
 from gateway.core.task_kinds import TaskKind
 from gateway.flow.booking import Booker
@@ -189,7 +190,7 @@ class Receipts:
     async def _look_at_balances(self, final: Block) -> None:
         """Hold the book against the chain: what is more is the operator's own, what is less is a task and a freeze."""
         now_ms = self._clock.now_ms()
-        if now_ms < self._due_ms:
+        if not is_over(self._due_ms, now_ms, self._every_ms):
             return
         for till in self._tills.values():
             for token in till.tokens:

@@ -20,6 +20,7 @@ from gateway.core.commands import Attached, Refused, key_used
 from gateway.core.decide_refund import refund_scopes
 from gateway.core.paid import Incoming, ReceiptState, Refund, RefundState, SettlementState
 from gateway.core.paid_commands import MoveRefund, OpenRefund
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.records import EVERYTHING, HOUSE
 from gateway.core.view import Balance
@@ -33,7 +34,7 @@ from gateway.ports import Broadcaster, ChainUnavailable, Clock, Entropy, Store
 from wallets.guard import SigningRefused
 from wallets.signer import Signer
 
-AGAIN_S = 15.0
+AGAIN_MS = 15_000
 SPARE_S = 6
 SETTLING = frozenset({SettlementState.CLAIMED, SettlementState.SENT, SettlementState.MINED, SettlementState.FINAL})
 
@@ -128,7 +129,8 @@ class Refunds:
         refunds = self._store.view.refunds
         self._again_ms = {known: at_ms for known, at_ms in self._again_ms.items() if known in refunds}
         for refund in list(refunds.values()):
-            if now_ms >= self._again_ms.get(refund.id, 0) and now_ms // 1000 < refund.valid_before_s:
+            due = is_over(self._again_ms.get(refund.id, 0), now_ms, AGAIN_MS)
+            if due and now_ms // 1000 < refund.valid_before_s:
                 await self._send(refund)
 
     # opening
@@ -234,7 +236,7 @@ class Refunds:
         now_ms = self._clock.now_ms()
         if (known is not None and known.state in SETTLING) or now_ms // 1000 + SPARE_S >= refund.valid_before_s:
             return
-        self._again_ms[refund.id] = now_ms + int(AGAIN_S * 1000)
+        self._again_ms[refund.id] = now_ms + AGAIN_MS
         self._leaving()
         exact = Exact(2, token.network.caip2, authorization, refund.signature)
         try:

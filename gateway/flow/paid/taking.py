@@ -26,6 +26,7 @@ from contracts.tokens import Token, TokenKey
 from gateway.core.commands import Attached, Refused
 from gateway.core.paid import TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
+from gateway.core.pause import is_over
 from gateway.core.records import HOUSE
 from gateway.flow.paid.judging import payload_of, signed_in
 from gateway.paid_ports import Exact, Facilitator, FacilitatorUnknown, Json, Settled
@@ -344,7 +345,7 @@ class Taking:
         now_ms = self._clock.now_ms()
         if topup.rail not in COLLECTED or topup.id in self._flights or now_ms >= (topup.valid_before_s or 0) * 1000:
             return
-        if now_ms >= self._tries.get(topup.id, (0, 0))[1]:
+        if is_over(self._tries.get(topup.id, (0, 0))[1], now_ms, max(ASK_AGAIN_MS)):
             self._start(topup)
 
     async def _expire(self, topup: TopUp) -> None:

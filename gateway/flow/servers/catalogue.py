@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from gateway.core.pause import is_over
 from gateway.core.plan import Plan
 from gateway.core.tariff import rate_of
 from gateway.flow.servers.fetching import CatalogueSettings, Fetching
@@ -132,17 +133,18 @@ class Catalogue:
         if shelf.why and shelf.unpayable and self.standing.unread(name) is None:
             return True  # it was our own fault, as it is for a moment after every start, and it is over
         first_s = self._settings.retry_s if shelf.as_of_ms is not None else self._settings.first_retry_s
-        pause_s = min(
+        pause_ms = 1000 * min(
             first_s * 2 ** min(shelf.failures - 1, _DOUBLED_AT_MOST), self._settings.retry_s * 2**PAUSES_DOUBLED
         )
-        if shelf.why and now_ms < shelf.asked_at_ms + pause_s * 1000:
+        if shelf.why and not is_over(shelf.asked_at_ms + pause_ms, now_ms, pause_ms):
             return False
         return any(self._is_old(shelf, ask, now_ms) for ask in self.servers[name].catalogue)
 
     def _is_old(self, shelf: _Shelf, ask: CatalogueAsk, now_ms: int) -> bool:
         known = shelf.answers.get(ask.target)
         at_ms = shelf.missing.get(ask.target) if known is None else known.at_ms
-        return at_ms is None or now_ms >= at_ms + self._ttl_s(ask) * 1000
+        ttl_ms = self._ttl_s(ask) * 1000
+        return at_ms is None or is_over(at_ms + ttl_ms, now_ms, ttl_ms)
 
     def _ttl_s(self, ask: CatalogueAsk) -> int:
         return self._settings.paid_ttl_s if ask.paid else self._settings.free_ttl_s

@@ -15,8 +15,9 @@ import structlog
 
 from gateway.core.commands import PutDelivery, Refused
 from gateway.core.events import Event, project
+from gateway.core.pause import is_over
 from gateway.core.server import Hook, HookDelivery, HookDeliveryState
-from gateway.core.webhook import JITTER_PARTS, retry_at_ms, sign
+from gateway.core.webhook import JITTER_PARTS, PAUSES_S, RETRY_AFTER_MAX_S, retry_at_ms, sign
 from gateway.flow.servers.history import History
 from gateway.flow.servers.hooks import Hooks, HookSettings, Posting
 from gateway.flow.servers.keeping import Keeping
@@ -34,6 +35,7 @@ FAILED_REASON: Final = "nothing was taken for as long as an event is tried; the 
 DISABLED_ERROR: Final = "endpoint_disabled"
 UNKNOWN_EVENT: Final = "event_unknown"
 MISTAKE_PAUSE_MS: Final = 60_000
+LONGEST_PAUSE_MS: Final = 2 * max(*PAUSES_S, RETRY_AFTER_MAX_S) * 1000  # with room for the jitter
 
 log = structlog.get_logger()
 
@@ -134,7 +136,8 @@ class Outbox:
         if hook is None or hook.disabled_reason:
             return False
         room = 1 if box.failures else self._settings.at_once_per_endpoint
-        while now_ms >= box.rest_until_ms and len(box.flying) < room and self._flying < self._settings.at_once:
+        rested = is_over(box.rest_until_ms, now_ms, max(REST_MAX_MS, MISTAKE_PAUSE_MS))
+        while rested and len(box.flying) < room and self._flying < self._settings.at_once:
             delivery = None if self._closing else self._next_due(hook_id, box, now_ms)
             if delivery is None:
                 break
@@ -144,7 +147,7 @@ class Outbox:
         return True
 
     def _next_due(self, hook_id: str, box: _Box, now_ms: int) -> HookDelivery | None:
-        while box.due and box.due[0][0] <= now_ms:
+        while box.due and is_over(box.due[0][0], now_ms, LONGEST_PAUSE_MS):
             due_at_ms, seq = heapq.heappop(box.due)
             delivery = self._keeping.view.deliveries.get((hook_id, seq))
             if delivery is not None and delivery.due_at_ms == due_at_ms and seq not in box.flying:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.server import ORDERED, Server, ServerState, Wanted
 from gateway.core.times import utc_text
@@ -94,7 +95,7 @@ class Destroying:
 
     def _is_due(self, server: Server, now_ms: int) -> bool:
         tries = self._tries.get(server.id)
-        return tries is None or now_ms >= tries.due_ms
+        return tries is None or tries.is_due(now_ms, PAUSES_S)
 
     async def _attempt(self, server: Server) -> Server:
         lock = self._locks.of(server.id)
@@ -113,7 +114,7 @@ class Destroying:
                 detail = f"{server.ref} at {server.vendor} is to be destroyed ({server.reason}) and is still there"
                 await self._keeping.tasks.ask("not_destroyed", f"{server.vendor}/{server.ref}", detail)
             promised_ms = self._promised_ms.get(server.id)
-            if promised_ms is None or now_ms - promised_ms >= PROMISE_HOLDS_MS:
+            if promised_ms is None or is_over(promised_ms + PROMISE_HOLDS_MS, now_ms, PROMISE_HOLDS_MS):
                 server = await self._ask(server)
             return await self._look(server)
 

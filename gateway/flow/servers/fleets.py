@@ -295,11 +295,12 @@ class Fleets:
                 pass
 
     async def _make(self, fleet: Fleet, memory: _Memory, make: Make) -> None:
+        # Read before anything is committed: one that cannot be read would commit a number at every sweep, for ever.
+        spec = ServerSpec.from_document(self._keeping.open(SPEC, fleet.id, fleet.sealed_spec))
         number = fleet.made + 1
         fleet = await self._change(
             fleet, lambda now: replace(now, made=number) if now.made < number else None, "ordering", made=number
         )
-        spec = ServerSpec.from_document(self._keeping.open(SPEC, fleet.id, fleet.sealed_spec))
         for_s = max(60, (fleet.until_ms - self._keeping.business.now_ms()) // 1000)
         spec = replace(spec, need=replace(spec.need, for_s=for_s))
         who = Who(self._keeping.view.keys_by_id[fleet.key_id], self._keeping.new_id("req"))

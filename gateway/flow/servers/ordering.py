@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.records import Payment
 from gateway.core.server import ORDERED, Server, ServerState, Wanted
@@ -22,6 +23,7 @@ from gateway.flow.call import Reply
 from gateway.flow.servers.fate import (
     REASON_MAX,
     RETRY_PAUSES_S,
+    WAIT_PAUSES_S,
     Fate,
     fate_of,
     is_hopeless,
@@ -46,6 +48,7 @@ UNREADABLE: TaskKind = "delivery_unreadable"
 CONFLICT: TaskKind = "order_conflict"
 UNREADABLE_PAUSE_S = 300.0  # between looks for what a vendor delivered and did not name
 FAILED_PAUSE_S = 5.0
+LONGEST_PAUSE_MS = int(max(UNREADABLE_PAUSE_S, FAILED_PAUSE_S, *WAIT_PAUSES_S) * 1000)
 
 log = structlog.get_logger()
 
@@ -133,7 +136,8 @@ class Ordering:
         now_ms, awaited = self._keeping.clock.now_ms(), set(self._awaited.values())
         for server in list(self._keeping.view.servers.values()):
             followed = server.id in self._tasks or server.id in awaited
-            if server.state in ORDERED and not followed and now_ms >= self._due_ms.get(server.id, 0):
+            due = is_over(self._due_ms.get(server.id, 0), now_ms, LONGEST_PAUSE_MS)
+            if server.state in ORDERED and due and not followed:
                 self.start(server.id)
         for server_id in (self._due_ms.keys() | self._waits.keys()) - self._keeping.view.servers.keys():
             self._due_ms.pop(server_id, None)

@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from gateway.core.money import format_amount
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.renewal import (
     LOOK_AGAIN_S,
@@ -48,6 +49,7 @@ PATIENCE_S = 1.0  # a sweep waits so long for what it began; the rest goes on by
 STEPS_MAX = 12
 UNDER_WAY_LOOK_S = 2.0
 PAUSES_S = (5.0, 15.0, 60.0, 300.0)
+LONGEST_PAUSE_MS = int(max(PAUSES_S) * 1000)
 
 log = structlog.get_logger()
 
@@ -77,6 +79,7 @@ class _Due:
     due_ms: int  # business time, like `again_ms`
     again_ms: int
     wall_ms: int
+    pause_ms: int  # how long that was, on the wall clock
 
 
 class Renewing:
@@ -119,7 +122,7 @@ class Renewing:
         if due is None or due.version != server.version:
             return True
         passed = self._keeping.business.now_ms() >= min(due.due_ms, due.again_ms)
-        return passed or self._keeping.clock.now_ms() >= due.wall_ms
+        return passed or is_over(due.wall_ms, self._keeping.clock.now_ms(), due.pause_ms)
 
     async def _attend(self, server: Server) -> None:
         # The lock first: whoever waits for one server must not stand in the way of the others.
@@ -142,8 +145,11 @@ class Renewing:
         again_s = SOON_S if wait.hindered else LOOK_AGAIN_S
         again_ms = self._keeping.business.now_ms() + again_s * 1000
         look_s = min(again_s, UNDER_WAY_LOOK_S) if server.renewal else again_s
-        wall_ms = max(tries.due_ms, self._keeping.clock.now_ms() + int(look_s * 1000))
-        self._dues[server_id] = _Due(server.version, wait.until_ms, again_ms, wall_ms)
+        now_ms = self._keeping.clock.now_ms()
+        wall_ms = now_ms + int(look_s * 1000)
+        if not is_over(tries.due_ms, now_ms, LONGEST_PAUSE_MS):
+            wall_ms = max(wall_ms, tries.due_ms)
+        self._dues[server_id] = _Due(server.version, wait.until_ms, again_ms, wall_ms, wall_ms - now_ms)
 
     async def _steps(self, server: Server, tries: _Tries) -> Wait:
         """Do one thing after another until there is nothing more to do; return until when."""
@@ -157,7 +163,7 @@ class Renewing:
             if isinstance(decision, Wait):
                 return decision
             if isinstance(decision, Renew | Lapse) and not looked:
-                if self._keeping.clock.now_ms() < tries.due_ms:
+                if not is_over(tries.due_ms, self._keeping.clock.now_ms(), LONGEST_PAUSE_MS):
                     return self._soon()
                 looked, server = True, await self._seeing.look(server.id)
             else:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import structlog
 
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.records import Meter, MeterState, Resource
 from gateway.core.server import FINAL, ORDERED, Server, ServerState
@@ -59,11 +60,21 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Pace:
-    """How often a server was looked at since it last changed, and when it is due again."""
+    """How often a server was looked at since it last changed, and when it is due again (wall clock)."""
 
     looks: int = 0
     failures: int = 0
     due_ms: int = 0
+    pause_ms: int = 0
+
+    def rest(self, now_ms: int, pause_s: float) -> None:
+        """Let it be for so long."""
+        self.pause_ms = int(pause_s * 1000)
+        self.due_ms = now_ms + self.pause_ms
+
+    def is_due(self, now_ms: int) -> bool:
+        """Say whether it is to be looked at again."""
+        return is_over(self.due_ms, now_ms, self.pause_ms)
 
 
 class Seeing:
@@ -149,7 +160,8 @@ class Seeing:
             final = BY_ITS_AGENT
         if final is None:
             now_ms = self._keeping.clock.now_ms()
-            first_ms = self._denied_ms.setdefault(server.id, now_ms)
+            # By a clock that was set back it was never denied yet: the two looks begin anew.
+            first_ms = self._denied_ms[server.id] = min(self._denied_ms.get(server.id, now_ms), now_ms)
             if now_ms - first_ms < LOST_AFTER_S * 1000:
                 return server
             final = Final(ServerState.LOST, f"{server.vendor} does not know it any more, and nobody asked for that")
@@ -307,9 +319,9 @@ class Seeing:
             pace = self._paces.get(server.id)
             if pace is None:
                 pace = self._paces[server.id] = _Pace()
-                pace.due_ms = now_ms + int(self._pause_s(server, 0) * 1000)
+                pace.rest(now_ms, self._pause_s(server, 0))
             news = (server.vendor, server.ref or "") in moved
-            if (news or now_ms >= pace.due_ms) and server.id not in self._looks:
+            if (news or pace.is_due(now_ms)) and server.id not in self._looks:
                 due[server.account_id, server.vendor].append(server)
         for place, group in due.items():
             vendor = self._vendors[place[1]]
@@ -406,7 +418,7 @@ class Seeing:
         else:
             pace.looks, pace.failures = pace.looks + 1, 0
             pause_s = self._pause_s(server, pace.looks)
-        pace.due_ms = self._keeping.clock.now_ms() + int(pause_s * 1000)
+        pace.rest(self._keeping.clock.now_ms(), pause_s)
 
     def _forget(self, server_id: str) -> None:
         for memory in (self._paces, self._denied_ms, self._seen_ms):

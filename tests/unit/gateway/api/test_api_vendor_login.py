@@ -14,13 +14,14 @@ from gateway.api import vendor_login
 from gateway.api.attempts import MAX_FAILURES
 from gateway.api.deps import Accounts, ApiSettings
 from gateway.api.proxy import Proxy
+from gateway.core.apikeys import new_key
 from gateway.core.commands import Done, RevokeKey
 from gateway.core.routes import Pricing, Route
 from gateway.core.tariff import Rule
 from gateway.core.vendor_tokens import PREFIX, VendorTokens
 from gateway.flow.call import AccountCall, Reply
 from gateway.store.sqlite import SqliteStore
-from gateway.system import SystemClock
+from gateway.system import SystemClock, SystemEntropy
 from gateway.vendors.cryptovps.vendor import CryptoVps
 from gateway.vendors.litevps.vendor import LiteVps
 from tests.fakes.broker import EchoBroker
@@ -155,6 +156,17 @@ async def test_revoked_key_ends_its_tokens_at_once(desk: Desk) -> None:
     got = await desk.bed.ask("GET", "/proxy/crypto/servers", token)
     assert (got.status, got.code) == (401, "key_revoked")
     assert (await desk.log_in(key)).status == 401
+
+
+async def test_what_opens_nothing_as_a_key_opens_nothing_as_a_token(desk: Desk) -> None:
+    """An older version let an account be called `house`: a token that was made for its key lets nobody in as the house."""
+    made = new_key("house", "old", ("proxy",), (), 1, SystemEntropy().bytes)
+    desk.bed.store.view._key(made.key)  # as at the start, from the database: no command keeps such a key any more
+    token = TOKENS.make(made.key.id, "crypto", EMAIL, SystemClock().now_ms(), 900)
+    for text in (made.text.reveal(), token):
+        got = await desk.bed.ask("GET", "/proxy/crypto/servers", text)
+        assert (got.status, got.code) == (401, "key_unknown")
+    assert desk.broker.seen == []
 
 
 async def test_scope_of_the_key_is_the_scope_of_the_token(desk: Desk) -> None:
@@ -369,4 +381,6 @@ async def test_login_that_would_reach_the_vendor_is_refused_at_the_start(desk: D
     deps: Any = desk.bed.server.api.deps
     leaky = Accounts({"leaky": _Leaky()}, desk.broker, TOKENS)
     with pytest.raises(ValueError, match="answered by the gateway itself"):
-        Proxy(type(deps)(**{name: getattr(deps, name) for name in deps.__slots__} | {"accounts": leaky}))
+        Proxy(
+            type(deps)(**{name: getattr(deps, name) for name in deps.__slots__} | {"accounts": leaky}), asyncio.Event()
+        )

@@ -76,6 +76,7 @@ def reason(need: Need, of: Plan, known: Facts | None = None) -> str | None:
         (Need(min_vcpu=1), {"vcpu": None}, "vcpu"),
         (Need(min_memory_mib=1), {"memory_mib": None}, "memory"),
         (Need(min_disk_gib=1), {"disk_gib": None}, "disk"),
+        (Need(arch="x86_64"), {}, "arch"),
         (Need(region="AMS"), {}, None),
         (Need(region="fra"), {}, "region"),
         (Need(region="ams"), {"regions": ()}, "region"),

@@ -1,5 +1,7 @@
 """What a server is ordered as, written down and read back."""
 
+import json
+
 from gateway.core.plan import Need
 from gateway.core.spec import ServerSpec, need_document, need_from
 
@@ -17,6 +19,14 @@ def test_what_does_not_matter_is_left_out() -> None:
     assert need_document(Need()) == {}
     assert need_from({}) == Need()
     assert need_document(Need(region="ams", not_vendors=("x",))) == {"region": "ams", "not_vendors": ["x"]}
+
+
+def test_a_need_of_an_older_version_keeps_what_it_says() -> None:
+    """`arch` can be asked for no more; dropped from a spec that was stored with it, another machine would be bought."""
+    stored = '{"need":{"arch":"arm64"},"ssh_keys":[],"user_data":"","minutes":null,"snapshot":""}'
+    spec = ServerSpec.from_document(json.loads(stored))
+    assert spec == ServerSpec(Need(arch="arm64"))
+    assert spec.to_document() == json.loads(stored)
 
 
 def test_user_data_is_in_no_repr() -> None:

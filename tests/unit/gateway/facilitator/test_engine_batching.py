@@ -78,3 +78,15 @@ def test_what_was_put_back_waits_until_it_may_be_tried_again() -> None:
     assert ids(waiting.take(1.0, together=True)) == ["stl_002"]
     assert (waiting.take(1.0, together=True), waiting.wait_s(1.0)) == ([], 2.0)
     assert ids(waiting.take(3.0, together=True)) == ["stl_001"]
+
+
+def test_what_waits_goes_back_with_a_clock_that_is_set_back() -> None:
+    """Nothing waits for longer than it was to, for company or after a failure; and nothing goes sooner."""
+    waiting = Waiting(10)
+    waiting.put(item(1, 1_003.0))
+    waiting.put_back([item(2, 0.0, alone=True)], 1_002.0)
+    assert (waiting.take(1_000.0, together=True), waiting.wait_s(1_000.0)) == ([], 2.0)
+    assert waiting.wait_s(100.0) == 2.0
+    assert waiting.take(101.5, together=True) == []
+    assert ids(waiting.take(102.0, together=True)) == ["stl_002"]
+    assert ids(waiting.take(103.0, together=True)) == ["stl_001"]

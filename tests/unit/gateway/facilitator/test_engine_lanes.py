@@ -5,7 +5,7 @@ import pytest
 from contracts.codec import Address
 from gateway.core.paid import RelayAttempt
 from gateway.facilitator.desk import Relayer, Rules
-from gateway.facilitator.lanes import Fees, Lane, raised
+from gateway.facilitator.lanes import PAUSE_MS, Fees, Lane, raised
 
 
 class Keyless:
@@ -24,7 +24,7 @@ def lane(balance_wei: int = 10) -> Lane:
 def test_a_lane_that_has_not_asked_the_chain_sends_nothing() -> None:
     """Without the chain's count there is no nonce, and no room."""
     fresh = lane()
-    assert fresh.free(Rules(), 0.0) == 0
+    assert fresh.free(Rules(), 0) == 0
     with pytest.raises(ValueError, match="not open"):
         fresh.allocate()
 
@@ -82,13 +82,15 @@ def test_room_ends_with_the_most_in_flight_and_below_the_floor() -> None:
     one.counted(0, [])
     rules = Rules(in_flight_max=2)
     one.sent[0] = "rly_1"
-    assert one.free(rules, 0.0) == 1
+    assert one.free(rules, 0) == 1
     one.reserved = 1
-    assert one.free(rules, 0.0) == 0
-    one.reserved, one.paused_until_s = 0, 5.0
-    assert (one.free(rules, 4.0), one.free(rules, 5.0)) == (0, 1)
+    assert one.free(rules, 0) == 0
+    one.reserved, one.paused_until_ms = 0, 5_000
+    assert (one.free(rules, 4_999), one.free(rules, 5_000)) == (0, 1)
+    one.paused_until_ms = 5_000 + PAUSE_MS  # by a clock that was set back since
+    assert one.free(rules, 4_999) == 1
     one.balance_wei = 1
-    assert one.free(rules, 5.0) == 0
+    assert one.free(rules, 5_000) == 0
 
 
 @pytest.mark.parametrize("old", [(8, 1), (1_000_000_007, 3), (10**9, 10**9)])

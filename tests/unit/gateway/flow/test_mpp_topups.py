@@ -568,6 +568,20 @@ async def test_what_never_lands_is_looked_at_ever_less_often(make: Any) -> None:
     assert topup.state is TopUpState.FAILED
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_looking(make: Any) -> None:
+    """What was to be looked at tomorrow by a clock that was wrong is looked at by the one that is right."""
+    bed = await make()
+    bed.wire.lose = ["before"] * 2
+    kept(await bed.take(bed.pay()))
+    await bed.rail.sweep(CHAIN)
+    bed.clock.ms -= 86_400_000
+    await bed.rail.sweep(CHAIN)
+    bed.chain.mine()
+    topup = await bed.store.topup("top_1")
+    assert topup is not None
+    assert (len(bed.wire.sent), (await bed.rail.follow(topup)).state) == (3, TopUpState.SEEN)
+
+
 async def test_one_slow_answer_holds_up_no_other(make: Any) -> None:
     """The payments of a sweep are looked at together."""
     bed = await make()

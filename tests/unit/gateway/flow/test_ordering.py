@@ -255,6 +255,19 @@ async def test_an_answer_that_cannot_be_read_is_a_humans_and_buys_nothing_else(d
     assert len(desk.told.sold) == 1
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_an_order(desk: Desk) -> None:
+    """What was to be tried in ten minutes by a clock that was wrong is tried by the one that is right."""
+    held = hold_all_calls(desk)
+    desk.answers("shop", MADE)
+    server = await desk.order()
+    assert (server.state, desk.told.sold) == (ServerState.ORDERING, [])
+    for slot in held:
+        slot.give_back()
+    desk.bed.clock.ms -= 600_000
+    await desk.ordering.resume()
+    assert (await desk.now(server)).ref == "box-1"
+
+
 async def test_what_the_operator_found_out_is_followed_like_any_answer(desk: Desk) -> None:
     """The order is over for ordering, and what it made is looked at until it runs, in the same process."""
     desk.answers("shop", told(thanks="yes"))

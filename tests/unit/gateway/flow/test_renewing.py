@@ -398,3 +398,16 @@ def test_a_claim_reads_back_and_nothing_else_is_one() -> None:
     assert RenewalClaim.read("") is None
     with pytest.raises(ValueError, match="no claim"):
         RenewalClaim.read("renew srv_1 2")
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_a_renewal(leases: Leases) -> None:
+    """What was to be tried in ten minutes by a clock that was wrong is tried by the one that is right."""
+    await leases.leased(2 * DAY_MS)
+    leases.desk.shows(REF, NotSent("connect_failed", "scripted"))
+    await leases.sweep()
+    leases.shows(2 * DAY_MS)
+    leases.renews()
+    await leases.sweep()
+    assert not leases.renewed
+    await leases.sweep(-600_000)
+    assert len(leases.renewed) == 1

@@ -249,3 +249,20 @@ async def test_an_account_has_only_so_many_waiting_requests(desk: Desk) -> None:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     desk.seeing.require_room("acc_1")
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_the_looking(desk: Desk) -> None:
+    """What was to be looked at tomorrow by a clock that was wrong is looked at by the one that is right."""
+    await server(desk)
+    assert [await sweep(desk, seconds) for seconds in (0, 2, -86_400, 0)] == [0, 1, 1, 0]
+
+
+async def test_a_denial_before_the_clock_was_set_back_is_the_first_of_two(desk: Desk) -> None:
+    """P5: neither at once, nor only when the clock is where it was."""
+    made = await server(desk, "running", address="192.0.2.1")
+    desk.shows("box-1", GONE)
+    await desk.seeing.look(made.id)
+    desk.bed.clock.ms -= 86_400_000
+    assert (await desk.seeing.look(made.id)).state is S.RUNNING
+    desk.bed.clock.ms += round(LOST_AFTER_S * 1000)
+    assert (await desk.seeing.look(made.id)).state is S.LOST

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.core.commands import CloseTask
+from gateway.core.commands import CloseTask, Command, Result
 from gateway.core.task_kinds import DETAIL_MAX
 from gateway.flow.tasks import AGAIN_MS, Tasks
+from gateway.ports import Store
+from gateway.store.core import StoreBroken
 from tests.fakes.clock import SeededEntropy
 from tests.fakes.store import InlineStore, memory_database
 from tests.unit.gateway.flow.spend_bed import StillClock
@@ -46,6 +48,23 @@ class Bed:
     def rows(self) -> list[dict[str, Any]]:
         """All tasks, oldest first."""
         return [dict(row) for row in self.db.execute("SELECT * FROM tasks ORDER BY rowid")]
+
+
+class Door:
+    """A store behind a door: nothing is committed before it is open, and the first that come in then may fail."""
+
+    def __init__(self, store: Store, fails: int = 0) -> None:
+        self._store, self._fails = store, fails
+        self.asked, self.open = 0, asyncio.Event()
+
+    async def post(self, command: Command) -> Result:
+        """Commit, or fail."""
+        self.asked += 1
+        await self.open.wait()
+        if self._fails:
+            self._fails -= 1
+            raise StoreBroken("gone")
+        return await self._store.post(command)
 
 
 @pytest.fixture
@@ -85,6 +104,36 @@ async def test_a_repeat_spares_the_store(bed: Bed) -> None:
     assert [(row["kind"], row["subject"]) for row in bed.rows()] == [
         *(("dispute", "pay_1"), ("dispute", "pay_2"), ("order_lost", "pay_1"))
     ]
+
+
+async def test_whoever_asks_the_same_meanwhile_waits_for_the_commit(bed: Bed) -> None:
+    """What returns is durable, also for those whose question was asked by another."""
+    door = Door(bed.store)
+    tasks = Tasks(door, bed.clock, SeededEntropy(random.Random(1)))  # type: ignore[arg-type]
+    asking = [asyncio.create_task(tasks.ask("dispute", "pay_1", "look")) for _ in range(3)]
+    other = asyncio.create_task(tasks.ask("dispute", "pay_2", "look"))
+    await asyncio.sleep(0.01)
+    assert door.asked == 2  # another question waits for none
+    assert [task.done() for task in asking] == [False, False, False]
+    door.open.set()
+    await asyncio.gather(other, *asking)
+    assert (len(bed.rows()), door.asked) == (2, 2)
+
+
+async def test_what_could_not_be_asked_is_asked_by_the_next(bed: Bed) -> None:
+    """A store that fails, and a caller that goes away, silence nobody: whoever finds it next, or waits already, asks."""
+    door = Door(bed.store, fails=1)
+    tasks = Tasks(door, bed.clock, SeededEntropy(random.Random(1)))  # type: ignore[arg-type]
+    first, second = (asyncio.create_task(tasks.ask("dispute", "pay_1", "look")) for _ in range(2))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.sleep(0.01)
+    door.open.set()
+    with pytest.raises(StoreBroken):
+        await second
+    assert bed.rows() == []
+    await tasks.ask("dispute", "pay_1", "look")
+    assert (first.cancelled(), len(bed.rows()), door.asked) == (True, 1, 3)
 
 
 async def test_what_is_open_is_not_opened_again(bed: Bed) -> None:

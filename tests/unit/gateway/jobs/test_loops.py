@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from gateway.flow.servers.beside import Beside
 from gateway.jobs.loops import Loop, Loops
 from gateway.store.core import StoreBroken
 from tests.fakes.loop import run_virtual
@@ -115,6 +116,70 @@ def test_a_broken_store_ends_the_process() -> None:
         loops.start()
         await asyncio.sleep(10)
         assert [state.healthy for state in loops.states()] == [False]
+        await loops.stop(1.0)
+
+    run_virtual(play)
+    assert told == ["broken"]
+
+
+def test_a_store_that_broke_beside_other_failures_ends_the_process() -> None:
+    """What works on many things at once raises all that went wrong as one group, perhaps of groups."""
+    told: list[str] = []
+
+    async def work() -> None:
+        raise ExceptionGroup("all", [ValueError("a"), ExceptionGroup("some", [StoreBroken("gone")])])
+
+    async def play() -> None:
+        loops = _loops(work, lambda: told.append("broken"))
+        loops.start()
+        await asyncio.sleep(10)
+        assert [state.healthy for state in loops.states()] == [False]
+        await loops.stop(1.0)
+
+    run_virtual(play)
+    assert told == ["broken"]
+
+
+def test_many_failures_at_once_are_an_alert_and_a_later_try() -> None:
+    """A group without a broken store ends nothing."""
+    calls = 0
+    told: list[str] = []
+
+    async def work() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ExceptionGroup("all", [ValueError("a"), RuntimeError("b")])
+
+    async def play() -> None:
+        loops = _loops(work, lambda: told.append("broken"))
+        loops.start()
+        await asyncio.sleep(10)
+        assert [state.healthy for state in loops.states()] == [True]
+        await loops.stop(1.0)
+
+    run_virtual(play)
+    assert told == []
+
+
+def test_a_store_that_breaks_under_many_works_ends_the_process() -> None:
+    """Design 5: as it is raised by what a loop has begun beside itself."""
+    told: list[str] = []
+
+    async def broken() -> None:
+        raise StoreBroken("gone")
+
+    async def play() -> None:
+        beside = Beside()
+
+        async def turn() -> None:
+            for name in ("one", "two"):
+                beside.go(name, "shop", broken)
+            await beside.wait(1.0)
+
+        loops = _loops(turn, lambda: told.append("broken"))
+        loops.start()
+        await asyncio.sleep(10)
         await loops.stop(1.0)
 
     run_virtual(play)

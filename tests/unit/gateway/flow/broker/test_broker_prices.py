@@ -90,3 +90,22 @@ async def test_a_rule_whose_price_the_vendor_does_not_state_is_not_ordered_by() 
     assert (caught.value.code, caught.value.detail) == (
         *("price_untold", "litevps states no price of this for the rule monthly"),
     )
+
+
+async def test_a_clock_that_is_set_back_keeps_no_price_and_no_refusal() -> None:
+    """What counted for minutes by a clock that was wrong does not count for a day by the one that is right."""
+    clock, desk = StillClock(), Desk(LIST)
+    book = PriceBook(clock)
+    match = desk.vendor.match("POST", "/api/vps")
+    assert match is not None
+    body = b'{"plan_id": "small", "name": "box"}'
+    call = AccountCall(make_key(), "req_1", desk.vendor, match, "POST", "/api/vps", (), body)
+    bounds = Bounds(book, clock, clock, SystemEntropy())
+    bound = await bounds.of(call, desk, Named({}))  # type: ignore[arg-type]
+    bounds.was_dearer("litevps", bound.price)
+    with pytest.raises(Problem):
+        await bounds.of(call, desk, Named({}))  # type: ignore[arg-type]
+    assert desk.asked == 1
+    clock.ms -= 86_400_000
+    assert (await bounds.of(call, desk, Named({}))).price == bound.price  # type: ignore[arg-type]
+    assert desk.asked == 2

@@ -248,6 +248,15 @@ async def test_a_tokens_rate_rounds_down_and_an_order_gets_what_it_asked_for() -
     await till.close()
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_comparing(till: TillRig) -> None:
+    """What was to be compared with the book tomorrow by a clock that was wrong is compared by the one that is right."""
+    await till.poll()
+    till.clock.ms -= 86_400_000
+    till.chain.fail("unavailable", methods={"token_balance"})
+    with pytest.raises(ChainUnavailable):
+        await till.poll()
+
+
 async def test_money_that_lay_in_the_till_before_is_the_operators(till: TillRig) -> None:
     """A till with a balance from before its first reading is booked as capital, and explains itself."""
     other = TillRig()

@@ -192,6 +192,23 @@ async def test_p4_what_is_sent_again_is_the_same_and_lands_once(till: TillRig) -
     await till.sound()
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_sending(till: TillRig) -> None:
+    """What was to be sent again tomorrow by a clock that was wrong is sent again by the one that is right."""
+    receipt = await till.paid()
+    till.engine.refuses = "relayer_busy"
+    await till.refund(receipt)
+    await till.refunds.sweep()
+    till.engine.refuses = ""
+    await till.refunds.sweep()
+    assert len(till.engine.settled) == 1
+    till.clock.ms -= 86_400_000
+    await till.refunds.sweep()
+    assert len(till.engine.settled) == 2
+    await till.poll()
+    assert till.booked() == 0
+    await till.sound()
+
+
 async def test_a_refund_of_an_order_goes_by_its_id(till: TillRig) -> None:
     """An order's receipt is found by it; another account's order is not there."""
     receipt = await till.paid()

@@ -329,6 +329,22 @@ async def test_an_unknown_outcome_is_asked_for_again(rig: TopUpRig) -> None:
     assert (await rig.topup(answered.topup)).state is TopUpState.SEEN
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_asking(rig: TopUpRig) -> None:
+    """What was to be asked about tomorrow by a clock that was wrong is asked about by the one that is right."""
+
+    async def at_last(collector: Collector, auth: Authorization, asked: int) -> Settled:
+        if asked < 2:
+            raise FacilitatorUnknown("no answer")
+        return settled(auth, collector.collect(auth))
+
+    rig.collector.behaviour = at_last
+    answered = await is_unknown(rig, rig.pay_v2(await rig.offer()))
+    rig.clock.ms -= 86_400_000
+    await rig.settle_down()
+    assert rig.collector.asked == 2
+    assert (await rig.topup(answered.topup)).state is TopUpState.SEEN
+
+
 async def test_a_reorg_takes_nothing_from_the_credit(rig: TopUpRig) -> None:
     """Seen, undone and mined again: one credit. Seen and undone for good: none."""
     rig.collector.behaviour = None

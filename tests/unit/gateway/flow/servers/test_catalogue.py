@@ -319,3 +319,15 @@ async def test_asking_for_health_asks_no_vendor(tmp_path: Path) -> None:
     async with started(tmp_path, Line(down={VPSAGENT, LITEVPS})) as home:
         assert home.catalogue.health("vpsagent").state == "unknown"
         assert home.line.seen == []
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_the_asking(tmp_path: Path) -> None:
+    """Neither of what was answered, nor of what was not."""
+    async with started(tmp_path, Line(down={LITEVPS})) as home:
+        await home.catalogue.refresh()
+        home.line.down.clear()
+        counts = home.line.count(LITEVPS), home.line.count(VRTX)
+        home.pass_s(-3600)
+        await home.catalogue.refresh()
+        assert await home.keys_of("litevps") == ["large", "small"]
+        assert (home.line.count(LITEVPS) > counts[0], home.line.count(VRTX) > counts[1]) == (True, True)

@@ -391,3 +391,17 @@ async def test_replay_sends_again_from_the_beginning_of_the_schedule(bed: Tellin
     assert (await only(bed, hook)).state is DELIVERED
     assert receiver.got[0].id == receiver.got[1].id
     assert len(receiver.got) == 2
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_deliveries(tmp_path: Path, clock: DrivenClock) -> None:
+    """What was to be sent again in days by a clock that was wrong is sent by the one that is right."""
+    async with telling_bed(tmp_path, clock) as bed, receiving(503) as receiver:
+        await bed.hook(receiver.url)
+        await bed.server("ordered")
+        await bed.run()
+        await bed.attempt()
+        assert len(receiver.got) == 1
+        receiver.status = 204
+        clock.pass_s(-7 * 86_400)
+        await bed.attempt()
+        assert len(receiver.got) == 2

@@ -112,3 +112,22 @@ async def test_a_server_that_nobody_can_destroy_says_how_it_ends(tmp_path: Path)
             await destroying.destroy(desk.who(), replace(server), "its agent asked for it")
         assert '{"auto_renew": false, "keep_until": null}' in caught.value.detail
         assert "expires_at" in caught.value.detail
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_a_destruction(tmp_path: Path) -> None:
+    """What was to be asked for in ten minutes by a clock that was wrong is asked for by the one that is right."""
+    async with desk_opened(tmp_path) as desk:
+        server = await running(desk, "shop", 1)
+        destroying, _ = destroying_on(desk)
+        asked = list[str]()
+
+        async def accepts(request: UpstreamRequest) -> UpstreamResponse:
+            asked.append(request.target)
+            return told(server="shop-1", state="running") if request.method == "GET" else told()
+
+        desk.bed.line.first = accepts
+        await destroying.want(server.id, "its time is over")
+        for later_ms, times in ((0, 1), (1_000, 1), (-600_000, 2)):
+            desk.bed.clock.ms += later_ms
+            await destroying.sweep()
+            assert sum(target.startswith("/free/destroy/") for target in asked) == times

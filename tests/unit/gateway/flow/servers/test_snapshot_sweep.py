@@ -89,3 +89,25 @@ async def test_a_vendor_that_hangs_holds_nobody_elses_snapshots(tmp_path: Path) 
             seen = await desk.keeping.store.record("snapshot", each.id)
             assert isinstance(seen, Snapshot)
             assert seen.state == "available"
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_the_looking(tmp_path: Path) -> None:
+    """What was to be read from the book in an hour by a clock that was wrong is read by the one that is right."""
+    async with desk_opened(tmp_path) as desk:
+        ordering: Any = desk.ordering
+        doing = Doing(desk.keeping, Runner(desk.bed.spend, None, desk.bed.vendors, {}), desk.rentals)
+        snapshots = Snapshots(doing, desk.seeing, ordering)
+        await snapshots.sweep()
+        kept = await pending(desk, "shop", 1)
+        desk.rentals["shop"] = Keeper("shop")
+
+        async def answer(_request: UpstreamRequest) -> UpstreamResponse:
+            return respond(200, b"[]")
+
+        desk.bed.line.first = answer
+        for later_ms, state in ((0, "pending"), (-600_000, "available")):
+            desk.bed.clock.ms += later_ms
+            await snapshots.sweep()
+            seen = await desk.keeping.store.record("snapshot", kept.id)
+            assert isinstance(seen, Snapshot)
+            assert seen.state == state
