@@ -283,13 +283,13 @@ async def test_p4_under_every_fault_of_the_chains_endpoint_nobody_pays_twice(des
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     served = [one for one in outcomes if not isinstance(one, BaseException)]
     assert {one.code for one in outcomes if isinstance(one, Problem)} == {"outcome_unknown"}
-    assert 0 < len(served) < 40
+    assert len(served) < 40  # on a machine that is busy all 40 may outlive their agents' patience
     await desk.followed(LIVES_S + 20)
     ends = desk.rows("SELECT nonce, transfer FROM payments")
     paid = {to_hex(row["nonce"]) for row in ends if row["transfer"] == "settled"}
     assert len(ends) == len({request.headers for request in desk.wire.shown}) == 40
     assert sorted(debit.memo for debit in desk.debits()) == sorted(paid)
-    assert len(served) <= len(paid) <= 40
+    assert max(1, len(served)) <= len(paid) <= 40
     await desk.until(lambda: desk.store.view.wallets[to_hex(desk.wallet), MODERATO_PATHUSD.asset_id].held_base == 0)
     assert desk.balanced()
 
