@@ -8,3 +8,8 @@ clock has left behind; whoever waited for it would wait for as long as the clock
 def is_over(end_ms: int, now_ms: int, pause_ms: int) -> bool:
     """Say whether a pause of at most `pause_ms` that ends at `end_ms` is over, as it also is where the clock was set back."""
     return not now_ms < end_ms <= now_ms + pause_ms
+
+
+def has_passed(pause_ms: int, since_ms: int, now_ms: int) -> bool:
+    """Say whether a pause that began at `since_ms` is over, as it also is where the clock was set back to before that."""
+    return is_over(since_ms + pause_ms, now_ms, pause_ms)

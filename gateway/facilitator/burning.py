@@ -9,7 +9,7 @@ is served whatever the budget says, for a stranger must not be able to close the
 import asyncio
 
 from gateway.core.paid import SellerTerms, Settlement, SettlementState
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.records import HOUSE
 from gateway.facilitator.desk import Desk, Rules
 from gateway.facilitator.lanes import fees_now
@@ -38,7 +38,7 @@ class Burning:
         """Return what failures burnt lately on a seller's behalf, as it was known a second ago at most."""
         now_ms = self._clock.now_ms()
         kept = self._sellers.get(terms.account_id)
-        if kept is None or is_over(kept[0] + KEPT_MS, now_ms, KEPT_MS):
+        if kept is None or has_passed(KEPT_MS, kept[0], now_ms):
             # All who come meanwhile wait for the one answer: a burst would else ask the store once for each.
             asked = asyncio.ensure_future(self._store.gas_burnt_wei(terms.account_id, now_ms - terms.window_s * 1000))
             kept = self._sellers[terms.account_id] = (now_ms, asked)
@@ -72,7 +72,7 @@ class Burning:
     async def _key_refusal(self, desk: Desk, claim: Settlement) -> tuple[Reason, str] | None:
         """A key's payment is refused for what this payer burnt itself, and for nothing that others did."""
         now_ms = self._clock.now_ms()
-        if self._burners is None or is_over(self._burners[0] + KEPT_MS, now_ms, KEPT_MS):
+        if self._burners is None or has_passed(KEPT_MS, self._burners[0], now_ms):
             self._burners = (now_ms, asyncio.ensure_future(self._burnt()))
         burnt_wei, times = await asyncio.shield(self._burners[1])
         if times.get(claim.authorizer, 0) >= TIMES_PER_PAYER:

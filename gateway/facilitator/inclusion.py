@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.replacing import replace
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.follow import carrier, collected_in, judge, mined_by, moved_by, pays
@@ -128,7 +128,7 @@ class Follower:
         """Find what was in a block that is gone, and return its transactions, to be sent again. Raises ChainUnavailable."""
         async with self.moving:
             head, now_ms = await self._desk.relay.head(), self._desk.clock.now_ms()
-            everything = is_over(self._looked_at_all_ms + LOOK_ALL_EVERY_MS, now_ms, LOOK_ALL_EVERY_MS)
+            everything = has_passed(LOOK_ALL_EVERY_MS, self._looked_at_all_ms, now_ms)
             first = 0 if everything else head.number - RECENT_BLOCKS
             relays = [r for r in self._desk.relays() if _is_mined_in(r, first, head.number)]
             strangers = [s for s in self._by_others() if first <= (s.block_number or 0) <= head.number]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from contracts.codec import Address, checksum
 from contracts.keccak import keccak256
 from gateway.core.paid import Relay, RelayAttempt, RelayState
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed, is_over
 from gateway.facilitator.desk import Desk, Relayer, Rules
 
 __all__ = ["PAUSE_MS", "Call", "Fees", "Lane", "Lanes", "Shut", "fees_now", "raised", "sign", "too_dear"]
@@ -185,7 +185,7 @@ class Lanes:
     async def look_at_balance(self, lane: Lane) -> None:
         """Read what a relayer has, and ask a human where that is little. Raises ChainUnavailable."""
         now_ms, every_ms = self._desk.clock.now_ms(), int(self._desk.rules.balance_every_s * 1000)
-        if lane.balance_wei is not None and not is_over(lane.balance_at_ms + every_ms, now_ms, every_ms):
+        if lane.balance_wei is not None and not has_passed(every_ms, lane.balance_at_ms, now_ms):
             return
         lane.balance_wei, lane.balance_at_ms = await self._desk.relay.ether_wei(lane.address), now_ms
         if lane.balance_wei < lane.relayer.low_wei:

@@ -11,7 +11,7 @@ import structlog
 
 from contracts.batch import deployment
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.replacing import replace
 from gateway.facilitator.desk import Desk
 from gateway.facilitator.follow import judge
@@ -86,7 +86,7 @@ class Upkeep:
         patience_ms = int(self._desk.rules.replace_after_s * 1000)
         for relay in own:
             newest = relay.attempts[-1]
-            is_old = is_over(newest.sent_at_ms + patience_ms, self._desk.clock.now_ms(), patience_ms)
+            is_old = has_passed(patience_ms, newest.sent_at_ms, self._desk.clock.now_ms())
             if relay.account_nonce < count:
                 await self._suspect(relay, head)
             elif is_old and lane.balance_wei is not None and lane.balance_wei < lane.relayer.floor_wei:

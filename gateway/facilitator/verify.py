@@ -29,7 +29,7 @@ from contracts.reverts import reason_of
 from contracts.signature import SIGNATURE_BYTES, SignatureError, recover_address
 from contracts.tokens import Token, TokenKey
 from gateway.core.paid import Identity, Settlement, SettlementState
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.paid_ports import Exact, Rejected, RelayChain, Reverted
 from gateway.ports import Clock
 from gateway.rails.x402.payment import check_window, read_payment
@@ -180,7 +180,7 @@ class Verifier:
     def _tell_skew(self, chain_id: int, skew_s: int) -> None:
         """A clock that is off refuses good payments or takes bad ones; it is told once a minute."""
         now_ms = self._clock.now_ms()
-        due = is_over(self._skew_told_ms + SKEW_TOLD_EVERY_MS, now_ms, SKEW_TOLD_EVERY_MS)
+        due = has_passed(SKEW_TOLD_EVERY_MS, self._skew_told_ms, now_ms)
         if abs(skew_s) > MAX_SKEW_S and due:
             self._skew_told_ms = now_ms
             log.warning("facilitator.clocks_differ", chain_id=chain_id, ahead_of_head_s=skew_s)

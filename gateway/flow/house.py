@@ -12,7 +12,7 @@ import structlog
 
 from gateway.core.apikeys import READ
 from gateway.core.commands import ObservePrice
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.problems import Problem
 from gateway.core.records import HOUSE, ApiKey, Resource
 from gateway.flow.asking import ask_vendor, read_asked
@@ -88,7 +88,7 @@ class House:
     async def _refresh(self, call: Call, target: str, names: list[str]) -> None:
         """Read a catalogue if a price of it is stale. One that does not help is left alone for a while."""
         vendor, place = call.vendor, (call.vendor.name, target)
-        rested = is_over(self._failed_ms.get(place, 0) + PAUSE_MS, self._clock.now_ms(), PAUSE_MS)
+        rested = has_passed(PAUSE_MS, self._failed_ms.get(place, 0), self._clock.now_ms())
         if self._are_fresh(vendor, names) or not rested:
             return
         await self._read(vendor, target, call.request_id)

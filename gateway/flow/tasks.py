@@ -5,15 +5,14 @@ mended, so it is asked once while it is open and told to the log when it is aske
 is itself not bothered with each repeat.
 """
 
-import asyncio
-from weakref import WeakValueDictionary
-
 import structlog
 
 from gateway.core.commands import Done, OpenTask
+from gateway.core.pause import has_passed
 from gateway.core.records import Task
 from gateway.core.task_kinds import DETAIL_MAX, TaskKind
 from gateway.flow.ids import Ids
+from gateway.flow.locks import Locks
 from gateway.ports import Clock, Entropy, Store
 
 AGAIN_MS = 60_000
@@ -32,7 +31,7 @@ class Tasks:
     def __init__(self, store: Store, clock: Clock, entropy: Entropy) -> None:
         self._store, self._clock, self._ids = store, clock, Ids(clock, entropy)
         self._asked_ms: dict[_Question, int] = {}
-        self._asking: WeakValueDictionary[_Question, asyncio.Lock] = WeakValueDictionary()
+        self._asking = Locks()
 
     async def ask(self, kind: TaskKind, subject: str, detail: str, payment_id: str | None = None) -> None:
         """Open a task and log it, once while one of this kind is open on this subject; return when it is durable.
@@ -40,12 +39,14 @@ class Tasks:
         `detail` must hold no secret; it is cut to DETAIL_MAX characters.
         """
         question = kind, subject, detail[:DETAIL_MAX]
-        async with self._asking.setdefault(question, asyncio.Lock()):  # a hundred calls that find it at once ask once
+        async with self._asking.of(*question):  # a hundred calls that find it at once ask once
             await self._ask(question, payment_id)
 
     async def _ask(self, question: _Question, payment_id: str | None) -> None:
         now_ms = self._clock.now_ms()
-        self._asked_ms = {asked: at_ms for asked, at_ms in self._asked_ms.items() if 0 <= now_ms - at_ms < AGAIN_MS}
+        self._asked_ms = {
+            asked: at_ms for asked, at_ms in self._asked_ms.items() if not has_passed(AGAIN_MS, at_ms, now_ms)
+        }
         if question in self._asked_ms:
             return
         kind, subject, detail = question

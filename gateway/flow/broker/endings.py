@@ -13,7 +13,7 @@ import structlog
 
 from gateway.account_ports import AccountVendor, Thing
 from gateway.core.commands import MarkEnding, RunMeter, UpdateResource
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.problems import Problem
 from gateway.core.records import Meter, MeterState
 from gateway.core.routes import Priority, Retry
@@ -144,7 +144,7 @@ class Endings:
             detail = f"{meter.ref} at {vendor.name} is to be destroyed ({meter.reason}) and is still there"
             await self._watch.tasks.ask("not_destroyed", f"{vendor.name}/{meter.ref}", detail)
         accepted_ms = memory.accepted_ms.get(meter.id)
-        if accepted_ms is None or is_over(accepted_ms + PROMISE_HOLDS_MS, now_ms, PROMISE_HOLDS_MS):
+        if accepted_ms is None or has_passed(PROMISE_HOLDS_MS, accepted_ms, now_ms):
             answer = await desk.ask(vendor.destroy_request(meter.ref), URGENT)
             if is_success(answer.status) or answer.status in (CONFLICT, GONE):  # it is going already
                 await self.promised(vendor, meter)

@@ -5,7 +5,7 @@ not proves nothing before a second whole list, late enough, has not got it eithe
 """
 
 from gateway.account_ports import AccountVendor, Thing
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed, is_over
 from gateway.core.problems import Problem
 from gateway.core.records import Meter, MeterState
 from gateway.flow.broker.desk import Desk
@@ -39,7 +39,7 @@ class Looking:
         busy = hurries or any(self._is_unsettled(meter) for meter in meters)
         every_s = BUSY_LOOK_S if busy else CALM_LOOK_S if meters or memory.strangers else IDLE_LOOK_S
         every_ms = int(every_s * 1000)
-        return memory.looked_ms is None or is_over(memory.looked_ms + every_ms, now_ms, every_ms)
+        return memory.looked_ms is None or has_passed(every_ms, memory.looked_ms, now_ms)
 
     def hurry(self, meter: Meter) -> None:
         """Look soon, and again: its agent is doing something with it, and what it costs may depend on its state."""

@@ -11,7 +11,7 @@ import structlog
 
 from gateway.account_ports import Thing
 from gateway.core.commands import MarkEnding
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.problems import Problem
 from gateway.core.records import Meter, Resource
 from gateway.flow.answers import Answers
@@ -132,7 +132,7 @@ class Meters:
         memory, now_ms = self._watch.memory[desk.vendor.name], self._watch.clock.now_ms()
         request = desk.vendor.balance_request()
         every_ms = int(BALANCE_EVERY_S * 1000)
-        due = memory.balance_ms is None or is_over(memory.balance_ms + every_ms, now_ms, every_ms)
+        due = memory.balance_ms is None or has_passed(every_ms, memory.balance_ms, now_ms)
         if request is not None and due:
             memory.balance_ms = now_ms
             await desk.ask(request, POLLING)  # the desk reads it, as from any answer

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from gateway.account_ports import Order, Price, Template
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Priority
@@ -86,7 +86,7 @@ class PriceBook:
         name = desk.vendor.name
         async with self._asking.setdefault(name, asyncio.Lock()):
             known, now_ms = kept.get(name), self._clock.now_ms()
-            if known is not None and not is_over(known[0] + FRESH_S * 1000, now_ms, FRESH_S * 1000):
+            if known is not None and not has_passed(FRESH_S * 1000, known[0], now_ms):
                 return known[1]
             answer = await self._get(desk, target)
             found = () if answer is None else read(answer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.plan import Plan
 from gateway.core.tariff import rate_of
 from gateway.flow.servers.fetching import CatalogueSettings, Fetching
@@ -136,7 +136,7 @@ class Catalogue:
         pause_ms = 1000 * min(
             first_s * 2 ** min(shelf.failures - 1, _DOUBLED_AT_MOST), self._settings.retry_s * 2**PAUSES_DOUBLED
         )
-        if shelf.why and not is_over(shelf.asked_at_ms + pause_ms, now_ms, pause_ms):
+        if shelf.why and not has_passed(pause_ms, shelf.asked_at_ms, now_ms):
             return False
         return any(self._is_old(shelf, ask, now_ms) for ask in self.servers[name].catalogue)
 
@@ -144,7 +144,7 @@ class Catalogue:
         known = shelf.answers.get(ask.target)
         at_ms = shelf.missing.get(ask.target) if known is None else known.at_ms
         ttl_ms = self._ttl_s(ask) * 1000
-        return at_ms is None or is_over(at_ms + ttl_ms, now_ms, ttl_ms)
+        return at_ms is None or has_passed(ttl_ms, at_ms, now_ms)
 
     def _ttl_s(self, ask: CatalogueAsk) -> int:
         return self._settings.paid_ttl_s if ask.paid else self._settings.free_ttl_s

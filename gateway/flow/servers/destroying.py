@@ -12,13 +12,14 @@ from typing import Protocol
 
 import structlog
 
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.problems import Problem
 from gateway.core.server import ORDERED, Server, ServerState, Wanted
 from gateway.core.times import utc_text
 from gateway.flow.broker.watch import Tries
+from gateway.flow.locks import Locks
 from gateway.flow.servers.beside import Beside
-from gateway.flow.servers.doing import Doing, Locks, require_open
+from gateway.flow.servers.doing import Doing, require_open
 from gateway.flow.servers.runner import Who
 from gateway.flow.servers.seeing import Seeing
 from gateway.server_ports import Action, Feature, SnapshotSight
@@ -114,7 +115,7 @@ class Destroying:
                 detail = f"{server.ref} at {server.vendor} is to be destroyed ({server.reason}) and is still there"
                 await self._keeping.tasks.ask("not_destroyed", f"{server.vendor}/{server.ref}", detail)
             promised_ms = self._promised_ms.get(server.id)
-            if promised_ms is None or is_over(promised_ms + PROMISE_HOLDS_MS, now_ms, PROMISE_HOLDS_MS):
+            if promised_ms is None or has_passed(PROMISE_HOLDS_MS, promised_ms, now_ms):
                 server = await self._ask(server)
             return await self._look(server)
 

@@ -6,17 +6,17 @@ apart: wrong input, wrong moment, refused, or nobody knows.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Coroutine, Hashable, Mapping
+from collections.abc import AsyncIterable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from gateway.core.apikeys import PROXY, allows
 from gateway.core.money import format_amount
 from gateway.core.problems import Problem
 from gateway.core.server import FINAL, ORDERED, Server, ServerState, Wanted
 from gateway.flow.call import Reply
+from gateway.flow.locks import Locks
 from gateway.flow.servers.keeping import Keeping
 from gateway.flow.servers.runner import Runner, Who
 from gateway.flow.servers.seeing import ACCESS
@@ -70,17 +70,6 @@ class Done:
     payment_id: str | None = None
     charge_base: int | None = None
     replayed: bool = False
-
-
-class Locks:
-    """One lock for each name, for as long as somebody holds or waits for it."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
-
-    def of(self, *name: Hashable) -> asyncio.Lock:
-        """Return the lock of a name. Keep what is returned for as long as the lock is needed."""
-        return self._locks.setdefault(name, asyncio.Lock())
 
 
 class Doing:

@@ -31,8 +31,8 @@ from gateway.core.problems import Problem
 from gateway.core.renewal import STUCK, Why
 from gateway.core.server import ORDERED, Fleet, FleetState, Server, ServerState, Wanted
 from gateway.core.spec import ServerSpec
+from gateway.flow.locks import Locks
 from gateway.flow.servers.beside import Beside
-from gateway.flow.servers.doing import Locks
 from gateway.flow.servers.keeping import CHANGES_MAX, Keeping, bumped
 from gateway.flow.servers.placing import NewServer
 from gateway.flow.servers.renewing import Ending

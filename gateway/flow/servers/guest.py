@@ -14,7 +14,8 @@ from gateway.core.problems import Problem
 from gateway.core.records import Answer
 from gateway.core.server import USABLE, Server, ServerState
 from gateway.flow.call import Reply
-from gateway.flow.servers.doing import Doing, Done, Locks, claim_of, require_made, require_state
+from gateway.flow.locks import Locks
+from gateway.flow.servers.doing import Doing, Done, claim_of, require_made, require_state
 from gateway.flow.servers.runner import Who
 from gateway.server_ports import Action, Feature, JobSight
 

@@ -16,7 +16,8 @@ from gateway.core.money import format_amount, parse_amount
 from gateway.core.openssh import PublicKeyError, parse_public_key
 from gateway.core.problems import Problem
 from gateway.core.server import SshKey
-from gateway.flow.servers.doing import Doing, Locks
+from gateway.flow.locks import Locks
+from gateway.flow.servers.doing import Doing
 from gateway.flow.servers.keeping import CHANGES_MAX, Keeping, bumped
 from gateway.flow.servers.runner import Runner, Who
 from gateway.server_ports import Action, Ask, Feature, ServerVendor

@@ -36,8 +36,9 @@ from gateway.core.renewal import (
 )
 from gateway.core.server import Server, ServerState, Wanted
 from gateway.core.times import utc_text
+from gateway.flow.locks import Locks
 from gateway.flow.servers.beside import Beside
-from gateway.flow.servers.doing import Doing, Locks, require_made
+from gateway.flow.servers.doing import Doing, require_made
 from gateway.flow.servers.renewal_buying import Buying, Caps, Looking
 from gateway.flow.servers.renewal_facts import Gathering
 from gateway.flow.servers.runner import Who

@@ -12,7 +12,7 @@ from functools import partial
 from gateway.core.kept import SNAPSHOT
 from gateway.core.problems import Problem
 from gateway.core.server import Server, Snapshot
-from gateway.flow.servers.doing import Locks
+from gateway.flow.locks import Locks
 from gateway.flow.servers.keeping import CHANGES_MAX, Keeping, bumped
 from gateway.server_ports import SnapshotRule, SnapshotSight
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from gateway.core.pause import is_over
+from gateway.core.pause import has_passed
 from gateway.core.plan import Need
 from gateway.core.problems import Problem
 from gateway.core.server import ORDERED, USABLE, Server, ServerState, Snapshot
@@ -286,7 +286,7 @@ class Snapshots:
         Raises what went wrong in this or an earlier sweep, once; never for a vendor.
         """
         now_ms, business_ms = self._keeping.clock.now_ms(), self._keeping.business.now_ms()
-        if self._loaded_ms is None or is_over(self._loaded_ms + LOAD_EVERY_MS, now_ms, LOAD_EVERY_MS):
+        if self._loaded_ms is None or has_passed(LOAD_EVERY_MS, self._loaded_ms, now_ms):
             self._loaded_ms = now_ms
             self._listed_ms = {name: at for name, at in self._listed_ms.items() if now_ms - at < LOAD_EVERY_MS}
             for snapshot in await self._keeping.store.snapshots_due(business_ms):
