@@ -2,9 +2,14 @@
 
 Must not know what a digest means, nor where keys are kept. Theory: a signature (r, s) has a twin (r, n-s); the token
 accepts only the lower s and v of 27 or 28 (OpenZeppelin's ECRecover), so that a signature has one form.
+
+Recovering calls libsecp256k1 through coincurve's own binding: a facilitator recovers a key for every request, and the
+objects and copies of coincurve's classes were a tenth of that. The binding is private, hence the bound on its version.
 """
 
-from coincurve import PrivateKey, PublicKey
+from coincurve import PrivateKey
+from coincurve._libsecp256k1 import ffi, lib
+from coincurve.context import GLOBAL_CONTEXT
 
 from contracts.codec import Address, ContractError
 from contracts.keccak import keccak256
@@ -18,6 +23,8 @@ V_OFFSET = 27
 
 # Big-endian words of one length compare like the integers that they are, at a third of the cost of making those.
 _ZERO, _ORDER, _HALF_ORDER = (number.to_bytes(32, "big") for number in (0, ORDER, HALF_ORDER))
+
+_CONTEXT, _UNCOMPRESSED = GLOBAL_CONTEXT.ctx, lib.SECP256K1_EC_UNCOMPRESSED
 
 
 class SignatureError(ContractError):
@@ -34,11 +41,11 @@ def load_key(secret: bytes) -> PrivateKey:
 
 def address_of(key: PrivateKey) -> Address:
     """Return the address that a key signs for."""
-    return _address(key.public_key)
+    return _address(key.public_key.format(compressed=False)[1:])
 
 
-def _address(public: PublicKey) -> Address:
-    return Address(keccak256(public.format(compressed=False)[1:])[12:])
+def _address(point: bytes) -> Address:
+    return Address(keccak256(point)[12:])
 
 
 def sign_digest(key: PrivateKey, digest: bytes) -> bytes:
@@ -68,11 +75,21 @@ def recover_address(digest: bytes, signature: bytes) -> Address:
         raise SignatureError("signature: r out of range")
     if not _ZERO < signature[32:64] <= _HALF_ORDER:
         raise SignatureError("signature: s out of range or in the upper half")
-    try:
-        public = PublicKey.from_signature_and_message(signature[:64] + bytes((v,)), digest, hasher=None)
-    except ValueError as error:  # no point of the curve has this r
-        raise SignatureError("signature: no key can have made it") from error
-    return _address(public)
+    return _address(_recover(digest, signature, v))
+
+
+def _recover(digest: bytes, signature: bytes, recovery_id: int) -> bytes:
+    """Return the public key's x ‖ y. The library reads 32 and 64 bytes: whoever calls this has checked the lengths."""
+    parsed, public_key = ffi.new("secp256k1_ecdsa_recoverable_signature *"), ffi.new("secp256k1_pubkey *")
+    if not (
+        lib.secp256k1_ecdsa_recoverable_signature_parse_compact(_CONTEXT, parsed, signature, recovery_id)
+        and lib.secp256k1_ecdsa_recover(_CONTEXT, public_key, parsed, digest)
+    ):
+        raise SignatureError("signature: no key can have made it")  # no point of the curve has this r
+    written, length = ffi.new("unsigned char[65]"), ffi.new("size_t *", 65)  # 0x04 ‖ x ‖ y
+    lib.secp256k1_ec_pubkey_serialize(_CONTEXT, written, length, public_key, _UNCOMPRESSED)
+    point: bytes = ffi.buffer(written)[1:]
+    return point
 
 
 def normalise_v(signature: bytes) -> bytes:
