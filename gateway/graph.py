@@ -29,6 +29,7 @@ from gateway.flow.servers.neutral import Neutral
 from gateway.flow.settle import Sightings, Tracker
 from gateway.flow.spend import Spend
 from gateway.flow.tasks import Tasks
+from gateway.flow.unproven import Unproven
 from gateway.http.port import Upstream
 from gateway.jobs.loops import Loop, Loops
 from gateway.paid_graph import PaidBase, PaidSide, assemble_paid
@@ -81,6 +82,7 @@ class Gateway:
     spend: Spend
     recovery: Recovery
     trackers: Sequence[Tracker]
+    unproven: Mapping[int, Unproven]
     quarantine: Quarantine
     heads: Heads
     sightings: Sightings
@@ -177,7 +179,7 @@ def assemble(config: Config, parts: Parts) -> Gateway:
         tasks=tasks,
         clock=clock,
     )
-    paid = _paid(config, parts, heads)
+    paid, trackers = _paid(config, parts, heads), _trackers(config, parts, heads, sightings)
     accounts = _accounts(config, parts, answers, sealer)
     return Gateway(
         config=config,
@@ -194,7 +196,11 @@ def assemble(config: Config, parts: Parts) -> Gateway:
             clock=clock,
             finder=finder,
         ),
-        trackers=_trackers(config, parts, heads, sightings),
+        trackers=trackers,
+        unproven={
+            tracker.chain_id: Unproven(store=store, chain=parts.chains[tracker.chain_id], tracker=tracker, clock=clock)
+            for tracker in trackers
+        },
         quarantine=_quarantine(parts, heads, paid),
         heads=heads,
         sightings=sightings,

@@ -154,6 +154,7 @@ def _services(gateway: Gateway) -> Services:
         accept_database=gateway.accept_database,
         account_vendors=frozenset(by_account),
         relaying=_relaying(gateway),
+        unproven=gateway.unproven,
     )
 
 

@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from sandbox.chain import LocalBase
+
+# The same examples every time, and none fails for being slow: a suite that says no has found a defect, not a busy machine.
+# To look further than the usual examples: `make test ARGS="--hypothesis-profile=default"`.
+settings.load_profile("ci")
 
 
 @pytest.fixture

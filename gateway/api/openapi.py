@@ -7,6 +7,7 @@ there; whatever this gateway does not serve yet is not in it.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from gateway import __version__
 from gateway.api.catalogue import route_path
 from gateway.api.endpoint import Endpoint
 from gateway.api.guide import SUMMARY
@@ -29,7 +30,7 @@ from gateway.api.schemas import PROBLEM, TEXT, choice
 from gateway.core.problems import TYPES
 from gateway.flow.call import Served
 
-VERSION: Final = "0.1.0"
+VERSION: Final = __version__
 STREAM_TYPE: Final = "text/event-stream"
 NO_CONTENT: Final = 204
 DEMANDED: Final = 402

@@ -28,7 +28,7 @@ from gateway.store import columns, queries
 SHOWN_JOURNAL = ("payment.", "resource.", "server.")
 
 EVIDENCE = record(
-    kind=choice("settled", "canceled", "unused", "failed"),
+    kind=choice("settled", "canceled", "unused", "failed", "resolved"),
     chain_id=INTEGER,
     block_number=INTEGER,
     block_hash=HASH,
@@ -96,7 +96,7 @@ async def _evidence(deps: ApiDeps, found: Payment) -> dict[str, Any] | None:
     rows = await deps.store.query(queries.EVIDENCE_OF_PAYMENT, {"payment_id": found.id})
     if not rows:
         return None
-    row = rows[0]  # at most one closes a payment: the schema says so
+    row = rows[0]  # one closes a payment, the schema says so; a late one stands after it
     return {
         "kind": row["kind"],
         "chain_id": row["chain_id"],

@@ -1,21 +1,24 @@
 """The command line's entry: words to a verb, a verb to an exit code.
 
-Must not know what a verb does.  Theory: one parser built from small functions; each leaf carries the function that runs it,
-so there is no second list of names to keep in step.
+Must not know what a verb does, nor import what does it.  Theory: one parser built from small functions; each leaf carries the
+name of the function that runs it, so there is no second list of names to keep in step, and only one verb's modules are loaded.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from importlib import import_module
 
-from gateway.cli import verbs_journal, verbs_local, verbs_mcp, verbs_vendor, verbs_wallet
+from gateway import __version__
 from gateway.cli.exits import CliError, Exit
-from gateway.cli.output import print_error
-from gateway.cli.verbs_operator import VERBS, run_verb
+from gateway.cli.output import print_error, print_json
+from gateway.cli.verbs_operator import VERBS
+from gateway.cli.words import add_all
 
 Run = Callable[[argparse.Namespace], int]
+NAME = "agent-payment-gateway"
+CALL = "gateway.cli.calling:run_verb"
 
 GROUPS = {
     "account": "accounts and their credit",
@@ -37,9 +40,12 @@ GROUPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.work is None and not arguments.version:
+        parser.error("the following arguments are required: command")
     try:
-        exit_code: int = arguments.run(arguments)
+        exit_code = _print_version(arguments) if arguments.version else load(arguments.work)(arguments)
         sys.stdout.flush()
     except CliError as error:
         print_error(error, as_json=arguments.json)
@@ -52,6 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code
 
 
+def load(work: str) -> Run:
+    """Return what a leaf names as "module:function": the one place where a verb's modules are loaded."""
+    module, _, function = work.partition(":")
+    run: Run = getattr(import_module(module), function)
+    return run
+
+
+def _print_version(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print_json({"name": NAME, "version": __version__})
+    else:
+        print(f"{NAME} {__version__}")
+    return Exit.OK
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every verb."""
     parser = argparse.ArgumentParser(prog="gateway", description="One prepaid balance for agents that buy servers.")
@@ -59,11 +80,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--config", metavar="PATH", help="the configuration (else $GATEWAY_CONFIG, else gateway.toml here)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--version", action="store_true", help="print name and version, and do nothing else")
+    parser.set_defaults(work=None)
     leaves = Leaves(parser)
     for verb in VERBS:
-        verb.arguments(leaves.add(verb.words, verb.help, partial(run_verb, verb)))
-    for add in (verbs_local.add, verbs_wallet.add, verbs_vendor.add, verbs_journal.add, verbs_mcp.add):
-        add(leaves.add)
+        leaf = leaves.add(verb.words, verb.help, CALL)
+        leaf.set_defaults(verb=verb)
+        verb.arguments(leaf)
+    add_all(leaves.add)
     return parser
 
 
@@ -71,19 +95,19 @@ class Leaves:
     """Adds verbs to a parser, and the groups that they stand in."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._top = parser.add_subparsers(metavar="command", required=True)
+        self._top = parser.add_subparsers(metavar="command")  # required, but for --version
         self._groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
         # After the verb as well as before it; not given there, it must not undo what was given before.
         self._common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
         self._common.add_argument("--config", metavar="PATH", help=argparse.SUPPRESS)
         self._common.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
 
-    def add(self, words: str, text: str, run: Run) -> argparse.ArgumentParser:
-        """Add "verb" or "group verb" and return its parser."""
+    def add(self, words: str, text: str, work: str) -> argparse.ArgumentParser:
+        """Add "verb" or "group verb", run by `work`, and return its parser."""
         group, _, verb = words.rpartition(" ")
         parent = self._group(group) if group else self._top
         leaf = parent.add_parser(verb, help=text, description=text, parents=[self._common], allow_abbrev=False)
-        leaf.set_defaults(run=run)
+        leaf.set_defaults(work=work)
         return leaf
 
     def _group(self, name: str) -> "argparse._SubParsersAction[argparse.ArgumentParser]":

@@ -4,17 +4,18 @@ Must not know what is served.  Theory: a supervisor starts the process again aft
 can never succeed (configuration, keys, another owner) ends with a code of its own and a line that says why.
 """
 
+import argparse
 import asyncio
 import gc
 import os
 import sqlite3
-from collections.abc import Callable
 
 import uvloop
 
 from gateway.chains.quorum import WrongChainError
 from gateway.chains.startup import TokenMismatch
 from gateway.cli.exits import CliError, Exit
+from gateway.cli.setting import read_config
 from gateway.config import Config, ConfigError
 from gateway.operator.socket import SocketInUse
 from gateway.ports import ChainDisagreement, ChainUnavailable
@@ -39,11 +40,14 @@ _CONFIG = (
 _UNREACHABLE = (StoreInUse, SocketInUse, ChainUnavailable, ChainDisagreement, OSError)
 _FAILED = (StoreBroken, BookBroken, sqlite3.Error)
 
-Serve = Callable[[Config], int]
-
 # Calls in flight are many small objects that live for a second; the defaults look at them again every 700 new ones. Measured
 # with 512 settlements in flight: a tenth to a seventh of the CPU.
 COLLECT_AFTER = (10_000, 20, 20)
+
+
+def run_verb(arguments: argparse.Namespace) -> int:
+    """Serve what the configuration says. Raises CliError."""
+    return run(read_config(arguments.config))
 
 
 def run(config: Config) -> int:

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,20 +23,9 @@ from gateway.config import Config
 from gateway.core.journal import GENESIS, JournalError, verify
 from gateway.core.strict_json import parse_json
 
-AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 
-
-def add(leaf: AddLeaf) -> None:
-    """Add the journal's verbs."""
-    check = leaf("journal verify", "recompute every digest of the journal, or of an exported file", _verify)
-    check.add_argument("--file", type=Path, help="an export to check, without server, database or configuration")
-    check.add_argument("--head", metavar="DIGEST", help="the digest that the last row must have, noted elsewhere")
-    export = leaf("journal export", "write the journal as JSON lines", _export)
-    export.add_argument("--after", type=int, default=0, metavar="SEQ", help="start behind this row")
-    export.add_argument("--out", type=Path, help="a new file to write; else standard output")
-
-
-def _verify(arguments: argparse.Namespace) -> Exit:
+def prove(arguments: argparse.Namespace) -> Exit:
+    """Recompute every digest of the journal, or of an exported file. Raises CliError."""
     answer = (
         _verify_file(arguments.file) if arguments.file else call(read_config(arguments.config), "journal_verify", {})
     )
@@ -87,7 +76,8 @@ def _row(line: bytes) -> tuple[int, bytes, bytes]:
     return seq, body.encode("ascii"), parse_bytes32(row["digest"])
 
 
-def _export(arguments: argparse.Namespace) -> Exit:
+def export(arguments: argparse.Namespace) -> Exit:
+    """Write the journal as JSON lines. Raises CliError."""
     rows = _pages(read_config(arguments.config), arguments.after)
     if arguments.json and arguments.out is None:
         print_json({"rows": list(rows)})

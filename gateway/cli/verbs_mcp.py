@@ -10,19 +10,10 @@ import os
 import sys
 
 from gateway.cli.exits import CliError, Exit
-from gateway.cli.verbs_local import AddLeaf
 
 
-def add(leaf: AddLeaf) -> None:
-    """Add the verb; what follows it is read by the process that it becomes."""
-    parser = leaf("mcp", "serve the API as MCP tools: over stdio, or --http HOST:PORT", _run)
-    parser.add_argument("--url", help="the gateway (else $GATEWAY_URL, else http://127.0.0.1:8402)")
-    parser.add_argument("--http", metavar="HOST:PORT", help="serve HTTP at /mcp there instead of stdio")
-    parser.add_argument("--max-charge", metavar="USD", help="the most that one call may cost at first")
-    parser.add_argument("--max-total", metavar="USD", help="the most that one server or fleet may cost altogether")
-
-
-def _run(asked: argparse.Namespace) -> int:
+def run(asked: argparse.Namespace) -> int:
+    """Become the process that serves the tools. Raises CliError where the SDK is not installed."""
     if importlib.util.find_spec("mcp") is None:
         raise CliError(
             Exit.FAILED, "the MCP SDK is not installed", "install the extra: pip install 'agent-payment-gateway[mcp]'"

@@ -1,18 +1,14 @@
 """The verbs that are operator's calls: arguments in, one call, its answer out.
 
-Must not know how a call is carried out.  Theory: a verb is a row: its words, its arguments, its call and its shape.
+Must not know how a call is carried out, nor import what does it.  Theory: a verb is a row: its words, its arguments, its call
+and its shape.
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.cli.exits import Exit
-from gateway.cli.operate import call
-from gateway.cli.output import print_json
-from gateway.cli.setting import read_config
 from gateway.cli.shape import PAYMENT_COLUMNS, Shape, changed, listed, new_key, one, trace
-from gateway.operator.registry import OPERATIONS
 
 Adder = Callable[[argparse.ArgumentParser], None]
 ACCOUNT_COLUMNS = ("id", "name", "available", "held", "created_at")
@@ -105,6 +101,13 @@ def _payments_list(parser: argparse.ArgumentParser) -> None:
 def _payments_resolve(parser: argparse.ArgumentParser) -> None:
     _add(parser, "payment", "the payment's id")
     parser.add_argument("charge", choices=("captured", "refunded"), help="who pays: the agent, or the house")
+    parser.add_argument(
+        "--left",
+        metavar="AMOUNT",
+        help="for what is used on chain and not proven: all that left the wallet for it, in the token; 0 for nothing",
+    )
+    parser.add_argument("--tx", metavar="HASH", help="with --left: the transaction, where there is one")
+    parser.add_argument("--resolution", metavar="TEXT", help="with --left: how you know; goes into the journal")
 
 
 def _tasks_list(parser: argparse.ArgumentParser) -> None:
@@ -221,7 +224,13 @@ VERBS: tuple[Verb, ...] = (
     Verb("key revoke", "revoke a key", "key_revoke", changed("key", "Revoked.", "It was revoked before."), _THE_KEY),
     Verb("payments list", "list payments", "payments_list", listed("payments", *PAYMENT_COLUMNS), _payments_list),
     Verb("payments show", "show everything about a payment", "payments_show", one("payment"), _THE_PAYMENT),
-    Verb("payments resolve", "decide a held dispute", "payments_resolve", one("payment"), _payments_resolve),
+    Verb(
+        "payments resolve",
+        "decide a held dispute, or end a payment that nothing proves",
+        "payments_resolve",
+        one("payment"),
+        _payments_resolve,
+    ),
     Verb(
         "tasks list",
         "list what waits for a human",
@@ -334,15 +343,3 @@ VERBS: tuple[Verb, ...] = (
         _none,
     ),
 )
-
-
-def run_verb(verb: Verb, arguments: argparse.Namespace) -> Exit:
-    """Run a verb's call and print its answer. Raises CliError."""
-    named = {name: getattr(arguments, name, None) for name in OPERATIONS[verb.operation].parameters}
-    given = {name: value for name, value in named.items() if value is not None}
-    answer = call(read_config(arguments.config), verb.operation, given)
-    if arguments.json:
-        print_json(answer)
-    else:
-        print("\n".join(verb.shape(answer)))
-    return Exit.OK

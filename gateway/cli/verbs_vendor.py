@@ -7,7 +7,6 @@ pipe into the keystore, and never through an argument; it is never printed, and 
 import argparse
 import getpass
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +25,14 @@ from wallets.keystore import Keystore
 from wallets.sealing import Sealer
 from wallets.secret import Secret
 
-AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 MAX_SECRET_BYTES = 4096
 MIN_WEBHOOK_CHARS = 16
 MAX_LOGIN_CHARS = 254
 LIST_COLUMNS = ("name", "kind", "origin", "paid_from", "credentials", "login", "webhook_secrets")
-SOURCE_HELP = 'a file that holds it, or "-" for standard input; asked for without echo if not given'
 
 
-def add(leaf: AddLeaf) -> None:
-    """Add the vendors' verbs."""
-    listing = leaf("vendor list", "list vendors, and whether the operator's credentials are there", _list)
-    listing.add_argument("--capabilities", action="store_true", help="what each can do, too (always in JSON)")
-    enter = leaf("vendor credentials", "seal the operator's login, or token, at a vendor", _credentials)
-    enter.add_argument("name", metavar="NAME", help="the vendor's name in the configuration")
-    enter.add_argument("--login", metavar="EMAIL", help="the account's login; none for a token that needs no login")
-    enter.add_argument("--secret-file", metavar="FILE", help=SOURCE_HELP)
-    enter.add_argument("--same-account", action="store_true", help="the login is new, the account is the same one")
-    hook = leaf("vendor webhook-secret", "seal the secret that a vendor signs its webhooks with", _webhook_secret)
-    hook.add_argument("name", metavar="NAME", help="the vendor's name in the configuration")
-    hook.add_argument("--secret-file", metavar="FILE", help=SOURCE_HELP)
-
-
-def _list(arguments: argparse.Namespace) -> Exit:
+def listing(arguments: argparse.Namespace) -> Exit:
+    """Show the vendors, and whether the operator's credentials are there. Raises CliError."""
     config = read_config(arguments.config)
     stored = [name for name in config.account_vendors() if saved(config.keystore.directory, name)]
     sealer = _sealer(config) if stored else None
@@ -99,7 +83,8 @@ def masked(login: str) -> str | None:
     return f"{name[:1]}…{at}{host}" if login else None
 
 
-def _credentials(arguments: argparse.Namespace) -> Exit:
+def enter_credentials(arguments: argparse.Namespace) -> Exit:
+    """Seal the operator's login, or token, at a vendor. Raises CliError."""
     config = read_config(arguments.config)
     vendor = _account_vendor(config, arguments.name)
     sealer = _sealer(config)
@@ -123,7 +108,8 @@ def _credentials(arguments: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
-def _webhook_secret(arguments: argparse.Namespace) -> Exit:
+def enter_webhook_secret(arguments: argparse.Namespace) -> Exit:
+    """Seal the secret that a vendor signs its webhooks with. Raises CliError."""
     config = read_config(arguments.config)
     vendor = _account_vendor(config, arguments.name)
     if vendor.kind is not VendorKind.VRTX:

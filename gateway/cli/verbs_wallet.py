@@ -8,7 +8,6 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from contracts.codec import Address, CodecError, ContractError, checksum, parse_address, parse_bytes32
@@ -22,31 +21,12 @@ from wallets.passphrase import PassphraseError, parse_passphrase_source
 from wallets.secret import Secret
 from wallets.v3 import V3Error, export_v3, import_v3
 
-AddLeaf = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 RAW_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 MAX_KEY_FILE_BYTES = 16 * 1024
-SOURCE_HELP = "where the v3 file's passphrase is: env:NAME, file:/path or credential:name"
 
 
-def add(leaf: AddLeaf) -> None:
-    """Add the wallets' verbs."""
-    leaf("wallet new", "make a random key and seal it", _new)
-    leaf("wallet list", "list the keystore's wallets", _list)
-    bring = leaf("wallet import", "seal a key from a file or standard input", _import)
-    bring.add_argument("source", metavar="FILE", help='a file, or "-" for standard input')
-    bring.add_argument(
-        "--v3", action="store_true", help="the file is Web3 Secret Storage (v3 JSON), not 0x and 64 hex digits"
-    )
-    bring.add_argument("--v3-passphrase", metavar="SOURCE", help=SOURCE_HELP)
-    take = leaf("wallet export", "write a key as v3 JSON", _export)
-    take.add_argument("address", metavar="ADDRESS", help="the wallet's address")
-    take.add_argument("--out", type=Path, required=True, help="a new file to write")
-    take.add_argument("--v3-passphrase", metavar="SOURCE", required=True, help=SOURCE_HELP)
-    watch = leaf("wallet watch", "record an address of ours whose key is elsewhere: it is never paid", _watch)
-    watch.add_argument("address", metavar="ADDRESS")
-
-
-def _new(arguments: argparse.Namespace) -> Exit:
+def new(arguments: argparse.Namespace) -> Exit:
+    """Make a random key and seal it. Raises CliError."""
     config = read_config(arguments.config)
     try:
         address = Keystore(config.keystore.directory).new_wallet(read_secret(config.keystore.passphrase))
@@ -55,7 +35,8 @@ def _new(arguments: argparse.Namespace) -> Exit:
     return _added(config, address, as_json=arguments.json)
 
 
-def _import(arguments: argparse.Namespace) -> Exit:
+def bring(arguments: argparse.Namespace) -> Exit:
+    """Seal a key from a file or standard input. Raises CliError."""
     config = read_config(arguments.config)
     raw = _read(arguments.source)
     key = _v3_key(raw, arguments.v3_passphrase) if arguments.v3 else _raw_key(raw)
@@ -90,7 +71,8 @@ def _named(config: Config) -> dict[Address, str]:
     return named | {relayer.address: f"relayers.{relayer.name}" for relayer in config.relayers.values()}
 
 
-def _list(arguments: argparse.Namespace) -> Exit:
+def listing(arguments: argparse.Namespace) -> Exit:
+    """Show the keystore's wallets, and those that the configuration names and it lacks. Raises CliError."""
     config = read_config(arguments.config)
     try:
         kinds = Keystore(config.keystore.directory).list_wallets()
@@ -111,7 +93,8 @@ def _list(arguments: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
-def _export(arguments: argparse.Namespace) -> Exit:
+def take(arguments: argparse.Namespace) -> Exit:
+    """Write a key as a new file of v3 JSON. Raises CliError."""
     config = read_config(arguments.config)
     address = _address(arguments.address)
     passphrase = _source(arguments.v3_passphrase)
@@ -130,7 +113,8 @@ def _export(arguments: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
-def _watch(arguments: argparse.Namespace) -> Exit:
+def watch(arguments: argparse.Namespace) -> Exit:
+    """Record an address of ours whose key is elsewhere. Raises CliError."""
     config = read_config(arguments.config)
     address = _address(arguments.address)
     try:

@@ -69,6 +69,9 @@ class Reader(PaidReader, Protocol):
     def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int | None) -> bool:
         """Say whether this log was booked, or without an index this failed transaction."""
 
+    def proofs(self, payment_id: str) -> list[tuple[str, bool]]:
+        """Return the kind of each piece of evidence of a payment, and whether it names a log."""
+
     def has_challenge(self, vendor: str, challenge_id: str) -> bool:
         """Say whether a challenge of this vendor was answered before."""
 
@@ -266,6 +269,11 @@ class Book:
             return False
         place = (evidence.chain_id, evidence.tx_hash, evidence.log_index)
         return place in self.rows.logs or self.reader.has_evidence(*place)
+
+    def lacks_its_log(self, payment_id: str) -> bool:
+        """Say whether a payment was ended as the operator said, before any log of it was known, and none has turned up."""
+        fresh = [(e.kind, e.log_index is not None) for e in self.rows.evidence if e.payment_id == payment_id]
+        return [*self.reader.proofs(payment_id), *fresh] == [("resolved", False)]
 
     def has_challenge(self, vendor: str, challenge_id: str) -> bool:
         """Say whether a challenge was answered before, committed or not."""

@@ -182,6 +182,24 @@ class ResolveDispute:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolveUnproven:
+    """The operator says what left for a payment that is used at a final block and not proven, and who bears it.
+
+    `evidence` (kind `resolved`) is that block, with the log of the collection where one is known; its `value_base` and
+    `fee_base` are what was said, nothing where nothing left. `said_tx` is the transaction that the operator names, `words`
+    how it is known. Refused `not_unproven` unless a task asks for it, and `bad_resolution` beyond what was promised.
+    """
+
+    payment_id: str
+    charge: Charge
+    evidence: Evidence
+    said_tx: bytes | None
+    words: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class ObserveFloat:
     """A wallet's token balance at a final block, all of whose settlements are booked."""
 
@@ -451,6 +469,7 @@ Command = (
     | RecordDead
     | PassDeadline
     | ResolveDispute
+    | ResolveUnproven
     | ObserveFloat
     | RecordOutflow
     | SetFreeze

@@ -53,6 +53,7 @@ from gateway.core.decide_seller import decide_nonce, decide_seller, decide_till_
 from gateway.core.decide_settlement import decide_claim, decide_moves
 from gateway.core.decide_topup import decide_loan, decide_topup
 from gateway.core.decide_treasury import decide_float, decide_outflow
+from gateway.core.decide_unproven import decide_unproven
 
 _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
     c.OpenAccount: decide_account,
@@ -66,6 +67,7 @@ _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
     c.RecordDead: decide_dead,
     c.PassDeadline: decide_deadline,
     c.ResolveDispute: decide_resolution,
+    c.ResolveUnproven: decide_unproven,
     c.ObserveFloat: decide_float,
     c.RecordOutflow: decide_outflow,
     c.SetFreeze: decide_freeze,

@@ -99,21 +99,9 @@ def decide_settled(book: Book, command: RecordSettled) -> Result:
         return Refused(
             "evidence_mismatch", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
         )
-    if not 0 < evidence.value_base <= payment.terms.value_base or evidence.fee_base > _highest_fee(payment):
+    if not 0 < evidence.value_base <= payment.terms.value_base or evidence.fee_base > highest_fee(payment):
         return Refused("evidence_mismatch", "the collected value or the fee is not within what was promised")
-    payment = replace(
-        payment,
-        axes=payment.axes.transferred(Transfer.SETTLED),
-        settled_base=evidence.value_base,
-        # From here on the vendor owes the delivery, however long it took to collect.
-        delivery_deadline_ms=command.at_ms + payment.delivery_deadline_ms - payment.created_at_ms,
-    )
-    book.put_evidence(evidence)
-    book.put_payment(payment)
-    _post_exposure(book, payment, evidence.value_base)
-    _book_fee(book, payment, evidence.fee_base)
-    book.journal(command.at_ms, "payment.settled", payment.id, evidence_content(evidence))
-    return Done(follow(book, payment, command.at_ms))
+    return Done(follow(book, settle(book, payment, evidence, command.at_ms), command.at_ms))
 
 
 def decide_dead(book: Book, command: RecordDead) -> Result:
@@ -129,21 +117,13 @@ def decide_dead(book: Book, command: RecordDead) -> Result:
     if payment.axes.transfer is Transfer.DEAD:
         return Done(payment, changed=False)
     evidence = replace(command.evidence, payment_id=payment.id)
-    if evidence.fee_base > _highest_fee(payment):
+    if evidence.fee_base > highest_fee(payment):
         return Refused("evidence_mismatch", "the fee is above what was promised")
     if Transfer.DEAD not in TRANSFER_MOVES[payment.axes.transfer] or book.has_evidence(evidence):
         return Refused(
             "evidence_mismatch", f"transfer is {payment.axes.transfer.value}, or the log closed something else"
         )
-    payment = replace(payment, axes=payment.axes.transferred(Transfer.DEAD))
-    book.put_evidence(evidence)
-    book.put_payment(payment)
-    book.journal(command.at_ms, "payment.dead", payment.id, evidence_content(evidence))
-    closed = follow(book, payment, command.at_ms)
-    if evidence.fee_base:
-        _book_fee(book, closed, evidence.fee_base)  # after the exposure is free again, which covered it
-        book.journal(command.at_ms, "payment.fee", payment.id, evidence_content(evidence))
-    return Done(closed)
+    return Done(bury(book, payment, evidence, command.at_ms))
 
 
 def decide_deadline(book: Book, command: PassDeadline) -> Result:
@@ -167,7 +147,37 @@ def decide_resolution(book: Book, command: ResolveDispute) -> Result:
     if command.charge not in (Charge.CAPTURED, Charge.REFUNDED):
         return Refused("bad_resolution", "a dispute ends captured or refunded")
     book.journal(command.at_ms, "dispute.resolved", payment.id, {"charge": command.charge.value, "by": command.by})
-    return Done(_close(book, payment, command.charge, command.at_ms))
+    return Done(close(book, payment, command.charge, command.at_ms))
+
+
+def settle(book: Book, payment: Payment, evidence: Evidence, at_ms: int) -> Payment:
+    """Book that a payment was collected; what becomes of its hold is the caller's to say. Return the payment as it is then."""
+    payment = replace(
+        payment,
+        axes=payment.axes.transferred(Transfer.SETTLED),
+        settled_base=evidence.value_base,
+        # From here on the vendor owes the delivery, however long it took to collect.
+        delivery_deadline_ms=at_ms + payment.delivery_deadline_ms - payment.created_at_ms,
+    )
+    book.put_evidence(evidence)
+    book.put_payment(payment)
+    _post_exposure(book, payment, evidence.value_base)
+    _book_fee(book, payment, evidence.fee_base)
+    book.journal(at_ms, "payment.settled", payment.id, evidence_content(evidence))
+    return payment
+
+
+def bury(book: Book, payment: Payment, evidence: Evidence, at_ms: int) -> Payment:
+    """Book that a payment can never be collected, and give its hold back. Return the payment as it is then."""
+    payment = replace(payment, axes=payment.axes.transferred(Transfer.DEAD))
+    book.put_evidence(evidence)
+    book.put_payment(payment)
+    book.journal(at_ms, "payment.dead", payment.id, evidence_content(evidence))
+    closed = follow(book, payment, at_ms)
+    if evidence.fee_base:
+        _book_fee(book, closed, evidence.fee_base)  # after the exposure is free again, which covered it
+        book.journal(at_ms, "payment.fee", payment.id, evidence_content(evidence))
+    return closed
 
 
 def evidence_content(evidence: Evidence) -> dict[str, object]:
@@ -206,9 +216,9 @@ def follow(book: Book, payment: Payment, at_ms: int) -> Payment:
     """Do what the table asks for now; return the payment as it is then."""
     action = payment.axes.action
     if action is Action.CAPTURE:
-        return _close(book, payment, Charge.CAPTURED, at_ms)
+        return close(book, payment, Charge.CAPTURED, at_ms)
     if action is Action.VOID:
-        return _close(book, payment, Charge.VOIDED, at_ms)
+        return close(book, payment, Charge.VOIDED, at_ms)
     if action is Action.DISPUTE and not payment.disputed:
         return _dispute(book, payment, at_ms)
     return payment
@@ -223,7 +233,7 @@ def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
         detail = f"{payment.vendor} refused {payment.id} with {payment.vendor_status} and collected for it all the same"
         book.put_task(Task(f"task_{payment.id}", "charged_refusal", payment.vendor, detail, at_ms, payment.id))
     if charge is not Charge.HELD:
-        return _close(book, payment, charge, at_ms)
+        return close(book, payment, charge, at_ms)
     payment = replace(payment, disputed=True)
     book.put_payment(payment)
     book.journal(at_ms, "dispute.held", payment.id, {"vendor": payment.vendor, "hold_base": payment.hold_base})
@@ -237,7 +247,8 @@ def _dispute(book: Book, payment: Payment, at_ms: int) -> Payment:
     return payment
 
 
-def _close(book: Book, payment: Payment, charge: Charge, at_ms: int) -> Payment:
+def close(book: Book, payment: Payment, charge: Charge, at_ms: int) -> Payment:
+    """End a hold, once. Return the payment as it is then."""
     captured = _end_hold(book, payment, charge)
     closed = replace(
         payment,
@@ -272,7 +283,8 @@ def _end_hold(book: Book, payment: Payment, charge: Charge) -> int:
     return 0
 
 
-def _highest_fee(payment: Payment) -> int:
+def highest_fee(payment: Payment) -> int:
+    """Return the most that the wallet itself may have paid for the transaction, in the token."""
     terms = payment.authorization
     return 0 if terms is None else terms.fee_base
 

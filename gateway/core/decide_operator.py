@@ -10,7 +10,7 @@ from gateway.core import chart
 from gateway.core import commands as c
 from gateway.core.book import Book, Claim, PriceView
 from gateway.core.commands import Done, Refused, Result
-from gateway.core.records import HOUSE, BudgetUse, Freeze
+from gateway.core.records import HOUSE, ApiKey, BudgetUse, Freeze
 
 
 def decide_account(book: Book, command: c.OpenAccount) -> Result:
@@ -63,12 +63,27 @@ def decide_key(book: Book, command: c.AddKey) -> Result:
     book.put_key(key)
     for budget in key.budgets:
         book.put_budget_use(BudgetUse(budget.id, key.created_at_ms, 0))
+    book.journal(key.created_at_ms, "key.added", None, key_content(key))
+    return Done()
+
+
+def key_content(key: ApiKey) -> dict[str, object]:
+    """Return a new key as the journal writes it: with the digest that it is known by, so that no other text may stand for it.
+
+    The digest is of 256 random bits: it opens nothing. Versions before wrote the first four members only.
+    """
     budgets = [
         {"limit_base": b.limit_base, "window_s": b.window_s, "vendor": b.vendor, "route": b.route} for b in key.budgets
     ]
-    content = {"account_id": key.account_id, "key_id": key.id, "scopes": list(key.scopes), "budgets": budgets}
-    book.journal(key.created_at_ms, "key.added", None, content)
-    return Done()
+    return {
+        "account_id": key.account_id,
+        "key_id": key.id,
+        "scopes": list(key.scopes),
+        "budgets": budgets,
+        "budget_ids": [b.id for b in key.budgets],
+        "name": key.name,
+        "digest": "0x" + key.digest.hex(),
+    }
 
 
 def decide_revoke(book: Book, command: c.RevokeKey) -> Result:

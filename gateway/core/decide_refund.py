@@ -54,7 +54,7 @@ def decide_refund(book: Book, command: OpenRefund) -> Result:
     receipt = book.paid.incoming(refund.receipt_id)
     if receipt is None or not _is_refundable(receipt, refund):
         return Refused("not_refundable", "only what a wallet signed to fund this account goes back, and to that wallet")
-    refusal = _right_refusal(book, refund) or _bound_refusal(receipt, refund) or _fund_refusal(book, refund)
+    refusal = stop_of(book, refund) or _bound_refusal(receipt, refund) or _fund_refusal(book, refund)
     refusal = refusal or _number_refusal(book, receipt, refund)
     if refusal is not None:
         return refusal
@@ -95,7 +95,7 @@ def decide_refund_move(book: Book, command: MoveRefund) -> Result:
 def _sent(book: Book, kept: Refund, refund: Refund, command: MoveRefund) -> Result:
     if refund.ended_at_ms is not None:
         raise ValueError(f"{refund.id} is on its way and has ended")
-    refusal = _right_refusal(book, refund) if kept.state is RefundState.HELD else None
+    refusal = stop_of(book, refund) if kept.state is RefundState.HELD else None
     if refusal is not None:
         return refusal
     book.paid.put_refund(refund)
@@ -156,7 +156,13 @@ def refund_scopes(refund: Refund) -> tuple[str, ...]:
     return f"account:{refund.account_id}", f"asset:{refund.asset}", _till(refund)
 
 
-def _right_refusal(book: Book, refund: Refund) -> Refused | None:
+def is_stopped(refund: Refund, frozen: Collection[str]) -> bool:
+    """Say whether one of these frozen scopes stops a refund."""
+    return any(scope in frozen for scope in (*EVERYTHING, *refund_scopes(refund)))
+
+
+def stop_of(book: Book, refund: Refund) -> Refused | None:
+    """Return what an operator's freeze answers to a refund that is about to leave; None where nothing stops it."""
     frozen = book.frozen(refund_scopes(refund))
     if frozen is None:
         return None

@@ -7,6 +7,7 @@ the operator's decision; all of it is recorded like money.
 from gateway.core.book import Book
 from gateway.core.commands import Attached, Done, Refused, Result
 from gateway.core.decide_incoming import bind_wallet, wallet_refusal
+from gateway.core.paid import SellerTerms
 from gateway.core.paid_commands import BindWallet, MoveTillCursor, PutSeller, TakeNonce
 from gateway.core.paid_facts import MOST_TEXT, is_text, value_refusal
 
@@ -49,19 +50,23 @@ def decide_seller(book: Book, command: PutSeller) -> Result:
     if refusal is not None:
         return refusal
     book.paid.put_seller(terms)
-    content = {
-        "account_id": terms.account_id,
-        "gas_budget_wei": str(terms.gas_budget_wei),
-        "window_s": terms.window_s,
-        "latency_s": str(terms.latency_s),
-        "payees": ["0x" + payee.hex() for payee in terms.payees],
-        "by": command.by,
-    }
+    content = {**seller_content(terms), "by": command.by}
     if terms.ended_at_ms is None:
         book.journal(command.at_ms, "seller.set", None, content)
     else:
         book.journal(command.at_ms, "seller.ended", None, content)
     return Done()
+
+
+def seller_content(terms: SellerTerms) -> dict[str, object]:
+    """Return a seller's terms as the journal writes them."""
+    return {
+        "account_id": terms.account_id,
+        "gas_budget_wei": str(terms.gas_budget_wei),
+        "window_s": terms.window_s,
+        "latency_s": str(terms.latency_s),
+        "payees": ["0x" + payee.hex() for payee in terms.payees],
+    }
 
 
 def decide_till_cursor(book: Book, command: MoveTillCursor) -> Result:

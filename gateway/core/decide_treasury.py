@@ -12,6 +12,7 @@ from gateway.core.book import Book
 from gateway.core.commands import Done, ObserveFloat, RecordOutflow, Result
 from gateway.core.decide_close import evidence_content
 from gateway.core.decide_inventory import ask_about_inventory
+from gateway.core.decide_unproven import take_late_log
 from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.records import Freeze, Task
 
@@ -43,13 +44,17 @@ def decide_float(book: Book, command: ObserveFloat) -> Result:
 def decide_outflow(book: Book, command: RecordOutflow) -> Result:
     """Book a collection from a wallet that no payment explains, once; open a task and freeze the wallet.
 
-    With a payment's id it is a collection that contradicts what was proven of that payment before.
+    With a payment's id it is a collection that contradicts what was proven of that payment before, or the log of one that
+    was ended without it.
     """
     evidence = command.evidence
     if evidence.tx_hash is None or evidence.log_index is None or evidence.payment_id is not None:
         raise ValueError("an outflow is proven by a log, and belongs to no payment")
     if book.has_evidence(evidence):
         return Done(changed=False)
+    late = take_late_log(book, command)
+    if late is not None:
+        return late
     told_base, subject = evidence.value_base, "0x" + evidence.tx_hash.hex()
     evidence = replace(evidence, value_base=min(told_base, MAX_AMOUNT_BASE))
     address_hex = "0x" + command.wallet.hex()

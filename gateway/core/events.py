@@ -65,6 +65,12 @@ class Event:
         """Its id: the same however often it is told."""
         return event_id(self.seq)
 
+    @property
+    def subject(self) -> str:
+        """The record that it is about: one of a family that has ids, or else the account's own (its balance)."""
+        family = self.type.partition(".")[0]
+        return f"{family} {self.data.get(f'{family}_id', '')}"
+
     def document(self) -> dict[str, Any]:
         """Return the event as it is sent (the payload of Standard Webhooks 1.0.0)."""
         return {"type": self.type, "timestamp": utc_text(self.at_ms), "data": {"id": self.id, **self.data}}
@@ -234,6 +240,8 @@ NOT_TOLD: Final = frozenset(
         "payment.outcome",
         "payment.dead",
         "dispute.resolved",
+        "unproven.resolved",
+        "payment.late_log",
         "meter.billed",
         "meter.never_began",
         "meter.started",

@@ -223,7 +223,12 @@ TYPES: dict[str, ProblemType] = {
     # ourselves
     "evidence_mismatch": ProblemType(500, "Contradicting evidence", "the operator has been told"),
     "not_disputed": ProblemType(409, "The payment is not a held dispute", "see the payment"),
-    "bad_resolution": ProblemType(400, "A dispute ends captured or refunded", "choose one of the two"),
+    "not_unproven": ProblemType(
+        409, "Nobody is asked what left for the payment", "it ends by evidence alone; see the payment and its tasks"
+    ),
+    "bad_resolution": ProblemType(
+        400, "The payment cannot end so", "captured or refunded, with what really left; read the detail"
+    ),
     "reference_conflict": ProblemType(409, "The reference belongs to another credit", "take a new reference"),
     "account_exists": ProblemType(409, "The account exists", "choose another id"),
     "key_exists": ProblemType(409, "The key exists", "choose another id"),

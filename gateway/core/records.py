@@ -176,7 +176,7 @@ class Answer:
 class Evidence:
     """A chain fact that closes a payment (or, without one, a task): what was seen, at which block, by whom (P14)."""
 
-    kind: str  # settled | canceled | unused | failed | outflow
+    kind: str  # settled | canceled | unused | failed | resolved | late | outflow; received | refunded | moved at tills
     chain_id: int
     block_number: int
     block_hash: bytes

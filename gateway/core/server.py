@@ -215,7 +215,10 @@ class HookDeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HookDelivery:
-    """One event on its way to one endpoint. (`hook_id`, `event_seq`) is its identity; replaying makes it pending again."""
+    """One event on its way to one endpoint. (`hook_id`, `event_seq`) is its identity; replaying makes it pending again.
+
+    `subject` is the record that the event is about: those about one are sent one after another.
+    """
 
     hook_id: str
     event_seq: int  # of the journal row that the event is a reading of
@@ -227,6 +230,7 @@ class HookDelivery:
     last_status: int | None = None
     last_error: str = ""
     done_at_ms: int | None = None
+    subject: str = ""
 
 
 Kept = Server | Quote | Snapshot | SshKey | Fleet | Hook

@@ -118,13 +118,18 @@ class SettlementEngine:
                 works.submitter.put(settlement)
 
     async def sweep(self) -> None:
-        """Do one background turn on every chain. Raises the first failure, after all had their turn."""
+        """Do one background turn on every chain. Raises what went wrong, after all had their turn.
+
+        Several errors are raised as one group: a chain that does not answer hides no store that broke.
+        """
         problems: list[BaseException] = []
         for works in self._works.values():
             if not self._closing:
                 works.start()
             (outcome,) = await asyncio.gather(works.sweep(), return_exceptions=True)
             problems += [outcome] if outcome is not None else []
+        if len(problems) > 1:
+            raise BaseExceptionGroup("several went wrong", problems)
         if problems:
             raise problems[0]
 

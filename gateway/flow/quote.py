@@ -14,6 +14,7 @@ from contracts.codec import Address, checksum
 from contracts.tokens import Token, TokenKey
 from gateway.core.book import PriceView
 from gateway.core.money import RATE_ONE_PPM, format_amount, to_usd
+from gateway.core.pause import has_passed
 from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Pricing
@@ -219,8 +220,13 @@ class Quoter:
 
 
 def is_fresh(view: PriceView | None, terms_ttl_s: int, now_ms: int) -> bool:
-    """Say whether the vendor's own statement of a price is young enough to be expected."""
-    return view is not None and view.observed_at_ms is not None and view.observed_at_ms >= now_ms - terms_ttl_s * 1000
+    """Say whether the vendor's own statement of a price is young enough to be expected.
+
+    One of a time that the clock was set back behind is not: nobody knows how old it is.
+    """
+    if view is None or view.observed_at_ms is None:
+        return False
+    return not has_passed(terms_ttl_s * 1000, view.observed_at_ms, now_ms)
 
 
 def item_document(item: PricedItem | None) -> dict[str, object] | None:

@@ -18,7 +18,7 @@ from gateway.core.commands import MoveCursor, PassDeadline
 from gateway.core.payment import Action, Transfer
 from gateway.core.records import AuthorizationTerms, Payment
 from gateway.flow.booking import Booker
-from gateway.flow.collection import Promise, nameless, pages, way_of
+from gateway.flow.collection import Promise, Standing, nameless, pages, way_of
 from gateway.flow.floats import FLOAT_EVERY_S, Floats, Watched
 from gateway.flow.heads import Heads
 from gateway.ports import Block, Chain, ChainDisagreement, ChainUnavailable, Clock, Entropy, Store
@@ -108,6 +108,35 @@ class Tracker:
         await self._pass_deadlines()
         await self._look_ahead(final)
 
+    async def look_again(self, promise: Promise) -> tuple[Block, Standing]:
+        """Try now to prove how a payment ended, whenever its next try is; return how it stands at the newest final block.
+
+        Raises ChainUnavailable or ChainDisagreement.
+        """
+        final = await self._chain.final()
+        return final, await self._judge(final, promise)
+
+    async def book_log(self, token: Token, found: Log) -> None:
+        """Book what a log of a final block says, if anything. Raises ChainUnavailable or ChainDisagreement."""
+        sign = way_of(token).read(found)
+        if sign is None:
+            return
+        payment = await self._store.payment_of((token.chain_id, token.address, sign.wallet, sign.nonce))
+        terms = None if payment is None else payment.authorization
+        if payment is None or terms is None:
+            if sign.collected:
+                await self._booker.outflow(token, sign.wallet, found)
+        elif sign.collected:
+            await self._booker.collected(token, payment, terms, found)
+        else:
+            await self._booker.canceled(token, payment, terms, found)
+
+    def token_of(self, terms: AuthorizationTerms) -> Token:
+        """Return the token that was promised, configured or not."""
+        configured = (w.token for w in self._watched)
+        key = (terms.chain_id, Address(terms.token))
+        return next((t for t in configured if t.key == key), None) or find_token(*key) or nameless(key, terms.kind)
+
     # what to look for
 
     def _open(self) -> list[Promise]:
@@ -126,15 +155,10 @@ class Tracker:
         for watched in self._watched:
             wallets[watched.token.key][watched.wallet] = None
         for _, terms in self._open():
-            token = self._token_of(terms)
+            token = self.token_of(terms)
             tokens.setdefault(token.key, token)
             wallets.setdefault(token.key, {})[terms.wallet] = None
         return [(token, list(wallets[key])) for key, token in tokens.items()]
-
-    def _token_of(self, terms: AuthorizationTerms) -> Token:
-        configured = (w.token for w in self._watched)
-        key = (terms.chain_id, Address(terms.token))
-        return next((t for t in configured if t.key == key), None) or find_token(*key) or nameless(key, terms.kind)
 
     def _start(self, cursor: tuple[int, bytes, int] | None, final: Block) -> int:
         """Everything after the cursor; without one, everything since the first signature that is still open."""
@@ -150,24 +174,10 @@ class Tracker:
             last = final if end == final.number else await self._chain.block(end)
             for token, wallets in self._followed():
                 logs = await self._chain.payment_logs(token, wallets, first, end)
-                await self._each(partial(self._book_log, token), way_of(token).facts(logs))
+                await self._each(partial(self.book_log, token), way_of(token).facts(logs))
             if end == final.number:
-                await self._each(partial(self._judge, final), self._due(final))
+                await self._each(partial(self._judge_due, final), self._due(final))
             await self._store.post(MoveCursor(self._chain.chain_id, end, last.hash, last.time_s))
-
-    async def _book_log(self, token: Token, found: Log) -> None:
-        sign = way_of(token).read(found)
-        if sign is None:
-            return
-        payment = await self._store.payment_of((token.chain_id, token.address, sign.wallet, sign.nonce))
-        terms = None if payment is None else payment.authorization
-        if payment is None or terms is None:
-            if sign.collected:
-                await self._booker.outflow(token, sign.wallet, found)
-        elif sign.collected:
-            await self._booker.collected(token, payment, terms, found)
-        else:
-            await self._booker.canceled(token, payment, terms, found)
 
     # what time proves
 
@@ -183,22 +193,25 @@ class Tracker:
             if (self._booker.retries(p.id, now_ms) if p.id in unresolved else final.time_s >= terms.valid_before_s)
         ]
 
-    async def _judge(self, final: Block, promise: Promise) -> None:
+    async def _judge_due(self, final: Block, promise: Promise) -> None:
+        now = self._store.view.open_payments.get(promise[0].id)
+        if now is not None and now.axes.transfer is Transfer.PRESENTED:
+            await self._judge(final, promise)
+
+    async def _judge(self, final: Block, promise: Promise) -> Standing:
         """P6: nothing of it at a final block past `validBefore` is dead. Used without a log in range: look wider, then ask."""
         payment, terms = promise
-        now = self._store.view.open_payments.get(payment.id)
-        if now is None or now.axes.transfer is not Transfer.PRESENTED:
-            return
-        token = self._token_of(terms)
+        token = self.token_of(terms)
         standing = await way_of(token).standing(self._chain, token, terms, final)
         if standing.failed is not None:
             await self._booker.failed(payment, standing.failed)
         elif standing.found is not None:
-            await self._book_log(token, standing.found)
+            await self.book_log(token, standing.found)
         elif standing.used:
             await self._booker.leave_used(payment)
         else:
             await self._booker.unused(token, payment, terms, final, standing)
+        return standing
 
     async def _pass_deadlines(self) -> None:
         now_ms = self._clock.now_ms()

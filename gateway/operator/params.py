@@ -7,6 +7,7 @@ once; a parameter that is wrong changes nothing.
 import re
 from collections.abc import Iterable, Mapping
 
+from contracts.codec import CodecError, parse_bytes32
 from gateway.core.money import AmountError, parse_amount
 from gateway.core.problems import Problem
 
@@ -60,10 +61,18 @@ class Params:
             raise Problem("bad_request", f"{name} must be a list of texts", name)
         return tuple(value)
 
-    def amount(self, name: str) -> int:
-        """Return an amount in base units."""
+    def optional_hash(self, name: str) -> bytes | None:
+        """Return 32 bytes that were given as hex, or None if they were not given."""
+        value = self.optional_text(name)
         try:
-            return parse_amount(self.text(name))
+            return None if value is None else parse_bytes32(value, name)
+        except CodecError as error:
+            raise Problem("bad_request", str(error), name) from None
+
+    def amount(self, name: str, *, allow_zero: bool = False) -> int:
+        """Return an amount in base units; of nothing only where that is an amount."""
+        try:
+            return parse_amount(self.text(name), allow_zero=allow_zero)
         except AmountError as error:
             raise Problem("bad_request", str(error), name) from None
 

@@ -1,4 +1,4 @@
-"""Payments as the operator sees them, and the one decision that is theirs: a held dispute.
+"""Payments as the operator sees them, and the two decisions that are theirs: a held dispute, and what nothing proves.
 
 Must not know how a payment moves.  Theory: everything known of a payment is one answer, so nobody has to join tables in
 their head while money is stuck.
@@ -8,9 +8,11 @@ from typing import Any
 
 from contracts.codec import to_hex
 from gateway.core.commands import ResolveDispute
+from gateway.core.decide_close import NO_CHAIN
 from gateway.core.payment import Charge
 from gateway.core.problems import Problem
 from gateway.core.records import Payment
+from gateway.flow.unproven import Said
 from gateway.operator import describe
 from gateway.operator.paging import PAGE_MAX, before_of, listed
 from gateway.operator.params import Params
@@ -47,16 +49,45 @@ async def payments_show(services: Services, params: Params) -> dict[str, Any]:
 
 
 async def payments_resolve(services: Services, params: Params) -> dict[str, Any]:
-    """Close a held dispute: `captured`, the agent pays, or `refunded`, the house does."""
+    """Close a held dispute: `captured`, the agent pays, or `refunded`, the house does.
+
+    With `left` end a payment that its chain calls used and nothing proves: that much left the wallet for it (nothing, where
+    it was called off: then the hold goes back), `tx` the transaction where there is one, `resolution` how that is known.
+    """
     wanted = params.text("charge")
     charge = next((each for each in (Charge.CAPTURED, Charge.REFUNDED) if each.value == wanted), None)
     if charge is None:
         raise Problem("bad_resolution", "a dispute ends captured or refunded", "charge")
-    command = ResolveDispute(params.identifier("payment"), charge, params.by, services.clock.now_ms())
+    payment_id = params.identifier("payment")
+    if params.optional_text("left") is not None:
+        return {"payment": await whole_payment(services, await _resolve_unproven(services, params, payment_id, charge))}
+    if params.optional_text("tx") is not None or params.optional_text("resolution") is not None:
+        raise Problem("bad_request", "a dispute is decided by its charge alone; tx and resolution go with left", "left")
+    command = ResolveDispute(payment_id, charge, params.by, services.clock.now_ms())
     done = await post(services, command)
     if done.payment is None:
         raise AssertionError("a resolution leaves a payment")
     return {"payment": await whole_payment(services, done.payment)}
+
+
+async def _resolve_unproven(services: Services, params: Params, payment_id: str, charge: Charge) -> Payment:
+    said = Said(
+        charge=charge,
+        left_base=params.amount("left", allow_zero=True),
+        tx_hash=params.optional_hash("tx"),
+        words=params.text("resolution"),
+        by=params.by,
+    )
+    payment = await services.store.payment(payment_id)
+    if payment is None:
+        raise Problem("not_found", f"there is no payment {payment_id}")
+    terms = payment.authorization
+    if terms is None:
+        raise Problem("not_unproven", NO_CHAIN)
+    resolver = services.unproven.get(terms.chain_id)
+    if resolver is None:
+        raise Problem("not_ready", f"only a running gateway with chain {terms.chain_id} can see it: start it, then ask")
+    return await resolver.resolve(payment_id, said)
 
 
 async def whole_payment(services: Services, payment: Payment) -> dict[str, Any]:

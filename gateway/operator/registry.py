@@ -23,7 +23,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "key_revoke": Operation(accounts.key_revoke, ("key",)),
         "payments_list": Operation(payments.payments_list, ("account", "open", "before", "limit")),
         "payments_show": Operation(payments.payments_show, ("payment",)),
-        "payments_resolve": Operation(payments.payments_resolve, ("payment", "charge")),
+        "payments_resolve": Operation(payments.payments_resolve, ("payment", "charge", "left", "tx", "resolution")),
         "tasks_list": Operation(tasks.tasks_list, ("all", "before", "limit")),
         "tasks_show": Operation(tasks.tasks_show, ("task",)),
         "tasks_close": Operation(tasks.tasks_close, ("task", "resolution")),

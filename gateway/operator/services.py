@@ -5,10 +5,12 @@ or, when there is none, in the process that asks; neither way can do what the ot
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.core.records import Payment
 from gateway.flow.call import Served
+from gateway.flow.unproven import Said
 from gateway.operator.params import Params
 from gateway.paid_ports import RelayChain
 from gateway.ports import Clock, Entropy, Store
@@ -23,6 +25,14 @@ class Deployer(Protocol):
 
     async def deploy(self, chain_id: int, wait_s: float = 60.0) -> bytes | None:
         """Return the transaction's hash, None where the contract stands already."""
+        ...
+
+
+class Resolver(Protocol):
+    """Ends what one chain calls used and nothing proves."""
+
+    async def resolve(self, payment_id: str, said: Said) -> Payment:
+        """End a payment as said; return it as it is then. Raises Problem."""
         ...
 
 
@@ -43,6 +53,7 @@ class Services:
     `account_vendors` are the names of those that know us by an account.
     `payees_changed` is called after an approval is durable: the server puts the list before its signers.
     `relaying` is None where nobody pays gas, or no server runs.
+    `unproven` ends, by chain id, what the chain calls used and nothing proves; of no chain where no server runs.
     `accept_database` tells the signers' mark that a quarantine was lifted by force; None where no server runs.
     """
 
@@ -55,6 +66,7 @@ class Services:
     accept_database: Callable[[], None] | None = None
     account_vendors: frozenset[str] = frozenset()
     relaying: Relaying | None = None
+    unproven: Mapping[int, Resolver] = field(default_factory=dict)
 
 
 def routes_of(vendors: Iterable[Served]) -> Mapping[str, frozenset[str]]:

@@ -19,6 +19,7 @@ from gateway.store import kept_columns as kept
 from gateway.store.broken import BookBroken
 from gateway.store.load_paid import load_paid
 from gateway.store.verify_kept import verify_kept
+from gateway.store.verify_keys import verify_keys
 from gateway.store.verify_named import verify_named
 from gateway.store.verify_paid import verify_paid
 from gateway.store.verify_payments import verify_payments
@@ -185,6 +186,7 @@ def verify_rows(db: sqlite3.Connection) -> None:
     _verify_columns(db)
     verify_named(db)
     verify_payments(db)
+    verify_keys(db)
     verify_rights(db)
     verify_kept(db)
     verify_paid(db)

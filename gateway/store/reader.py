@@ -26,6 +26,7 @@ OPEN_TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE kind = ? AND subject = 
 TASK = f"SELECT {col.TASK_COLUMNS} FROM tasks WHERE id = ?"  # noqa: S608
 HAS_ANSWER = "SELECT 1 FROM payments p JOIN answers a ON a.hold_id = p.hold_transfer_id WHERE p.id = ?"
 HAS_EVIDENCE = "SELECT 1 FROM evidence WHERE chain_id = ? AND tx_hash = ? AND log_index IS ?"
+PROOFS = "SELECT kind, log_index IS NOT NULL FROM evidence WHERE payment_id = ? ORDER BY id"
 HAS_CHALLENGE = "SELECT 1 FROM challenges WHERE vendor = ? AND challenge_id = ?"
 UNPAID = (
     "SELECT COUNT(*) FROM payments WHERE account_id = ? AND closed_at_ms >= ? AND delivery = 'delivered' "
@@ -102,6 +103,10 @@ class SqliteReader(SqlitePaidReader):
     def has_evidence(self, chain_id: int, tx_hash: bytes, log_index: int | None) -> bool:
         """Say whether this log was booked, or without an index this failed transaction."""
         return self._db.execute(HAS_EVIDENCE, (chain_id, tx_hash, log_index)).fetchone() is not None
+
+    def proofs(self, payment_id: str) -> list[tuple[str, bool]]:
+        """Return the kind of each piece of evidence of a payment, and whether it names a log."""
+        return [(kind, bool(named)) for kind, named in self._db.execute(PROOFS, (payment_id,))]
 
     def has_challenge(self, vendor: str, challenge_id: str) -> bool:
         """Say whether a challenge of this vendor was answered before."""

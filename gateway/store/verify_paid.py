@@ -9,10 +9,11 @@ import sqlite3
 from collections import Counter
 
 from gateway.core import chart
+from gateway.core.decide_seller import seller_content
 from gateway.core.decide_settlement import gas_gwei
 from gateway.core.ledger import Phase
 from gateway.store.broken import BookBroken
-from gateway.store.paid_columns import INCOMING, REFUNDS, RELAYS, SETTLEMENTS, TOPUPS
+from gateway.store.paid_columns import INCOMING, REFUNDS, RELAYS, SELLERS, SETTLEMENTS, TOPUPS
 
 TABLES = (SETTLEMENTS, RELAYS, TOPUPS, INCOMING, REFUNDS)
 FAMILIES = ("settlement", "topup", "incoming", "refund")
@@ -97,6 +98,7 @@ FEES = (
     "WHERE code LIKE 'relayer:%' AND asset LIKE 'gas:%'"
 )
 FINAL_FEES = "SELECT chain_id, '0x' || lower(hex(relayer)), fee_wei FROM relays WHERE state = 'final'"
+TERMS_TOLD = "SELECT kind, body FROM journal WHERE kind = 'seller.set' OR kind = 'seller.ended' ORDER BY seq"
 AGENT_TRANSFERS = (
     "SELECT t.amount_base, d.code, c.code, t.payment_id IN (SELECT id FROM refunds) FROM transfers t "
     "JOIN ledger_accounts d ON d.id = t.debit_id JOIN ledger_accounts c ON c.id = t.credit_id "
@@ -117,6 +119,7 @@ def verify_paid(db: sqlite3.Connection) -> None:
             raise BookBroken(f"{code} is {row and row[0]}, and its records make {expected}")
     _fees(db)
     _grants(db)
+    _sellers(db)
 
 
 def _versions(db: sqlite3.Connection) -> None:
@@ -165,3 +168,22 @@ def _grants(db: sqlite3.Connection) -> None:
     kept = {row[0]: row[1] for row in db.execute("SELECT account_id, left_base FROM grants WHERE left_base > 0")}
     if kept != {account_id: base for account_id, base in left.items() if base}:
         raise BookBroken(f"operator's credit left is {kept}, and the transfers leave {left}")
+
+
+def _sellers(db: sqlite3.Connection) -> None:
+    """Each seller's terms are those that the operator set last, and there are as many versions of them as rows."""
+    versions: Counter[str] = Counter()
+    newest: dict[str, tuple[str, dict[str, object]]] = {}
+    for kind, body in db.execute(TERMS_TOLD):
+        told = json.loads(body)
+        versions[told["account_id"]] += 1
+        newest[told["account_id"]] = kind, told
+    for row in db.execute(SELLERS.where("1")):
+        terms = SELLERS.from_row(row)
+        kind, told = newest.pop(terms.account_id, ("", {}))
+        expected = {**told, **seller_content(terms)}
+        ended = "seller.set" if terms.ended_at_ms is None else "seller.ended"
+        if (kind, told, versions[terms.account_id]) != (ended, expected, terms.version):
+            raise BookBroken(f"the terms of seller {terms.account_id} are not those that the journal tells: {told}")
+    if newest:
+        raise BookBroken(f"the journal tells of sellers that are gone: {sorted(newest)[:10]}")

@@ -27,7 +27,7 @@ SEALED = frozenset({"at_ms", "kind", "payment_id"})  # what the journal adds to 
 PAYMENTS = f"SELECT {col.PAYMENT_COLUMNS} FROM payments"  # noqa: S608 - column names are ours
 EVIDENCE = (
     "SELECT kind, chain_id, block_number, block_hash, block_time_s, tx_hash, log_index, payment_id, value_base, fee_base, "
-    "witnesses FROM evidence WHERE payment_id = ?"
+    "witnesses FROM evidence WHERE payment_id = ? AND (kind = 'late') = ?"
 )
 _MOVED = "coalesce((SELECT c.amount_base FROM transfers c WHERE c.phase = 2 AND c.pending_id = p.{}_transfer_id), 0)"
 # Each finds the first row that contradicts another one, and says what is wrong with it.
@@ -71,6 +71,8 @@ class Told:
     held: Mapping[str, Any] | None = None
     delivery: str = ""
     resource_ref: str | None = None
+    resolved: int = 0  # how often the operator said what left for it
+    late: Mapping[str, Any] | None = None  # the log that turned up after that
     ends: list[Mapping[str, Any]] = field(default_factory=list)  # by evidence: settled or dead
     closings: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -82,6 +84,10 @@ class Told:
         elif kind == "payment.outcome":
             outcome = json.loads(body)
             self.delivery, self.resource_ref = outcome["delivery"], outcome["resource_ref"]
+        elif kind == "unproven.resolved":
+            self.resolved += 1
+        elif kind == "payment.late_log":
+            self.late = json.loads(body)
         elif kind in ENDS:
             self.ends.append(json.loads(body))
         elif kind in CLOSINGS:
@@ -102,13 +108,14 @@ def verify_payments(db: sqlite3.Connection) -> None:
         told = Told()
         for _, _, kind, body, _ in db.execute(JOURNAL_OF_PAYMENT, {"payment_id": payment.id}):
             told.take(kind, body)
-        for name, kept, sealed in _compared(payment, told, _evidence_of(db, payment)):
+        end, late = _evidence_of(db, payment, late=False), _evidence_of(db, payment, late=True)
+        for name, kept, sealed in _compared(payment, told, end, late):
             if kept != sealed:
                 raise BookBroken(f"payment {payment.id}: its {name} is {kept}, and the journal says {sealed}")
 
 
 def _compared(
-    payment: Payment, told: Told, evidence: Mapping[str, object] | None
+    payment: Payment, told: Told, evidence: Mapping[str, object] | None, late: Mapping[str, object] | None
 ) -> Iterator[tuple[str, object, object]]:
     """Yield what is kept beside what is told, by name."""
     if told.held is None:
@@ -127,12 +134,17 @@ def _compared(
         return  # a period's transfer is settled by its meter, and moves with the charge
     ended = [axes.transfer.value] if axes.transfer in {Transfer.SETTLED, Transfer.DEAD} else []
     yield "transfer", ended, [row["kind"].removeprefix("payment.") for row in told.ends]
-    proof = {name: value for row in told.ends for name, value in row.items() if name not in SEALED}
-    yield "evidence", evidence, proof or None
+    yield "evidence", evidence, _unsealed(*told.ends) or None
+    yield "late log", late, None if told.late is None else _unsealed(told.late)
+    yield "resolution", told.resolved, int(evidence is not None and evidence["evidence"] == "resolved")
 
 
-def _evidence_of(db: sqlite3.Connection, payment: Payment) -> Mapping[str, object] | None:
-    row = db.execute(EVIDENCE, (payment.id,)).fetchone()
+def _unsealed(*rows: Mapping[str, Any]) -> Mapping[str, object]:
+    return {name: value for row in rows for name, value in row.items() if name not in SEALED}
+
+
+def _evidence_of(db: sqlite3.Connection, payment: Payment, *, late: bool) -> Mapping[str, object] | None:
+    row = db.execute(EVIDENCE, (payment.id, late)).fetchone()
     if row is None:
         return None
     kind, chain_id, number, block_hash, time_s, *what, witnesses = row

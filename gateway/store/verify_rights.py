@@ -1,8 +1,8 @@
-"""The proof that who may do what is what the journal says that it became: accounts, keys, credit, freezes, payees, prices.
+"""The proof that who may do what is what the journal says it became: accounts, their wallets, credit, freezes, payees, prices.
 
-Must not know who decided.  Theory: rights are recorded like money, each change in a sealed row; so a key that came back, a
-freeze that is gone, a payee or a credit that nobody granted contradicts the rows that tell of them. Whose a thing at a vendor
-is follows from the payment that bought it, or from the row that says that it cost nothing.
+Must not know who decided.  Theory: rights are recorded like money, each change in a sealed row; so a wallet that signs in to
+another account, a freeze that is gone, a payee or a credit that nobody granted contradicts the rows that tell of them. Whose
+a thing at a vendor is follows from the payment that bought it, or from the row that says that it cost nothing.
 """
 
 import json
@@ -18,7 +18,7 @@ Facts = dict[Any, Any]
 # What is kept of each right, by what names it.
 KEPT: Mapping[str, str] = {
     "account": "SELECT id, name FROM agent_accounts",
-    "key": "SELECT id, json_array(account_id, json(scopes), revoked_at_ms) FROM api_keys",
+    "wallet": "SELECT '0x' || lower(hex(address)), account_id FROM wallet_accounts",
     "credit": "SELECT reference, json_array(account_id, amount_base) FROM credits",
     "freeze": "SELECT scope, reason FROM freezes",
     "payee": "SELECT json_array(vendor, chain_id, '0x' || lower(hex(pay_to))), 1 FROM payees",
@@ -39,13 +39,8 @@ def _account(facts: Facts, told: Content) -> None:
     facts["account", told["account_id"]] = told["name"]
 
 
-def _key(facts: Facts, told: Content) -> None:
-    facts["key", told["key_id"]] = _text(told["account_id"], told["scopes"], None)
-
-
-def _revoked(facts: Facts, told: Content) -> None:
-    account_id, scopes, _ = json.loads(facts["key", told["key_id"]])
-    facts["key", told["key_id"]] = _text(account_id, scopes, told["at_ms"])
+def _wallet(facts: Facts, told: Content) -> None:
+    facts["wallet", told["address"]] = told["account_id"]
 
 
 def _credit(facts: Facts, told: Content) -> None:
@@ -74,8 +69,7 @@ def _thing(facts: Facts, told: Content) -> None:
 
 READERS: Mapping[str, Callable[[Facts, Content], None]] = {
     "account.opened": _account,
-    "key.added": _key,
-    "key.revoked": _revoked,
+    "wallet.bound": _wallet,
     "account.credited": _credit,
     "freeze.set": _frozen,
     "freeze.lifted": _lifted,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sandbox.process import SandboxProcess
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ class Desk:
         """The open payments."""
         return list(self.store.view.open_payments.values())
 
-    async def until(self, done: Callable[[], bool], within_s: float = 20.0) -> None:
+    async def until(self, done: Callable[[], bool], within_s: float = 40.0) -> None:
         """Let the tracker look until something is so."""
         async with asyncio.timeout(within_s):
             while not done():

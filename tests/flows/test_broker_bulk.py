@@ -102,7 +102,7 @@ async def test_bulk_repeated_after_a_crash_orders_nothing_twice(
         await bed.ask("GET", "cryptovps/servers")  # logged in: what is counted is the bulk alone
         bed.crash.armed = True
         asking = asyncio.create_task(bed.ask("POST", BULK, FLEET, headers=headers))
-        await asyncio.wait_for(bed.crash.dead.wait(), 10)
+        await asyncio.wait_for(bed.crash.dead.wait(), 40)
         asking.cancel()
     async with restarted(bed) as bed:
         await bed.sweep("cryptovps")

@@ -18,7 +18,7 @@ KIND = "vrtx"
 SERVERS, ORDER = CREATES[KIND]
 HOUR_S = 3600
 DAYS_3_S = 72 * HOUR_S
-WITHIN_S = 10
+WITHIN_S = 40
 SUSPENDED = "server.suspended"
 LOOK_S = 61  # later than that, a list is due anyway
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from sandbox_harness import PAY_TO
+from sandbox_harness import PAY_TO, TIMEOUT_S
 from sandbox_payer import pay, unpack
 
 from sandbox.process import ROOT, SandboxError, SandboxProcess, sandbox_python
@@ -101,7 +101,7 @@ def test_many_at_once_each_pay_once(seller: SandboxProcess, funded_base: LocalBa
 
 def test_unpaid_request_is_challenged_in_the_seller_s_own_version(seller: SandboxProcess) -> None:
     """Version 1 asks in the body, version 2 in the header, both for the same thousandth of a dollar."""
-    answer = requests.get(seller.base_url + "/weather", timeout=5)
+    answer = requests.get(seller.base_url + "/weather", timeout=TIMEOUT_S)
     assert answer.status_code == 402
     if seller.info["network"] == "base":
         challenge, field = answer.json(), "maxAmountRequired"
@@ -122,12 +122,12 @@ def test_payer_without_funds_gets_another_402(seller: SandboxProcess, funded_bas
 
 def test_free_routes_pass_without_payment(seller: SandboxProcess) -> None:
     """Free answers come at once, a stream in pieces, and an echo as it was sent."""
-    assert requests.get(seller.base_url + "/free", timeout=5).text == "free"
-    sent = requests.post(seller.base_url + "/free/echo", data=b"\x00\xff", timeout=5)
+    assert requests.get(seller.base_url + "/free", timeout=TIMEOUT_S).text == "free"
+    sent = requests.post(seller.base_url + "/free/echo", data=b"\x00\xff", timeout=TIMEOUT_S)
     assert sent.content == b"\x00\xff"
     began = time.monotonic()
     url = seller.base_url + "/free/stream?chunks=4&interval_s=0.2"
-    with requests.get(url, stream=True, timeout=5) as answer:
+    with requests.get(url, stream=True, timeout=TIMEOUT_S) as answer:
         lines, form = list(answer.iter_lines()), answer.headers["Transfer-Encoding"]
     assert lines == [f"line {number}".encode() for number in range(4)]
     # Not how far apart they came: a reader that waits for its turn finds several at once.
@@ -138,24 +138,24 @@ def test_version_1_seller_refuses_a_used_or_broken_payment(funded_base: LocalBas
     """The same X-PAYMENT buys one answer; one that cannot be read is a 402 with its reason."""
     with SandboxProcess.start("sandbox.sellers.v1", seller_config(funded_base, "v1")) as process:
         url = process.base_url + "/weather"
-        requirement = requests.get(url, timeout=5).json()["accepts"][0]
+        requirement = requests.get(url, timeout=TIMEOUT_S).json()["accepts"][0]
         payment = pay(funded_base.dev_account(5)[1], requirement)
-        answers = [requests.get(url, headers=payment.headers, timeout=15) for _ in range(2)]
+        answers = [requests.get(url, headers=payment.headers, timeout=TIMEOUT_S) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [200, 402]
         for broken in ("%%%", "e30=", "W10="):
-            answer = requests.get(url, headers={"X-PAYMENT": broken}, timeout=5)
+            answer = requests.get(url, headers={"X-PAYMENT": broken}, timeout=TIMEOUT_S)
             assert (answer.status_code, bool(answer.json()["error"])) == (402, True)
 
 
 def test_facilitator_speaks_both_versions(funded_base: LocalBase) -> None:
     """/supported lists Base under both names, and a malformed payment is 400 or 422, never 500."""
     with SandboxProcess.start("sandbox.sellers.facilitator", seller_config(funded_base, "facilitator")) as process:
-        kinds = requests.get(process.base_url + "/supported", timeout=5).json()["kinds"]
+        kinds = requests.get(process.base_url + "/supported", timeout=TIMEOUT_S).json()["kinds"]
         listed = {(kind["x402Version"], kind["network"]) for kind in kinds}
         assert {(1, "base"), (2, "eip155:8453")} <= listed
-        assert requests.get(process.base_url + "/health", timeout=5).json() == {"status": "ok"}
+        assert requests.get(process.base_url + "/health", timeout=TIMEOUT_S).json() == {"status": "ok"}
         for body in ({}, {"x402Version": 1, "paymentPayload": {}, "paymentRequirements": {}}):
-            assert requests.post(process.base_url + "/verify", json=body, timeout=5).status_code in (400, 422)
+            assert requests.post(process.base_url + "/verify", json=body, timeout=TIMEOUT_S).status_code in (400, 422)
 
 
 def test_seller_without_a_chain_does_not_start() -> None:

@@ -68,7 +68,7 @@ def test_catalog_is_paid_and_settled_inline(vendor: VendorClient) -> None:
 
 def test_rent_settles_only_when_the_box_answers(vendor: VendorClient) -> None:
     """Nothing is paid at the reply; once the box's port is open the price moves and the rental says how."""
-    vendor.fault("box", "rent", mode="late", after_s=2)
+    vendor.fault("box", "rent", mode="late", after_s=6)
     before = vendor.balances()
     answer, payment = vendor.rent("server_small_1mo")
     assert answer.status_code == 200, answer.text

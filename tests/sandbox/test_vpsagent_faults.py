@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from sandbox_harness import PAY_TO, VendorClient, eventually
+from sandbox_harness import PAY_TO, TIMEOUT_S, VendorClient, eventually
 from sandbox_payer import unpack
 
 OTHER = "0x1111111111111111111111111111111111111111"
@@ -283,5 +283,5 @@ def test_faults_wear_out_wait_and_choose(vendor: VendorClient) -> None:
 )
 def test_unknown_fault_is_refused(vendor: VendorClient, fault: dict[str, Any]) -> None:
     """A misspelt fault fails the test that wrote it instead of doing nothing."""
-    answer = requests.post(vendor.process.admin_url + "/admin/faults", data=json.dumps(fault), timeout=5)
+    answer = requests.post(vendor.process.admin_url + "/admin/faults", data=json.dumps(fault), timeout=TIMEOUT_S)
     assert answer.status_code == 400

@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
     "webhook_timeout_s": 1,
     "accounts": [{"name": "ours", "tokens": ["tok"]}],
 }
-WITHIN_S = 5
+WITHIN_S = 30
 
 
 class Receiver:
@@ -132,8 +132,9 @@ def test_a_servers_life_in_signed_events(vendor: Driver, receiver: Receiver) -> 
     event, signed = receiver.next()
     assert (event["type"], event["data"]["status"], event["data"]["state"]) == ("server.running", None, "running")
     vendor.admin("POST", f"/servers/{identity}", {"suspend": True})
+    assert receiver.types(1) == ["server.suspended"]  # two under way at once may come in any order
     vendor.delete(f"{SERVERS}/{identity}")
-    assert receiver.types(2) == ["server.suspended", "server.deleted"]
+    assert receiver.types(1) == ["server.deleted"]
     assert [entry["state"] for entry in settled(vendor, 4)] == ["delivered"] * 4
 
 

@@ -22,7 +22,7 @@ from tests.sandbox.token_payer import sign_message
 
 PAYEE = parse_address("0x8ecbd65228930060363c70854da7d37d57ffc358")
 FUNDS_BASE = 50_000_000
-FAST = Limits(connect_s=1.5, attempt_s=1.5, call_s=4.0, attempts=2, backoff_s=0.01)
+FAST = Limits(connect_s=5.0, attempt_s=10.0, call_s=25.0, attempts=2, backoff_s=0.01)
 
 
 class Bed(Protocol):

@@ -61,8 +61,8 @@ def signed(tempo: LocalTempo, *, gas: int = 1_000_000) -> tuple[bytes, bytes]:
 
 
 async def seen(broadcaster: Broadcaster, tx_hash: bytes) -> int | None:
-    """Wait until it is seen, a few seconds at most."""
-    for _ in range(30):
+    """Wait until it is seen, half a minute at most."""
+    for _ in range(300):
         status = await broadcaster.seen(tx_hash)
         if status is not None:
             return status

@@ -1,14 +1,14 @@
 """Deliveries on their way: sent when they are due, sent again while that makes sense, and given up with the reason.
 
 Must not know how an address is reached.  Theory: what is due stands in the store, and what became of an attempt is written
-after it, so a crash between the two sends an event twice under one id and never loses it (at least once); an endpoint that
-fails is asked by one attempt at a time, for nobody's sake faster than it can answer.
+after it, so a crash between the two sends an event twice under one id and never loses it (at least once); whose turn it is
+at an endpoint is gateway.flow.servers.turns' to say; one that fails is asked by one attempt at a time, for nobody's sake
+faster than it can answer.
 """
 
 import asyncio
-import heapq
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -17,10 +17,11 @@ from gateway.core.commands import PutDelivery, Refused
 from gateway.core.events import Event, project
 from gateway.core.pause import is_over
 from gateway.core.server import Hook, HookDelivery, HookDeliveryState
-from gateway.core.webhook import JITTER_PARTS, PAUSES_S, RETRY_AFTER_MAX_S, retry_at_ms, sign
+from gateway.core.webhook import JITTER_PARTS, retry_at_ms, sign
 from gateway.flow.servers.history import History
 from gateway.flow.servers.hooks import Hooks, HookSettings, Posting
 from gateway.flow.servers.keeping import Keeping
+from gateway.flow.servers.turns import Turns
 from gateway.http.port import UpstreamError
 from gateway.ports import Entropy
 
@@ -35,17 +36,15 @@ FAILED_REASON: Final = "nothing was taken for as long as an event is tried; the 
 DISABLED_ERROR: Final = "endpoint_disabled"
 UNKNOWN_EVENT: Final = "event_unknown"
 MISTAKE_PAUSE_MS: Final = 60_000
-LONGEST_PAUSE_MS: Final = 2 * max(*PAUSES_S, RETRY_AFTER_MAX_S) * 1000  # with room for the jitter
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class _Box:
-    """What is due to one endpoint, by time, and how it has been answering."""
+    """What is due to one endpoint, and how it has been answering."""
 
-    due: list[tuple[int, int]] = field(default_factory=list)  # (due_at_ms, event_seq): a heap; old times may stay in it
-    flying: set[int] = field(default_factory=set)
+    turns: Turns
     failures: int = 0
     rest_until_ms: int = 0
 
@@ -85,19 +84,21 @@ class Outbox:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def waiting(self, hook_id: str) -> int:
-        """Return about how much is due to an endpoint."""
+        """Return how many events an endpoint has not taken yet."""
         box = self._boxes.get(hook_id)
-        return 0 if box is None else len(box.due) + len(box.flying)
+        return 0 if box is None else len(box.turns)
 
     def add(self, hook_id: str, seq: int) -> None:
         """Take up a delivery that was just kept as pending."""
-        delivery = self._keeping.view.deliveries.get((hook_id, seq))
-        if delivery is not None:
-            heapq.heappush(self._boxes.setdefault(hook_id, _Box()).due, (delivery.due_at_ms, seq))
+        pending = self._keeping.view.deliveries
+        if (hook_id, seq) in pending:
+            if hook_id not in self._boxes:
+                self._boxes[hook_id] = _Box(Turns(hook_id, pending))
+            self._boxes[hook_id].turns.put(seq)
 
     def is_flying(self, hook_id: str, seq: int) -> bool:
         """Say whether an attempt of this delivery is under way."""
-        return hook_id in self._boxes and seq in self._boxes[hook_id].flying
+        return hook_id in self._boxes and self._boxes[hook_id].turns.is_flying(seq)
 
     async def deliver(self) -> None:
         """Begin every attempt that is due and has room. Raises what an earlier attempt raised that no receiver caused."""
@@ -137,31 +138,22 @@ class Outbox:
             return False
         room = 1 if box.failures else self._settings.at_once_per_endpoint
         rested = is_over(box.rest_until_ms, now_ms, max(REST_MAX_MS, MISTAKE_PAUSE_MS))
-        while rested and len(box.flying) < room and self._flying < self._settings.at_once:
-            delivery = None if self._closing else self._next_due(hook_id, box, now_ms)
+        while rested and box.turns.flying < room and self._flying < self._settings.at_once:
+            delivery = None if self._closing else box.turns.begin(now_ms)
             if delivery is None:
                 break
-            box.flying.add(delivery.event_seq)
             self._flying += 1
             self._tasks.add(asyncio.create_task(self._fly(hook, box, delivery), name=f"deliver to {hook_id}"))
         return True
 
-    def _next_due(self, hook_id: str, box: _Box, now_ms: int) -> HookDelivery | None:
-        while box.due and is_over(box.due[0][0], now_ms, LONGEST_PAUSE_MS):
-            due_at_ms, seq = heapq.heappop(box.due)
-            delivery = self._keeping.view.deliveries.get((hook_id, seq))
-            if delivery is not None and delivery.due_at_ms == due_at_ms and seq not in box.flying:
-                return delivery
-        return None
-
     async def _give_up(self, hook_id: str, box: _Box) -> None:
         """Nobody wants what is left: its owner can have it sent again once the endpoint is enabled."""
-        now_ms, due, box.due = self._keeping.clock.now_ms(), box.due, []
-        for _, seq in due:
+        now_ms = self._keeping.clock.now_ms()
+        for seq in box.turns.clear():
             delivery = self._keeping.view.deliveries.get((hook_id, seq))
-            if delivery is not None and seq not in box.flying:
+            if delivery is not None:
                 await self._put(_given_up(delivery, DISABLED_ERROR, now_ms))
-        if not (box.flying or box.due):
+        if not box.turns:
             del self._boxes[hook_id]
 
     # one attempt
@@ -182,9 +174,8 @@ class Outbox:
         finally:
             if unexpected:  # a mistake of ours, that would be made again at once: others' deliveries go on meanwhile
                 box.rest_until_ms = self._keeping.clock.now_ms() + MISTAKE_PAUSE_MS
-            box.flying.discard(delivery.event_seq)
             self._flying -= 1
-            self.add(hook.id, delivery.event_seq)
+            box.turns.landed(delivery.event_seq)
         self._begin(hook.id, box)  # the next one does not wait for the loop's next turn
 
     async def _post(self, hook: Hook, event: Event) -> _Outcome:

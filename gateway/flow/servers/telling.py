@@ -119,7 +119,7 @@ class Telling:
             by_account[hook.account_id].append(hook)
         now_ms = self._keeping.clock.now_ms()
         return [
-            HookDelivery(hook.id, event.seq, hook.account_id, HookDeliveryState.PENDING, 0, now_ms, now_ms)
+            _delivery(hook.id, event, now_ms)
             for event in events
             for hook in by_account.get(event.account_id, ())
             if self._concerns(hook, event)
@@ -178,7 +178,7 @@ class Telling:
         if flying is not None and self._outbox.is_flying(hook_id, seq):
             return flying
         now_ms = self._keeping.clock.now_ms()
-        again = HookDelivery(hook_id, seq, account_id, HookDeliveryState.PENDING, 0, now_ms, now_ms)
+        again = _delivery(hook_id, event, now_ms)
         result = await self._keeping.store.post(PutDelivery(again))
         if isinstance(result, Refused):
             raise Problem(result.code, result.detail)
@@ -197,3 +197,9 @@ class Telling:
         reason = self.hooks.one(account_id, hook_id).disabled_reason
         if reason:
             raise Problem("bad_request", f"this webhook is disabled ({reason}); enable it with PATCH first")
+
+
+def _delivery(hook_id: str, event: Event, now_ms: int) -> HookDelivery:
+    """Return what makes an event due to an endpoint of its account."""
+    pending = HookDeliveryState.PENDING
+    return HookDelivery(hook_id, event.seq, event.account_id, pending, 0, now_ms, now_ms, subject=event.subject)

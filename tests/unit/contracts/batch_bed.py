@@ -85,7 +85,7 @@ def restore(chain: LocalBase, snapshot: str) -> None:
 
     Anvil shows a receipt a moment before its pool forgets the transaction; one that is still there is mined again.
     """
-    give_up_at = time.monotonic() + 10
+    give_up_at = time.monotonic() + 40
     while any(int(count, 16) for count in chain.rpc("txpool_status").values()):
         if time.monotonic() > give_up_at:
             raise TimeoutError("the pool does not empty")

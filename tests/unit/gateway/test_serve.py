@@ -31,8 +31,8 @@ async def test_no_loop_begins_another_turn_while_what_is_under_way_is_waited_for
 
     loops = Loops([Loop("turn", turn, 0.001)], lambda: None)
     loops.start()
-    await asyncio.sleep(0.02)
-    assert turns > 0
+    while not turns:  # noqa: ASYNC110 - a loop tells nobody that it has turned
+        await asyncio.sleep(0.001)
     neutral = part("neutral", 0.05)
     neutral.ordering = SimpleNamespace(stop=lambda: said.append("no new orders"))
     parts = {name: part(name) for name in ("answers", "recovery", "paid")}

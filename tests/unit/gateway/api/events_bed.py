@@ -105,7 +105,7 @@ class Stream:
     retry: str = ""
     last_id: str = ""
 
-    async def next(self, timeout_s: float = 5.0) -> dict[str, Any]:
+    async def next(self, timeout_s: float = 40.0) -> dict[str, Any]:
         """Return the next event. Raises EOFError at the stream's end."""
         async with asyncio.timeout(timeout_s):
             fields: dict[str, str] = {}

@@ -153,7 +153,7 @@ async def test_stream_shows_that_it_lives(on: EventsBed, monkeypatch: pytest.Mon
     monkeypatch.setattr(events_api, "HEARTBEAT_S", 0.05)
     async with stream(on.bed) as quiet:
         with pytest.raises(TimeoutError):
-            await quiet.next(0.3)
+            await quiet.next(1.0)
         assert len(quiet.comments) >= 2
 
 
@@ -175,7 +175,7 @@ async def test_streams_of_an_account_are_bounded(bed: Bed) -> None:
             assert (got.status, got.code) == (429, "too_many_calls")
             async with stream(bed, key=on.keys["acc_2"]):
                 pass
-        for _ in range(60):  # that a reader has hung up is noticed although there is nothing to write to it
+        for _ in range(600):  # that a reader has hung up is noticed although there is nothing to write to it
             if not on.telling.listening.anybody:
                 break
             await asyncio.sleep(0.05)

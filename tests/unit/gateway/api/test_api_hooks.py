@@ -248,14 +248,14 @@ async def test_a_body_that_drips_is_not_waited_for(rig: Rig, monkeypatch: pytest
     monkeypatch.setattr(door, "MAX_BODY_S", 0.3)
 
     async def drip() -> AsyncIterator[bytes]:
-        for _ in range(100):
+        for _ in range(1_000):
             yield b" "
             await asyncio.sleep(0.05)
 
     started = asyncio.get_running_loop().time()
     got = await rig.bed.bare("POST", PATH, data=drip())
     assert (got.status, got.code) == (400, "bad_request")
-    assert asyncio.get_running_loop().time() - started < 3
+    assert asyncio.get_running_loop().time() - started < 20
 
 
 async def test_bodies_that_are_held_open_hold_up_only_each_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What webhooks and the list of events tell of money that comes in: from the commit that books it to the subscriber."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +13,7 @@ from gateway_client import verify_webhook
 from tests.factories import TOKEN
 from tests.paid_factories import book, credited, newer, paying, put
 from tests.unit.gateway.api.bed import Bed
-from tests.unit.gateway.api.events_bed import EventsBed, events_on
+from tests.unit.gateway.api.events_bed import PAUSE_S, EventsBed, events_on
 from tests.unit.gateway.flow.servers.telling_bed import Receiver, receiving
 
 
@@ -51,10 +52,23 @@ async def _pay_in(on: EventsBed, n: int = 1, **changes: Any) -> None:
     await _do(on, book(n, topup=credited(seen)))
 
 
+async def _settle(on: EventsBed) -> None:
+    """Let everything begin that may begin now: what is due was taken up, and the loop came round again."""
+    while on.telling.read_seq < on.bed.store.view.journal_seq:
+        await asyncio.sleep(PAUSE_S)
+    await on.telling.deliver()
+    await asyncio.sleep(5 * PAUSE_S)
+
+
 async def test_a_subscriber_is_told_of_a_top_up_until_it_can_be_spent(on: EventsBed, receiver: Receiver) -> None:
-    """Signed, in order, once each: seen, then credited with the receipt that GET /v1/receipts has."""
+    """Signed, in order, once each, however slowly it answers: seen, then credited with the receipt of GET /v1/receipts."""
     secret = await _subscribe(on, receiver.url, "topup.*")
+    seen_gate = receiver.gates["topup.seen"] = asyncio.Event()
     await _pay_in(on)
+    await receiver.until(1)
+    await _settle(on)
+    assert receiver.types == ["topup.seen"]
+    seen_gate.set()
     await receiver.until(2)
     assert receiver.types == ["topup.seen", "topup.credited"]
     seen, told = (json.loads(each.body)["data"] for each in receiver.got)

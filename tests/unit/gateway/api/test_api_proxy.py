@@ -313,8 +313,9 @@ async def test_a_refused_call_leaves_no_body_behind(bed: Bed, method: str) -> No
     gc.disable()
     try:
         await refused()
-        await asyncio.sleep(0.01)
-        assert calls() == before
+        async with asyncio.timeout(20):  # the answer may be here before the server is done with its side
+            while calls() > before:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
     finally:
         gc.enable()
 

@@ -19,7 +19,7 @@ from tests.unit.gateway.api.bed import Bed, Got, opened
 
 KEYED = {"Idempotency-Key": "one"}
 MAKE = "/proxy/shop/free/make"
-PATIENCE_S = 10.0
+PATIENCE_S = 40.0
 
 
 def _make(bed: Bed, key: str = "one", body: bytes = b"x") -> asyncio.Task[Got]:

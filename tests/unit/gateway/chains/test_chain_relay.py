@@ -26,7 +26,7 @@ from tests.fakes.rpc_server import FaultyNode, NodeError
 CHAIN = BASE_USDC.chain_id
 PAYEE = Address(b"\x0e" * 20)
 NOBODY = Address(b"\x77" * 20)
-FAST = Limits(connect_s=0.3, attempt_s=1.0, call_s=1.5, attempts=1)
+ONCE = Limits(connect_s=5.0, attempt_s=10.0, call_s=20.0, attempts=1)
 GAS = 120_000
 POOR = Simulated(reverted=True, text="ERC20: transfer amount exceeds balance")
 
@@ -56,7 +56,7 @@ async def node(automine_base: LocalBase) -> AsyncIterator[FaultyNode]:
 @pytest.fixture
 async def relay(node: FaultyNode) -> AsyncIterator[RpcRelayChain]:
     """The relay chain over it."""
-    endpoint = RpcEndpoint(node.url, FAST)
+    endpoint = RpcEndpoint(node.url, ONCE)
     yield RpcRelayChain([endpoint], CHAIN)
     await endpoint.close()
 
@@ -113,7 +113,7 @@ async def test_code_is_asked_together_and_kept(
 
 async def test_a_reverted_call_tells_its_data(automine_base: LocalBase) -> None:
     """The contract's own words come with the exception."""
-    endpoint = RpcEndpoint(automine_base.rpc_url, FAST)
+    endpoint = RpcEndpoint(automine_base.rpc_url, ONCE)
     with pytest.raises(CallReverted) as caught:
         await RpcRelayChain([endpoint], CHAIN).call(NOBODY, BASE_USDC.address, encode_transfer(PAYEE, 5))
     assert b"exceeds balance" in caught.value.data
@@ -161,7 +161,7 @@ async def test_a_dead_endpoint_is_passed_over_and_none_is_unavailable(
     automine_base: LocalBase, node: FaultyNode
 ) -> None:
     """The next endpoint answers in the place of one that does not; without any the chain is unavailable, never "no"."""
-    dead, good = RpcEndpoint("http://127.0.0.1:9", FAST), RpcEndpoint(node.url, FAST)
+    dead, good = RpcEndpoint("http://127.0.0.1:9", ONCE), RpcEndpoint(node.url, ONCE)
     both, none = RpcRelayChain([dead, good], CHAIN), RpcRelayChain([dead], CHAIN)
     auth, sig = signed(automine_base, 1, 9)
     assert (await both.head()).number == automine_base.head()["number"]

@@ -204,13 +204,13 @@ def test_a_credit_of_no_amount_is_a_bug_that_costs_nothing(core: StoreCore, amou
 
 
 def test_a_key_starts_with_unused_budgets(core: StoreCore) -> None:
-    """A budget's first window starts with its key; the journal keeps what was granted."""
+    """A budget's first window starts with its key; the journal keeps what was granted, and the digest that it is granted to."""
     post(core, c.AddKey(make_key(2, budgets=(make_budget(vendor=VENDOR),))))
     use = core.book.budget_uses["bud_1"]
     assert (use.window_started_at_ms, use.used_base) == (NOW_MS, 0)
     body = json.loads(core.db.execute("SELECT body FROM journal ORDER BY seq DESC LIMIT 1").fetchone()[0])
     assert body["budgets"] == [{"limit_base": 20_000_000, "window_s": 3600, "vendor": VENDOR, "route": None}]
-    assert make_key(2).digest.hex() not in json.dumps(body)
+    assert (body["budget_ids"], body["digest"]) == (["bud_1"], "0x" + make_key(2).digest.hex())
 
 
 def test_a_look_keeps_what_the_vendor_says_only_once(core: StoreCore) -> None:

@@ -174,11 +174,11 @@ class Bed:
             await asyncio.gather(self._sweeping, return_exceptions=True)
             self._sweeping = None
 
-    async def settle(self, exact: Exact, wait_s: float = 15.0, account_id: str = HOUSE) -> Settled:
+    async def settle(self, exact: Exact, wait_s: float = 40.0, account_id: str = HOUSE) -> Settled:
         """Settle one payment."""
         return await self.engine.settle(exact, account_id, wait_s)
 
-    async def settle_all(self, payments: Sequence[Exact], wait_s: float = 20.0) -> list[Settled]:
+    async def settle_all(self, payments: Sequence[Exact], wait_s: float = 40.0) -> list[Settled]:
         """Settle many at once."""
         return await asyncio.gather(*(self.settle(exact, wait_s) for exact in payments))
 
@@ -216,7 +216,7 @@ class Bed:
         await self.until(lambda: self.base.rpc("eth_getTransactionByHash", to_hex(relay.attempts[0].tx_hash)))
         return relay
 
-    async def until(self, true: Callable[[], Any], within_s: float = 15.0) -> None:
+    async def until(self, true: Callable[[], Any], within_s: float = 40.0) -> None:
         """Wait for something to be so."""
         give_up_s = time.monotonic() + within_s
         while not true():

@@ -30,7 +30,7 @@ from tests.sandbox.token_payer import sign_message
 if TYPE_CHECKING:
     from gateway.paid_ports import Settled
 
-HASTY = Limits(attempts=1, connect_s=1.0, attempt_s=1.0, call_s=2.0)
+ONCE = Limits(attempts=1, connect_s=5.0, attempt_s=10.0, call_s=20.0)
 
 
 # ---- gas -------------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ async def test_a_batch_call_that_is_not_answered_once_accuses_nobody(automine_ba
 async def behind_one_endpoint(base: LocalBase, folder: Path) -> AsyncIterator[tuple[Bed, FaultyNode]]:
     """Open a bed whose only way to the chain can be cut."""
     async with FaultyNode(base.rpc_url) as node, bed(base, folder) as it:
-        endpoint = RpcEndpoint(node.url, HASTY)
+        endpoint = RpcEndpoint(node.url, ONCE)
         await it.close()
         it.relay = RpcRelayChain([endpoint], CHAIN)
         it.proof = QuorumChain([endpoint], chain_id=CHAIN, finality=Finality(), quorum=1)

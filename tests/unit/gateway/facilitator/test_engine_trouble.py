@@ -36,7 +36,9 @@ async def test_a_slow_chain_is_pending_with_the_hash_and_then_the_same_payment(
         it.fund([payer])
         hold(automine_base)
         exact = payer.pays()
-        answer = await it.settle(exact, 0.5)
+        asking = asyncio.create_task(it.settle(exact, 5.0))
+        await it.in_pool()
+        answer = await asking
         assert (answer.success, answer.reason) == (False, "settlement_pending")
         assert answer.tx_hash is not None
         automine_base.mine()
@@ -60,7 +62,8 @@ async def test_a_stuck_transaction_is_replaced_under_its_own_nonce(automine_base
         automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(dear))
         it.sweep_always()
         await it.until(lambda: it.store.view.relays[relay.id].attempts[-1].max_fee_wei > dear)
-        await asyncio.sleep(0.1)
+        newest = it.store.view.relays[relay.id].attempts[-1]
+        await it.until(lambda: automine_base.rpc("eth_getTransactionByHash", to_hex(newest.tx_hash)))
         automine_base.rpc("anvil_setNextBlockBaseFeePerGas", hex(dear))
         automine_base.mine()
         answers = await asyncio.gather(*waiting)

@@ -1,12 +1,13 @@
 """Loading checks what it reads, and the full proof finds what was tampered with."""
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.core import commands as c
-from gateway.core.journal import JournalError
+from gateway.core.journal import GENESIS, JournalError, digest
 from gateway.store.core import StoreCore, connect
 from gateway.store.load import BookBroken, verify_book
 from tests.factories import (
@@ -14,6 +15,7 @@ from tests.factories import (
     NOW_MS,
     PAYEE,
     make_account,
+    make_budget,
     make_dead,
     make_key,
     make_outcome,
@@ -34,7 +36,7 @@ def core(tmp_path: Path) -> StoreCore:
     opened.post(
         [
             c.OpenAccount(make_account(2)),
-            c.AddKey(make_key(2, account_id="acc_2")),
+            c.AddKey(make_key(2, account_id="acc_2", budgets=(make_budget(),))),
             c.RevokeKey("key_2", "acc_2", NOW_MS),
             c.SetFreeze("vendor:other", frozen=True, reason="a look", by="operator", at_ms=NOW_MS),
             c.ApprovePayee("vpsagent", 8453, PAYEE, "operator", NOW_MS),
@@ -109,6 +111,15 @@ TAMPERINGS = {
     "a right: a key of another account": "UPDATE api_keys SET account_id = 'acc_2' WHERE id = 'key_1'",
     "a right: a key's scopes": "UPDATE api_keys SET scopes = '[\"admin\"]' WHERE id = 'key_1'",
     "a right: a revoked key": "UPDATE api_keys SET revoked_at_ms = NULL WHERE id = 'key_2'",
+    "a right: another text of a key": "UPDATE api_keys SET digest = randomblob(32) WHERE id = 'key_1'",
+    "a right: a key's budget": "UPDATE api_keys SET budgets = '[]' WHERE id = 'key_2'",
+    "a right: a budget's name": "UPDATE api_keys SET budgets = replace(budgets, 'bud_1', 'bud_2') WHERE id = 'key_2'",
+    "a right: a key's name": "UPDATE api_keys SET name = 'mine' WHERE id = 'key_1'",
+    "a right: a key's time": "UPDATE api_keys SET created_at_ms = 1 WHERE id = 'key_1'",
+    "a right: a key revoked by nobody": "UPDATE api_keys SET revoked_at_ms = 1 WHERE id = 'key_1'",
+    "a right: a key that is gone": "DELETE FROM api_keys WHERE id = 'key_2'",
+    "a right: a key that nobody added": "INSERT INTO api_keys "
+    "VALUES ('key_9', 'acc_1', zeroblob(32), 'mine', '[\"proxy\"]', '[]', 1, NULL)",
     "a right: a credit's reference": "DELETE FROM credits",
     "a right: a freeze removed": "DELETE FROM freezes",
     "a right: a freeze added": "INSERT INTO freezes VALUES ('all', 'malice', 1, 'nobody')",
@@ -171,3 +182,25 @@ def test_a_read_only_connection_can_prove_the_book(core: StoreCore, tmp_path: Pa
     reader = connect(tmp_path / "gateway.db", read_only=True)
     assert verify_book(reader) == (core.book.chain.seq, core.book.chain.head)
     reader.close()
+
+
+OLD_KEY = """UPDATE journal SET body = CAST(json_remove(CAST(body AS TEXT), '$.digest', '$.budget_ids', '$.name') AS BLOB)
+WHERE kind = 'key.added'"""
+
+
+def seal(db: sqlite3.Connection) -> None:
+    """Give every row of the journal the digest that its body has now, as if it had been written so."""
+    head = GENESIS
+    for seq, body in db.execute("SELECT seq, body FROM journal ORDER BY seq").fetchall():
+        head = digest(seq, head, body)
+        db.execute("UPDATE journal SET digest = ? WHERE seq = ?", (head, seq))
+
+
+def test_a_key_of_an_older_version_is_proven_as_far_as_its_row_goes(core: StoreCore) -> None:
+    """Rows that do not tell a key's digest are no contradiction; what they tell is held against it as ever."""
+    core.db.execute(OLD_KEY)
+    seal(core.db)
+    verify_book(core.db)
+    core.db.execute("UPDATE api_keys SET budgets = '[]' WHERE id = 'key_2'")
+    with pytest.raises(BookBroken, match="key_2: its budgets"):
+        verify_book(core.db)

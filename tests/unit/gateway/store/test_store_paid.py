@@ -193,6 +193,14 @@ TAMPERED = {
     "a loan that was forgotten": ("UPDATE topups SET lent_base = 0 WHERE id = 'top_0004'", "house:risk"),
     "a fee that was not booked": ("UPDATE relays SET fee_wei = '9' WHERE id = 'rly_0001'", "not what its transactions"),
     "a fee of another's": ("UPDATE relays SET relayer = zeroblob(20) WHERE id = 'rly_0001'", "gwei|fees"),
+    "a wallet of another account": ("UPDATE wallet_accounts SET account_id = 'acc_1'", "wallet 0x.* is kept as acc_1"),
+    "a wallet of nobody's": ("DELETE FROM wallet_accounts", "rights that are gone"),
+    "a wallet that signed nothing": ("INSERT INTO wallet_accounts VALUES (zeroblob(20), 'acc_1', 1)", "says None"),
+    "a seller's budget": ("UPDATE sellers SET gas_budget_wei = '9'", "terms of seller"),
+    "a seller's payee": ("UPDATE sellers SET payees = json_array(hex(zeroblob(20)))", "terms of seller"),
+    "a seller's terms of another version": ("UPDATE sellers SET version = 2", "terms of seller"),
+    "a seller that ended by itself": ("UPDATE sellers SET ended_at_ms = 1", "terms of seller"),
+    "a seller that is gone": ("DELETE FROM sellers", "sellers that are gone"),
     "credit that was given to nobody": ("UPDATE grants SET left_base = 0", "operator's credit"),
 }
 

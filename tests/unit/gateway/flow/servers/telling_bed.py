@@ -67,32 +67,39 @@ class Received:
 
 @dataclass
 class Receiver:
-    """An endpoint: answers with `status` and `headers`, after `gate` opens where it is shut."""
+    """An endpoint: answers with `status` and `headers`, after `gate` opens where it is shut.
+
+    Types of events can have a gate of their own (`gates`), and statuses that come first (`answers`).
+    """
 
     url: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     got: list[Received] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    answers: dict[str, list[int]] = field(default_factory=dict)
     came: asyncio.Event = field(default_factory=asyncio.Event)
     at_once: int = 0
     most_at_once: int = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.got.append(Received(headers, (await request.read()).decode()))
+        received = Received(headers, (await request.read()).decode())
+        self.got.append(received)
         self.came.set()
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await self.gate.wait()
+            await self.gates.get(received.type, self.gate).wait()
         finally:
             self.at_once -= 1
-        return web.Response(status=self.status, headers=self.headers, body=b"secret of the receiver")
+        first = self.answers.get(received.type)
+        return web.Response(status=first.pop(0) if first else self.status, headers=self.headers, body=b"secret of the receiver")
 
     async def until(self, count: int) -> None:
         """Wait until that many deliveries have come."""
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(40.0):
             while len(self.got) < count:
                 self.came.clear()
                 await self.came.wait()
@@ -115,7 +122,8 @@ async def receiving(status: int = 200, **headers: str) -> AsyncIterator[Receiver
     try:
         yield receiver
     finally:
-        receiver.gate.set()
+        for gate in (receiver.gate, *receiver.gates.values()):
+            gate.set()
         await runner.cleanup()
 
 
