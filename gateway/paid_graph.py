@@ -34,7 +34,7 @@ from gateway.flow.paid.mpp_seller import MppSeller
 from gateway.flow.paid.offers import Offers, TillPrice, TopUpRules, mac_of
 from gateway.flow.paid.receipts import Receipts
 from gateway.flow.paid.refunds import RefundParts, Refunds
-from gateway.flow.paid.returning import Returning
+from gateway.flow.paid.returning import Place, Returning
 from gateway.flow.paid.taking import Taking
 from gateway.flow.paid.tills import Till
 from gateway.flow.paid.topups import TopUps
@@ -393,7 +393,13 @@ def _receipts(config: Config, base: PaidBase, tills: Sequence[Till], deposits: D
             clock=base.clock,
             entropy=base.entropy,
         )
-        returning = Returning(store=base.store, chain=chain, clock=base.clock, entropy=base.entropy)
+        returning = Returning(
+            store=base.store,
+            chain=chain,
+            clock=base.clock,
+            entropy=base.entropy,
+            ours=_inventories(config, tills, chain_id),
+        )
         found.append(
             Receipts(
                 store=base.store,
@@ -406,6 +412,13 @@ def _receipts(config: Config, base: PaidBase, tills: Sequence[Till], deposits: D
             )
         )
     return found
+
+
+def _inventories(config: Config, tills: Sequence[Till], chain_id: int) -> frozenset[Place]:
+    """Return each token at each address whose balance is held against the book."""
+    held = [(wallet.address, config.token(label)) for wallet in config.wallets.values() for label in wallet.tokens]
+    held += [(till.address, token) for till in tills for token in till.tokens]
+    return frozenset((address, token.address) for address, token in held if token.chain_id == chain_id)
 
 
 def _on(till: Till, chain_id: int) -> Till | None:

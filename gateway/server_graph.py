@@ -121,6 +121,7 @@ def assemble_servers(config: Config, base: Base) -> Neutral:
             HookSettings(
                 hooks_per_account=config.webhooks.per_account,
                 streams_per_account=config.webhooks.streams_per_account,
+                deliveries_kept_s=config.webhooks.deliveries_kept_s,
             ),
         ),
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 150.0
 STOP_TIMEOUT_S = 5.0
 _PR_SET_PDEATHSIG = 1
 

@@ -418,7 +418,11 @@ def book_state(book: Book) -> dict[str, Any]:
         "open": dict(book.ledger._open),
         "next": (book.ledger._next_account_id, book.ledger._next_transfer_id),
         "chain": (book.chain.seq, book.chain.head),
-        "unanswered": {place: list(found.items()) for place, found in book.unanswered._by_place.items()},
+        "unanswered": {
+            (account_id, fingerprint): list(found.items())
+            for account_id, places in book.unanswered._by_account.items()
+            for fingerprint, found in places.items()
+        },
         "open_count": {k: n for k, n in book.open_count.items() if n},
         "exposure_base": {k: n for k, n in book.exposure_base.items() if n},
         "metered_count": {k: n for k, n in book.metered_count.items() if n},

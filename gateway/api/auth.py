@@ -17,6 +17,7 @@ from gateway.core.problems import Problem
 from gateway.core.records import ApiKey
 from gateway.core.vendor_tokens import PREFIX, VendorTokens
 from gateway.core.view import View
+from gateway.ports import Clock
 
 MAX_BASIC_CHARS = 512
 
@@ -38,7 +39,7 @@ def authenticate(request: web.BaseRequest, keys: Mapping[bytes, ApiKey]) -> ApiK
 
 
 def authenticate_at(
-    request: web.BaseRequest, view: View, tokens: VendorTokens | None, vendor: str, now_ms: int
+    request: web.BaseRequest, view: View, tokens: VendorTokens | None, vendor: str, clock: Clock
 ) -> Caller:
     """Return who asks below one vendor: `authenticate`, and as Bearer also a token that was made for this vendor.
 
@@ -48,7 +49,7 @@ def authenticate_at(
     text, as_bearer = _shown(request)
     if text is None or tokens is None or not as_bearer or not text.startswith(PREFIX):
         return Caller(_key_of(text, view.keys_by_digest))
-    claims = tokens.read(text, vendor, now_ms)
+    claims = tokens.read(text, vendor, clock.now_ms())
     named = None if claims is None else view.keys_by_id.get(claims.key_id)
     key = None if named is None else view.keys_by_digest.get(named.digest)  # some keys open nothing; see View
     if claims is None or key is None:

@@ -198,7 +198,7 @@ three alive until then and replaces those that fail, at any vendor, for at most 
 /v1/fleets/flt_...` ends it and its servers.
 
 Be told: `POST /v1/webhooks` {"url": "https://...", "events": ["server.*", "balance.*"]} (Standard Webhooks \
-signatures).
+signatures). Events about one record come in order, and again while you do not answer 2xx: handle each id once.
 
 All yours: `GET /v1/servers?open=true`, `/v1/snapshots`, `/v1/ssh-keys`, `/v1/fleets`, `/v1/webhooks`.
 """

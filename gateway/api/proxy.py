@@ -29,7 +29,7 @@ from gateway.core.routes import Match, Ownership, Pricing, Route, match_route
 from gateway.flow.answers import SAFE_METHODS, UNPAID
 from gateway.flow.call import AccountCall, Call, Reply, Served
 from gateway.http.headers import request_headers
-from gateway.http.port import UpstreamError
+from gateway.http.port import BodyStream, UpstreamError
 from gateway.ports import Vendor
 
 PREFIX = "/proxy/"
@@ -149,8 +149,7 @@ class Proxy:
 
     def _caller(self, exchange: Exchange, name: str) -> Caller:
         tokens = None if self._accounts is None else self._accounts.tokens
-        now_ms = self._deps.clock.now_ms()
-        caller = authenticate_at(exchange.request, self._deps.store.view, tokens, name, now_ms)
+        caller = authenticate_at(exchange.request, self._deps.store.view, tokens, name, self._deps.clock)
         exchange.key = caller.key
         return caller
 
@@ -322,15 +321,16 @@ class Proxy:
     # the answer
 
     async def _send(self, exchange: Exchange, call: Call | AccountCall, reply: Reply) -> web.StreamResponse:
-        headers = CIMultiDict([*map(_on_wire, reply.headers), *exchange.own_headers(self._deps.store)])
-        _add_headers(headers, call, reply)
-        if reply.rest is not None:
-            return await self._stream(exchange, reply, headers)
+        headers = [*map(_on_wire, reply.headers), *exchange.own_headers(self._deps.store)]
         response: web.StreamResponse
-        if exchange.request.method == "HEAD":  # a length of our own making would be a lie about the vendor's body
+        if reply.rest is not None or exchange.request.method == "HEAD":
+            # Without a length: one of our own making would be a lie about the vendor's body.
             response = web.StreamResponse(status=reply.status, headers=headers)
         else:
             response = web.Response(status=reply.status, headers=headers, body=reply.body)
+        _add_headers(response.headers, call, reply)
+        if reply.rest is not None:
+            return await self._stream(exchange, reply, reply.rest, response)
         if reply.delivered is None:
             return response
         if await write_whole(exchange.request, response, self._deps.settings.flush_s):
@@ -339,14 +339,14 @@ class Proxy:
             exchange.cut = True
         return response
 
-    async def _stream(self, exchange: Exchange, reply: Reply, headers: CIMultiDict[str]) -> web.StreamResponse:
-        assert reply.rest is not None, "only for an answer that goes on"
-        response = web.StreamResponse(status=reply.status, headers=headers)
+    async def _stream(
+        self, exchange: Exchange, reply: Reply, rest: BodyStream, response: web.StreamResponse
+    ) -> web.StreamResponse:
         try:
             await response.prepare(exchange.request)
             if reply.body:
                 await response.write(reply.body)
-            async for chunk in reply.rest:
+            async for chunk in rest:
                 await response.write(chunk)
             await response.write_eof()
         except (UpstreamError, ConnectionError):
@@ -354,7 +354,7 @@ class Proxy:
             exchange.cut = True
             cut_off(exchange.request)
         finally:
-            await reply.rest.close()
+            await rest.close()
         if reply.delivered is not None and not exchange.cut:
             await reply.delivered()
         return response

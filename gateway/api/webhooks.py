@@ -265,7 +265,7 @@ ENDPOINTS = (
     Endpoint(
         "POST",
         "/v1/webhooks",
-        "Be told of events at an address (Standard Webhooks); needs read as well",
+        "Be told of events at an address (Standard Webhooks), of one record's in order; needs read as well",
         create_hook,
         NEW_WEBHOOK,
         scope=SPEND,

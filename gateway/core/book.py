@@ -175,6 +175,7 @@ class Rows:
     orders: dict[tuple[str, str], Order] = field(default_factory=dict)  # client tokens of new servers and fleets
     freed_refs: dict[str, None] = field(default_factory=dict)  # servers that gave their vendor's thing up in this group
     deliveries: dict[tuple[str, int], HookDelivery] = field(default_factory=dict)
+    forgotten_deliveries: tuple[int, int] | None = None  # done before this time, at most so many
     told_seq: int | None = None
     paid: PaidRows = field(default_factory=PaidRows)
 

@@ -18,6 +18,7 @@ from gateway.core.paid_commands import (
     OpenRefund,
     PutSeller,
     PutTopUp,
+    RecordMoved,
     ResolveIncoming,
     TakeNonce,
 )
@@ -457,6 +458,14 @@ class PutDelivery:
     delivery: HookDelivery
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetDeliveries:
+    """What became of deliveries that were done before a time is not kept any longer: the oldest of them, at most so many."""
+
+    done_before_ms: int
+    at_most: int
+
+
 Command = (
     OpenAccount
     | CreditAccount
@@ -495,6 +504,7 @@ Command = (
     | Put
     | FanOut
     | PutDelivery
+    | ForgetDeliveries
     | ClaimSettlement
     | MoveSettlements
     | PutTopUp
@@ -503,6 +513,7 @@ Command = (
     | ResolveIncoming
     | OpenRefund
     | MoveRefund
+    | RecordMoved
     | BindWallet
     | TakeNonce
     | PutSeller

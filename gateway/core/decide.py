@@ -28,6 +28,7 @@ from gateway.core.decide_meter import (
     decide_run,
     decide_warning,
 )
+from gateway.core.decide_moved import decide_moved
 from gateway.core.decide_operator import (
     decide_account,
     decide_answered,
@@ -47,7 +48,7 @@ from gateway.core.decide_operator import (
 )
 from gateway.core.decide_proof import decide_proof
 from gateway.core.decide_purchase import decide_purchase
-from gateway.core.decide_put import decide_delivery, decide_fan_out, decide_put
+from gateway.core.decide_put import decide_delivery, decide_fan_out, decide_forgetting, decide_put
 from gateway.core.decide_refund import decide_refund, decide_refund_move
 from gateway.core.decide_seller import decide_nonce, decide_seller, decide_till_cursor, decide_wallet
 from gateway.core.decide_settlement import decide_claim, decide_moves
@@ -93,6 +94,7 @@ _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
     c.Put: decide_put,
     c.FanOut: decide_fan_out,
     c.PutDelivery: decide_delivery,
+    c.ForgetDeliveries: decide_forgetting,
     pc.ClaimSettlement: decide_claim,
     pc.MoveSettlements: decide_moves,
     pc.PutTopUp: decide_topup,
@@ -101,6 +103,7 @@ _DECISIONS: dict[type, Callable[[Book, Any], c.Result]] = {
     pc.ResolveIncoming: decide_resolve,
     pc.OpenRefund: decide_refund,
     pc.MoveRefund: decide_refund_move,
+    pc.RecordMoved: decide_moved,
     pc.BindWallet: decide_wallet,
     pc.TakeNonce: decide_nonce,
     pc.PutSeller: decide_seller,

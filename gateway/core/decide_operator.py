@@ -10,7 +10,10 @@ from gateway.core import chart
 from gateway.core import commands as c
 from gateway.core.book import Book, Claim, PriceView
 from gateway.core.commands import Done, Refused, Result
+from gateway.core.pause import is_over
 from gateway.core.records import HOUSE, ApiKey, BudgetUse, Freeze
+
+LATE_LOOK_MS = 60_000
 
 
 def decide_account(book: Book, command: c.OpenAccount) -> Result:
@@ -161,9 +164,12 @@ def decide_payee(book: Book, command: c.ApprovePayee) -> Result:
 
 
 def decide_observed_price(book: Book, command: c.ObservePrice) -> Result:
-    """Note a price that the vendor's catalogue stated; it becomes what we expect to be asked. An older look is no news."""
+    """Note a price that the vendor's catalogue stated; it becomes what we expect to be asked. An older look is no news.
+
+    Two looks pass each other by seconds; one that is older by more is newer, of a clock that was set back.
+    """
     known = book.prices.get((command.vendor, command.item), PriceView())
-    if known.observed_at_ms is not None and known.observed_at_ms > command.at_ms:
+    if known.observed_at_ms is not None and not is_over(known.observed_at_ms, command.at_ms, LATE_LOOK_MS):
         return Done(changed=False)
     view = replace(known, observed_base=command.amount_base, observed_at_ms=command.at_ms)
     book.prices[command.vendor, command.item] = book.rows.prices[command.vendor, command.item] = view

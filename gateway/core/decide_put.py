@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 
 from gateway.core.book import Book
-from gateway.core.commands import KEY_USED, Attached, Done, FanOut, Put, PutDelivery, Refused, Result
+from gateway.core.commands import KEY_USED, Attached, Done, FanOut, ForgetDeliveries, Put, PutDelivery, Refused, Result
 from gateway.core.kept import FLEET, HOOK, QUOTE, SERVER, is_over, kind_of, order_of, version_of
 from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.server import (
@@ -95,6 +95,12 @@ def decide_delivery(book: Book, command: PutDelivery) -> Result:
     if refusal is None:
         book.put_delivery(delivery)
     return refusal or Done()
+
+
+def decide_forgetting(book: Book, command: ForgetDeliveries) -> Result:
+    """Let done deliveries go. What is pending is in memory and stays; what is done is nobody's money, and no row names it."""
+    book.rows.forgotten_deliveries = (command.done_before_ms, command.at_most)
+    return Done()
 
 
 # whether it may be kept

@@ -5,6 +5,7 @@ and the till's exposure are one decision (P2, P7), the receipt that funded it bo
 part of it, and it leaves by the proof of a final block (P5).
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from gateway.core import chart
@@ -16,7 +17,7 @@ from gateway.core.paid import Incoming, ReceiptState, Refund, RefundState
 from gateway.core.paid_book import REFUND
 from gateway.core.paid_commands import MoveRefund, OpenRefund
 from gateway.core.paid_facts import refund_facts, told, value_refusal
-from gateway.core.records import Evidence
+from gateway.core.records import EVERYTHING, Evidence
 
 ARROWS = {
     RefundState.HELD: frozenset({RefundState.SENT, RefundState.SETTLED, RefundState.DEAD}),

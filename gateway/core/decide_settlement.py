@@ -7,6 +7,7 @@ whoever works for an older fence or an older version changes nothing, so two wor
 from gateway.core import chart
 from gateway.core.book import Book
 from gateway.core.commands import Attached, Done, Refused, Result
+from gateway.core.decide_refund import stop_of
 from gateway.core.money import MAX_AMOUNT_BASE, WEI_PER_GWEI
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.core.paid_book import OPEN_RELAYS
@@ -51,7 +52,8 @@ def decide_claim(book: Book, command: ClaimSettlement) -> Result:
 def decide_moves(book: Book, command: MoveSettlements) -> Result:
     """Write down what happened to settlements and their transaction: all of it, or nothing where any is out of date.
 
-    Raises ValueError for an unknown event, or a change of what never changes: a bug of the caller's, not an answer.
+    Refused with `frozen` where a refund of ours is among what is to leave, and the operator says stop: what was claimed has
+    not left yet. Raises ValueError for an unknown event, or a change of what never changes: a bug of the caller's.
     """
     if command.event not in EVENTS:
         raise ValueError(f"no settlement is {command.event}")
@@ -68,6 +70,9 @@ def decide_moves(book: Book, command: MoveSettlements) -> Result:
         return Refused("changed_meanwhile", _CHANGED.format(stale))
     if len({each.id for each in moved}) != len(moved):
         raise ValueError("a settlement moves once in one command")
+    stopped = _stop_of_any(book, moved) if command.event == "sent" and book.freezes else None
+    if stopped is not None:
+        return stopped
     if not moved and relay is None:
         return Done(changed=False)
     content: dict[str, object] = {"settlements": settlement_facts(moved)}
@@ -83,6 +88,13 @@ def decide_moves(book: Book, command: MoveSettlements) -> Result:
     subject = relay.id if relay is not None else moved[0].id
     book.journal(command.at_ms, f"settlement.{command.event}", subject, content)
     return Done()
+
+
+def _stop_of_any(book: Book, moved: tuple[Settlement, ...]) -> Refused | None:
+    """A freeze that was durable before what leaves is written down stops it, however far the refund had come (P8)."""
+    owners = [book.paid.owner_of(each.identity) for each in moved if each.account_id == HOUSE]
+    refunds = [None if owner is None else book.paid.refund(owner) for owner in owners]
+    return next((stop for stop in (stop_of(book, each) for each in refunds if each is not None) if stop), None)
 
 
 def gas_gwei(fee_wei: int) -> int:

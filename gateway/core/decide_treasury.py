@@ -63,7 +63,8 @@ def decide_outflow(book: Book, command: RecordOutflow) -> Result:
     wallet = book.account(chart.wallet(address_hex), command.asset)
     booked_base = min(evidence.value_base, wallet.available_base)
     if booked_base:
-        book.book(book.ledger.move(book.account(chart.SUSPENSE, command.asset), wallet, booked_base), None)
+        suspense = book.account(chart.SUSPENSE, command.asset)
+        book.book(book.ledger.move(suspense, wallet, booked_base), command.payment_id)
     content = {**evidence_content(evidence), "wallet": address_hex, "asset": command.asset, "booked_base": booked_base}
     book.journal(command.at_ms, "outflow.unknown", command.payment_id, content)
     left = f"{told_base} base units of {command.asset} left {address_hex}"
@@ -112,11 +113,17 @@ def _book_shortage(
         f"{waiting_base} of them are promised and not yet booked"
     )
     subject = f"{address_hex} {command.asset}"
-    told = _tell(book, Task(command.task_id, "float_missing", subject, detail, command.at_ms))
+    task_id, told = _tell(book, Task(command.task_id, "float_missing", subject, detail, command.at_ms))
     frozen = _freeze_wallet(book, address_hex, detail, command.at_ms)
     if not (booked_base or told or frozen):
         return Done(changed=False)
-    content = {**content, "booked_base": booked_base, "waiting_base": waiting_base}
+    content = {
+        **content,
+        "booked_base": booked_base,
+        "waiting_base": waiting_base,
+        "task_id": task_id,
+        "detail": detail,
+    }
     book.journal(command.at_ms, "float.missing", None, content)
     return Done()
 
@@ -130,18 +137,15 @@ def _ask_about_excess(book: Book, command: ObserveFloat, address_hex: str) -> bo
     return book.put_task(Task(command.task_id, "float_too_large", subject, detail, command.at_ms))
 
 
-def _tell(book: Book, task: Task) -> bool:
-    """Open a task, or give the one that is open the newer detail; say whether anything changed."""
-    if book.put_task(task):
-        return True
-    asked = (
-        t for t in book.rows.tasks.values() if (t.kind, t.subject, t.closed_at_ms) == (task.kind, task.subject, None)
-    )
-    known = next(asked, None) or book.reader.open_task(task.kind, task.subject)
-    if known is None or known.detail == task.detail:
-        return False
+def _tell(book: Book, task: Task) -> tuple[str | None, bool]:
+    """Open a task, or give the one that is open the newer detail; return the id of whichever, and whether anything changed."""
+    known = book.open_task(task.kind, task.subject)
+    if known is None:
+        return (task.id, True) if book.put_task(task) else (None, False)
+    if known.detail == task.detail:
+        return known.id, False
     book.rows.tasks[known.id] = replace(known, detail=task.detail)
-    return True
+    return known.id, True
 
 
 def _freeze_wallet(book: Book, address_hex: str, reason: str, at_ms: int) -> bool:

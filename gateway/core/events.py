@@ -280,6 +280,7 @@ NOT_TOLD: Final = frozenset(
         "incoming.capital",
         "refund.held",
         "refund.sent",
+        "till.moved",
         "wallet.bound",
         "sign_in.taken",
         "seller.set",

@@ -8,6 +8,7 @@ replacement is bought from what is left over, and from nothing else.  `now_ms` i
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gateway.core.pause import has_passed, is_over
 from gateway.core.server import FleetState, ServerState
 
 PAUSES_S = (10, 30, 120, 600, 3600)
@@ -200,7 +201,8 @@ def _aligned(facts: FleetFacts, kept: list[Member]) -> Align | None:
 
 def _make(facts: FleetFacts, missing: int) -> FleetDecision:
     due_ms = max(facts.refused_due_ms, _calm_ms(facts.members))
-    if facts.wall_ms < due_ms or facts.now_ms >= facts.until_ms - NEAR_END_S * 1000:
+    waits = not is_over(due_ms, facts.wall_ms, PAUSES_S[-1] * 1000)
+    if waits or facts.now_ms >= facts.until_ms - NEAR_END_S * 1000:
         return _rest(facts, due_ms)
     free_base = max(0, facts.free_base)
     whole = facts.share_refused or missing == 1
@@ -225,8 +227,11 @@ def _calm_ms(members: tuple[Member, ...]) -> int:
 
 
 def _avoided(facts: FleetFacts) -> tuple[str, ...]:
-    since_ms = facts.wall_ms - AVOID_S * 1000
-    lately = [m for m in facts.members if m.failed and (m.ended_at_ms is None or m.ended_at_ms >= since_ms)]
+    lately = [
+        m
+        for m in facts.members
+        if m.failed and (m.ended_at_ms is None or not has_passed(AVOID_S * 1000, m.ended_at_ms, facts.wall_ms))
+    ]
     failed = {m.vendor for m in (*lately, *(m for m in facts.members if m.part is Part.AT_RISK))}
     return tuple(sorted(failed))
 

@@ -121,6 +121,21 @@ class MoveRefund:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordMoved:
+    """A final block proves that tokens went from a till to another place of ours (`to`), and no refund explains it.
+
+    `evidence` (kind `moved`) is the log, with what the till paid the network in the same token.
+    """
+
+    till: bytes
+    to: bytes
+    asset: str
+    evidence: Evidence
+    task_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class BindWallet:
     """Open an account for a wallet that has proven its key; Attached with the account's id where it has one."""
 

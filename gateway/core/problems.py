@@ -145,6 +145,9 @@ TYPES: dict[str, ProblemType] = {
     # what the vendor did
     "vendor_unreachable": ProblemType(502, "The vendor cannot be reached", "nothing was charged; ask again later"),
     "vendor_timeout": ProblemType(504, "The vendor did not answer in time", "nothing was charged; ask again later"),
+    "vendor_answer_malformed": ProblemType(
+        502, "The vendor's answer is not HTTP", "nothing was charged; it may have been done: look before you ask again"
+    ),
     "vendor_busy": ProblemType(
         429, "The vendor's rate limit is used up", "nothing was charged; ask again after Retry-After"
     ),

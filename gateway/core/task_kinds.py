@@ -53,6 +53,7 @@ TaskKind = Literal[
     "paid_otherwise",
     "loan_lost",
     "refund_unproven",
+    "till_moved",
     "relayer_low",
     "relayer_stuck",
     "relayer_refused",

@@ -15,17 +15,24 @@ class Unanswered:
     """Purchases whose answer the agent may not have in full, by what was asked: an identical request attaches to one."""
 
     def __init__(self) -> None:
-        self._by_place: dict[tuple[str, bytes], dict[str, tuple[str | None, int]]] = {}
+        self._by_account: dict[str, dict[bytes, dict[str, tuple[str | None, int]]]] = {}
 
     def put(self, payment: Payment) -> None:
         """Take a payment in, or out once it is answered."""
-        place = (payment.account_id, payment.fingerprint)
+        account_id, fingerprint = payment.account_id, payment.fingerprint
         if not payment.answered:
-            self._by_place.setdefault(place, {})[payment.id] = (payment.idempotency_key, payment.created_at_ms)
-        elif place in self._by_place:
-            self._by_place[place].pop(payment.id, None)
-            if not self._by_place[place]:
-                del self._by_place[place]
+            place = self._by_account.setdefault(account_id, {}).setdefault(fingerprint, {})
+            place[payment.id] = (payment.idempotency_key, payment.created_at_ms)
+        elif fingerprint in (places := self._by_account.get(account_id, {})):
+            places[fingerprint].pop(payment.id, None)
+            if not places[fingerprint]:
+                del places[fingerprint]
+            if not places:
+                del self._by_account[account_id]
+
+    def any_of(self, account_id: str) -> bool:
+        """Say whether an account has any: where it has none, nobody need know what a request asks for."""
+        return account_id in self._by_account
 
     def find(self, account_id: str, fingerprint: bytes, idempotency_key: str | None, now_ms: int) -> str | None:
         """Return the oldest purchase that such a request repeats: two different keys say that two are meant."""
@@ -33,7 +40,7 @@ class Unanswered:
 
     def all_of(self, account_id: str, fingerprint: bytes, idempotency_key: str | None, now_ms: int) -> Iterator[str]:
         """Yield every purchase that such a request may repeat, the oldest first."""
-        for payment_id, (key, created_at_ms) in self._by_place.get((account_id, fingerprint), {}).items():
+        for payment_id, (key, created_at_ms) in self._by_account.get(account_id, {}).get(fingerprint, {}).items():
             if created_at_ms < now_ms - ATTACH_FOR_MS:
                 continue
             if idempotency_key is None or key in (None, idempotency_key):
@@ -44,7 +51,8 @@ class Unanswered:
         before_ms = now_ms - ATTACH_FOR_MS
         return [
             payment_id
-            for found in self._by_place.values()
+            for places in self._by_account.values()
+            for found in places.values()
             for payment_id, (_, created_at_ms) in found.items()
             if created_at_ms < before_ms
         ]
@@ -52,10 +60,13 @@ class Unanswered:
     def copy(self) -> "Unanswered":
         """Return an index of its own with the same content."""
         twin = Unanswered()
-        twin._by_place = {place: dict(found) for place, found in self._by_place.items()}
+        twin._by_account = {
+            account_id: {fingerprint: dict(found) for fingerprint, found in places.items()}
+            for account_id, places in self._by_account.items()
+        }
         return twin
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Unanswered) and self._by_place == other._by_place
+        return isinstance(other, Unanswered) and self._by_account == other._by_account
 
     __hash__ = None  # type: ignore[assignment]  # it changes

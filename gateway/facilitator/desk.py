@@ -14,9 +14,10 @@ from contracts.codec import Address
 from contracts.eip3009 import Authorization
 from contracts.tokens import Token
 from gateway.core.commands import Done, OpenTask, Refused
+from gateway.core.decide_refund import is_stopped
 from gateway.core.ids import RANDOM_BYTES, make_id
 from gateway.core.money import WEI_PER_GWEI
-from gateway.core.paid import Relay, Settlement, SettlementState
+from gateway.core.paid import Refund, Relay, Settlement, SettlementState
 from gateway.core.paid_commands import MoveSettlements
 from gateway.core.records import Task
 from gateway.core.task_kinds import DETAIL_MAX, TaskKind
@@ -124,10 +125,19 @@ class Desk:
 
     def gives_back(self, settlement: Settlement) -> bool:
         """Say whether it is one of our own refunds: then one of our tills has signed it."""
-        return any(
-            (refund.chain_id, refund.token, refund.till, refund.nonce) == settlement.identity
-            for refund in self.store.view.refunds.values()
-        )
+        return self._refund_of(settlement) is not None
+
+    def is_stopped(self, settlement: Settlement) -> bool:
+        """Say whether it is one of our own refunds that a freeze has stopped since it was claimed."""
+        frozen = self.store.view.freezes
+        refund = self._refund_of(settlement) if frozen else None
+        return refund is not None and is_stopped(refund, frozen)
+
+    def _refund_of(self, settlement: Settlement) -> Refund | None:
+        for refund in self.store.view.refunds.values():
+            if (refund.chain_id, refund.token, refund.till, refund.nonce) == settlement.identity:
+                return refund
+        return None
 
     def relays(self) -> list[Relay]:
         """Return this chain's transactions that are not final, by account nonce."""

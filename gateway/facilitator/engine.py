@@ -124,14 +124,17 @@ class SettlementEngine:
         """
         problems: list[BaseException] = []
         for works in self._works.values():
-            if not self._closing:
-                works.start()
-            (outcome,) = await asyncio.gather(works.sweep(), return_exceptions=True)
+            (outcome,) = await asyncio.gather(self._turn(works), return_exceptions=True)
             problems += [outcome] if outcome is not None else []
         if len(problems) > 1:
             raise BaseExceptionGroup("several went wrong", problems)
         if problems:
             raise problems[0]
+
+    async def _turn(self, works: _Works) -> None:
+        if not self._closing:
+            works.start()
+        await works.sweep()
 
     async def drain(self, timeout_s: float) -> None:
         """Claim nothing new, let submissions under way end, at most that long, and tell those who wait how it stands."""

@@ -30,6 +30,7 @@ __all__ = ["Submitter", "call_of", "item_of"]
 
 HELD_BACK_S = 0.25
 TOO_DEAR_S = 2.0
+STOPPED_S = 2.0
 UNBATCHED_MS = 60_000
 UNANSWERED_MAX = 3
 
@@ -150,7 +151,17 @@ class Submitter:
         return newest is not None and newest == item.settlement
 
     async def _submit(self, lane: Lane, load: list[Item]) -> tuple[list[Item], float]:
-        """Send one load; return what is to wait on, and how long. Raises ChainUnavailable, SigningRefused."""
+        """Send one load; return what is to wait on, and how long. Raises ChainUnavailable, SigningRefused.
+
+        A refund that the operator has stopped waits until that is lifted, or until its window ends, and holds up no other.
+        """
+        stopped = [item for item in load if self._desk.is_stopped(item.settlement)]
+        if len(stopped) == len(load):
+            return stopped, STOPPED_S
+        held, wait_s = await self._submit_free(lane, [item for item in load if item not in stopped])
+        return [*stopped, *held], wait_s
+
+    async def _submit_free(self, lane: Lane, load: list[Item]) -> tuple[list[Item], float]:
         fees = await fees_now(self._desk)
         if fees is None:
             log.warning("settlement.too_dear", chain_id=self._desk.chain_id)

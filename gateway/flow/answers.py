@@ -56,11 +56,10 @@ class Answers:
                 payment = await self._store.payment(claimed.payment_id)
                 if payment is None or not payment.reclaimable:
                     return await self.join(claimed.payment_id)
-        if free:
+        unanswered = self._store.view.unanswered
+        if free or not unanswered.any_of(call.account_id):  # most often: then the fingerprint is not needed
             return None
-        waiting = self._store.view.unanswered.find(
-            call.account_id, call.fingerprint, call.idempotency_key, self._clock.now_ms()
-        )
+        waiting = unanswered.find(call.account_id, call.fingerprint, call.idempotency_key, self._clock.now_ms())
         return None if waiting is None or waiting in self._answered else await self.join(waiting)
 
     # the purchase

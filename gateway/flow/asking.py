@@ -6,20 +6,27 @@ each way has its own problem.
 
 from gateway.core.problems import Problem
 from gateway.flow.call import Call
-from gateway.http.port import NotSent, RedirectRefused, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
+from gateway.http.port import NotSent, Upstream, UpstreamError, UpstreamRequest, UpstreamResponse
 from gateway.rails.asked import Asked, parse_asked
+
+UNHEARD = frozenset({"vendor_timeout", "vendor_answer_malformed"})
+"""Problems of a request that left and got no answer that tells anything: it may have been carried out."""
+
+_BY_ERROR = {"redirect_refused": "redirect_refused", "malformed_answer": "vendor_answer_malformed"}
 
 
 async def ask_vendor(upstream: Upstream, call: Call, request: UpstreamRequest) -> UpstreamResponse:
     """Send a request that pays nothing. Raises Problem where no answer came."""
     try:
         return await upstream.send(call.vendor.origin, request)
-    except NotSent as error:
-        raise Problem("vendor_unreachable", f"{call.vendor.name}: {error.message}") from error
-    except RedirectRefused as error:
-        raise Problem("redirect_refused", f"{call.vendor.name}: {error.message}") from error
     except UpstreamError as error:
-        raise Problem("vendor_timeout", f"{call.vendor.name}: {error.message}") from error
+        raise unanswered(call.vendor.name, error) from error
+
+
+def unanswered(vendor_name: str, error: UpstreamError) -> Problem:
+    """Return what it is to an agent that a vendor gave no usable answer; of what was done, all but NotSent tells nothing."""
+    code = "vendor_unreachable" if isinstance(error, NotSent) else _BY_ERROR.get(error.code, "vendor_timeout")
+    return Problem(code, f"{vendor_name}: {error.message}")
 
 
 async def read_asked(answer: UpstreamResponse, now_ms: int) -> Asked | None:

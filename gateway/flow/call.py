@@ -36,7 +36,8 @@ class Served(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+# Calls are not frozen, though nobody changes one: setting so many fields past a freeze is a hundredth of a free call.
+@dataclass(slots=True, eq=False)
 class AnyCall:
     """One request of an agent to a vendor's route.
 
@@ -59,7 +60,7 @@ class AnyCall:
     quote_only: bool = False
     part: int = 0  # of a bulk call, from 1: two equal parts are two purchases
     purpose: str = ""  # of a call of the neutral API: its claim, so that no proxied call is taken for it
-    _fingerprint: bytes = field(default=b"", init=False, repr=False, compare=False)
+    _fingerprint: bytes = field(default=b"", init=False, repr=False)
 
     @property
     def account_id(self) -> str:
@@ -70,7 +71,7 @@ class AnyCall:
     def fingerprint(self) -> bytes:
         """What makes two calls the same purchase: vendor, method, target, what chooses the answer's form, and body."""
         if not self._fingerprint:  # asked for more than once, and never by a call that cannot cost anything
-            object.__setattr__(self, "_fingerprint", self._made_fingerprint())
+            self._fingerprint = self._made_fingerprint()
         return self._fingerprint
 
     def _made_fingerprint(self) -> bytes:
@@ -85,14 +86,14 @@ class AnyCall:
         return digest.digest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Call(AnyCall):
     """A call to a vendor that asks for its money with a 402."""
 
     vendor: Vendor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class AccountCall(AnyCall):
     """A call to a vendor that knows us by an account which all agents share.
 

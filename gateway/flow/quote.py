@@ -14,7 +14,6 @@ from contracts.codec import Address, checksum
 from contracts.tokens import Token, TokenKey
 from gateway.core.book import PriceView
 from gateway.core.money import RATE_ONE_PPM, format_amount, to_usd
-from gateway.core.pause import has_passed
 from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Pricing
@@ -226,7 +225,7 @@ def is_fresh(view: PriceView | None, terms_ttl_s: int, now_ms: int) -> bool:
     """
     if view is None or view.observed_at_ms is None:
         return False
-    return not has_passed(terms_ttl_s * 1000, view.observed_at_ms, now_ms)
+    return 0 <= now_ms - view.observed_at_ms <= terms_ttl_s * 1000
 
 
 def item_document(item: PricedItem | None) -> dict[str, object] | None:

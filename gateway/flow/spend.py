@@ -88,8 +88,7 @@ class Spend:
         fenced_off = await self._sharing.admit(call)
         if fenced_off is not None:
             return fenced_off
-        payment_id = self._promiser.new_id()
-        resource, request = await self._admit(call, payment_id)
+        resource, request, payment_id = await self._admit(call)
         if call.quote_only and call.match.route.pricing is Pricing.FREE:
             return self._quote_reply(call, None)
         answer = await ask_vendor(self._upstream, call, request)
@@ -109,14 +108,17 @@ class Spend:
         self._require_way(quote)
         resource_ref = None if resource is None else resource.ref
         try:
-            promise = self._promiser.make(call, quote, asked, request, resource_ref, payment_id)
+            promise = self._promiser.make(
+                call, quote, asked, request, resource_ref, payment_id or self._promiser.new_id()
+            )
         except SigningRefused as refused:
             raise await refusal_to_sign(self._tasks, call.vendor.terms.wallet, refused) from refused
         return await self._answers.buy(promise.payment.id, self._present(call, promise))
 
     # admit
 
-    async def _admit(self, call: Call, payment_id: str) -> tuple[Resource | None, UpstreamRequest]:
+    async def _admit(self, call: Call) -> tuple[Resource | None, UpstreamRequest, str | None]:
+        """Return the thing that a call is about, the request that pays nothing, and the payment's id where it has one yet."""
         route, vendor = call.match.route, call.vendor
         if call.quote_only and route.pricing is Pricing.MAYBE and call.method not in SAFE_METHODS:
             detail = (
@@ -130,11 +132,12 @@ class Spend:
             resource, target = await self._owned(call)
         body = call.stream if call.stream is not None else call.body
         kept = call.idempotency_key is not None and call.method not in SAFE_METHODS
-        headers = call.headers
+        headers, payment_id = call.headers, None
         if "mpp" in vendor.terms.rails and call.method not in SAFE_METHODS:
             # Sent twice by the rail's design: a vendor that works on the unpaid request can tell that it is the same.
+            payment_id = self._promiser.new_id()
             headers = (*headers, ("Idempotency-Key", purchase_key(payment_id)))
-        return resource, UpstreamRequest(
+        request = UpstreamRequest(
             call.method,
             target,
             headers,
@@ -143,6 +146,7 @@ class Spend:
             may_resend=route.safe and call.stream is None,
             live=route.pricing is Pricing.MAYBE and not kept,
         )
+        return resource, request, payment_id
 
     async def _owned(self, call: Call) -> tuple[Resource, str]:
         """P9: what the account did not buy does not exist, whatever token comes with it."""

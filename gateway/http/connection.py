@@ -38,7 +38,6 @@ _FIRST_FINAL_STATUS: Final = 200
 _FIRST_REDIRECT_STATUS: Final = 300
 _SWITCHING: Final = 101
 _BODILESS: Final = (204, 304)
-_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 
 _MESSAGES: Final = {
     "connection_lost": "the connection was lost before the answer",
@@ -260,9 +259,7 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         self._head_done = True
-        framing = [(lower, value) for name, value in self.fields if (lower := name.lower()) in _FRAMING]
-        lengths = [value for name, value in framing if name == "content-length"]
-        codings = [value.strip().lower() for name, value in framing if name == "transfer-encoding"]
+        lengths, codings = self._framing()
         if codings and (codings != ["chunked"] or lengths or self._parser.get_http_version() != "1.1"):
             # Two opinions on where a body ends are an attack on whoever comes next (response smuggling).
             self._bad = True
@@ -289,6 +286,18 @@ class Connection(asyncio.Protocol):
             self._reusable = self._parser.should_keep_alive()
 
     # ---- inside
+
+    def _framing(self) -> tuple[list[str], list[str]]:
+        """Return every Content-Length and every Transfer-Encoding of the answer."""
+        lengths: list[str] = []
+        codings: list[str] = []
+        for name, value in self.fields:
+            lower = name.lower()
+            if lower == "content-length":
+                lengths.append(value)
+            elif lower == "transfer-encoding":
+                codings.append(value.strip().lower())
+        return lengths, codings
 
     def _misread(self) -> None:
         """What breaks an answer fails it; what follows a whole one only costs the connection."""

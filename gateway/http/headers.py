@@ -80,12 +80,12 @@ def agent_location(location: str, origin: Origin, target: str, prefix: str) -> s
 
 
 def _filter(headers: Iterable[tuple[str, str]], allowed: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    kept: list[tuple[str, str, str]] = []
+    kept: list[tuple[str, str]] = []
     listed: set[str] = set()
-    for name, value in headers:
-        lower = name.lower()
-        if lower in allowed:
-            kept.append((lower, name, value))
-        elif lower == "connection":
-            listed.update(token.strip().lower() for token in value.split(","))
-    return tuple((name, value) for lower, name, value in kept if lower not in listed)
+    for field in headers:
+        name = field[0].lower()
+        if name in allowed:
+            kept.append(field)
+        elif name == "connection":
+            listed.update(token.strip().lower() for token in field[1].split(","))
+    return tuple([field for field in kept if field[0].lower() not in listed] if listed else kept)

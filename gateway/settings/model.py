@@ -504,6 +504,7 @@ class WebhooksConfig:
     per_account: Annotated[int, Key(r.integer(0, 10_000), 20)]
     timeout_s: Annotated[float, Key(r.seconds(0.1, 60), 15)]
     streams_per_account: Annotated[int, Key(r.integer(1, 10_000), 20)]
+    deliveries_kept_s: Annotated[int, Key(r.integer(3600, 10 * YEAR_S), 30 * DAY_S)]
     allow_private_networks: Annotated[tuple[Network, ...], Key(r.several(r.network), [])]
     allow_plain_http: Annotated[bool, Key(r.flag, False)]
 

@@ -18,12 +18,15 @@ from gateway.store import columns as col
 from gateway.store import kept_columns as kept
 from gateway.store.broken import BookBroken
 from gateway.store.load_paid import load_paid
+from gateway.store.verify_evidence import verify_evidence
 from gateway.store.verify_kept import verify_kept
 from gateway.store.verify_keys import verify_keys
+from gateway.store.verify_meters import verify_meters
 from gateway.store.verify_named import verify_named
 from gateway.store.verify_paid import verify_paid
 from gateway.store.verify_payments import verify_payments
 from gateway.store.verify_rights import verify_rights
+from gateway.store.verify_tasks import verify_tasks
 
 __all__ = ["BookBroken", "first_contradiction", "load_book", "verify_book", "verify_rows"]
 
@@ -186,10 +189,13 @@ def verify_rows(db: sqlite3.Connection) -> None:
     _verify_columns(db)
     verify_named(db)
     verify_payments(db)
+    verify_evidence(db)
+    verify_meters(db)
     verify_keys(db)
     verify_rights(db)
     verify_kept(db)
     verify_paid(db)
+    verify_tasks(db)
 
 
 def _verify_columns(db: sqlite3.Connection) -> None:

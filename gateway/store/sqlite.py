@@ -68,6 +68,22 @@ class StoreInUse(RuntimeError):  # noqa: N818 - named for what the operator read
 class _Thread(aiosqlite.Connection):
     """aiosqlite's connection, opened to run a whole function in its thread: one hop for a whole group."""
 
+    _ending: asyncio.Future[object] | None = None
+
+    async def opened(self) -> None:
+        """Open it. Raises what opening raises, after the thread has ended: one that outlives its loop complains of it."""
+        try:
+            await self
+        except BaseException:
+            if self._ending is not None:
+                await self._ending
+            raise
+
+    def stop(self) -> asyncio.Future[object] | None:
+        """Ask the thread to end, and remember what tells that it has; aiosqlite does so unheard where opening fails."""
+        self._ending = super().stop()
+        return self._ending
+
     async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Return the function's result."""
         return await self._execute(function, *arguments)  # type: ignore[no-any-return,no-untyped-call]
@@ -100,9 +116,9 @@ class SqliteStore(PaidReading):
                 return opened[0].db
 
             writer = _Thread(connect_writer, 64)
-            await writer
+            await writer.opened()
             reader = _Thread(lambda: _rows(connect(path, read_only=True)), 64)
-            await reader
+            await reader.opened()
         except BaseException:
             if writer is not None:
                 await writer.close()

@@ -34,10 +34,12 @@ DELIVERIES = (
     f"SELECT {col.DELIVERY_COLUMNS} FROM hook_deliveries WHERE hook_id = :hook_id AND event_seq < :before "  # noqa: S608
     "ORDER BY event_seq DESC LIMIT :limit"
 )
+# The newest first: an endpoint that takes anything has taken some of these.
 TAKEN = (
     "SELECT 1 AS taken FROM hook_deliveries WHERE hook_id = :hook_id AND state = 'delivered' AND done_at_ms >= :since_ms "
-    "LIMIT 1"
+    "ORDER BY event_seq DESC LIMIT 1"
 )
+DONE = "SELECT 1 AS done FROM hook_deliveries WHERE done_at_ms < :before_ms LIMIT 1"
 EVERY_SEQ: Final = 2**62
 
 
@@ -65,6 +67,10 @@ class TellableJournal:
     async def taken_since(self, hook_id: str, since_ms: int) -> bool:
         """Say whether an endpoint took anything at or after a time."""
         return bool(await self._store.query(TAKEN, {"hook_id": hook_id, "since_ms": since_ms}))
+
+    async def done_before(self, before_ms: int) -> bool:
+        """Say whether any delivery was done before a time."""
+        return bool(await self._store.query(DONE, {"before_ms": before_ms}))
 
     async def deliveries(self, hook_id: str, before: int | None, limit: int) -> list[HookDelivery]:
         """Return an endpoint's deliveries of events before one, the newest event first."""

@@ -1,44 +1,40 @@
-"""The proof that each payment's row is what the journal, its evidence and the ledger say it became.
+"""The proof that each payment's row is what the journal and the ledger say it became.
 
 Must not know how payments change.  Theory: everything that an agent pays for, and everything that ends it, left a row in the
 sealed journal; so a payment whose owner, terms, amounts or axes are not what its rows tell was changed by nobody who may.
+Payments and what is told of them are walked side by side in the order of their ids: each row is read once, and no more than
+one payment is in memory. The database sorts what is told, beyond its cache in a file of its own.
 """
 
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from gateway.core.decide_close import evidence_content
 from gateway.core.decide_purchase import content_of
 from gateway.core.payment import Charge, Delivery, Transfer
-from gateway.core.records import Evidence, Payment
+from gateway.core.records import Payment
 from gateway.store import columns as col
 from gateway.store.broken import BookBroken
-from gateway.store.queries import JOURNAL_OF_PAYMENT
+from gateway.store.side_by_side import side_by_side
 
 CLOSED = frozenset({Charge.CAPTURED, Charge.VOIDED, Charge.REFUNDED})
 CLOSINGS = frozenset(f"payment.{charge.value}" for charge in CLOSED)
 ENDS = frozenset({"payment.settled", "payment.dead"})
-MOVES = frozenset({"resource_ref"})  # of what `payment.held` tells: an outcome tells it anew
-SEALED = frozenset({"at_ms", "kind", "payment_id"})  # what the journal adds to each row
+# Of what `payment.held` tells: what the journal adds to each row, and what an outcome tells anew.
+NO_TERMS = frozenset({"at_ms", "kind", "payment_id", "resource_ref"})
 
-PAYMENTS = f"SELECT {col.PAYMENT_COLUMNS} FROM payments"  # noqa: S608 - column names are ours
-EVIDENCE = (
-    "SELECT kind, chain_id, block_number, block_hash, block_time_s, tx_hash, log_index, payment_id, value_base, fee_base, "
-    "witnesses FROM evidence WHERE payment_id = ? AND (kind = 'late') = ?"
+PAYMENTS = f"SELECT {col.PAYMENT_COLUMNS} FROM payments ORDER BY id"  # noqa: S608 - column names are ours
+_KINDS = ", ".join(
+    f"'{kind}'" for kind in sorted({"payment.held", "payment.outcome", "unproven.resolved", *ENDS, *CLOSINGS})
 )
+TOLD = f"SELECT payment_id, kind, body FROM journal WHERE kind IN ({_KINDS}) ORDER BY payment_id, seq"  # noqa: S608 - ours
 _MOVED = "coalesce((SELECT c.amount_base FROM transfers c WHERE c.phase = 2 AND c.pending_id = p.{}_transfer_id), 0)"
 # Each finds the first row that contradicts another one, and says what is wrong with it.
 CONTRADICTIONS = (
-    (
-        "was held, and has no row",
-        (
-            "SELECT j.payment_id FROM journal j LEFT JOIN payments p ON p.id = j.payment_id "
-            "WHERE j.kind = 'payment.held' AND p.id IS NULL LIMIT 1"
-        ),
-    ),
     (
         "reserves other amounts than it names",
         (
@@ -72,7 +68,6 @@ class Told:
     delivery: str = ""
     resource_ref: str | None = None
     resolved: int = 0  # how often the operator said what left for it
-    late: Mapping[str, Any] | None = None  # the log that turned up after that
     ends: list[Mapping[str, Any]] = field(default_factory=list)  # by evidence: settled or dead
     closings: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -86,8 +81,6 @@ class Told:
             self.delivery, self.resource_ref = outcome["delivery"], outcome["resource_ref"]
         elif kind == "unproven.resolved":
             self.resolved += 1
-        elif kind == "payment.late_log":
-            self.late = json.loads(body)
         elif kind in ENDS:
             self.ends.append(json.loads(body))
         elif kind in CLOSINGS:
@@ -103,26 +96,41 @@ def verify_payments(db: sqlite3.Connection) -> None:
         row = db.execute(statement).fetchone()
         if row is not None:
             raise BookBroken(f"payment {row[0]} {what}")
+    for payment_id, payment, told in side_by_side(_kept(db), _told(db)):
+        if payment is None:
+            raise BookBroken(f"payment {payment_id} is told of, and has no row")
+        _compare(payment, told or Told())
+
+
+def _kept(db: sqlite3.Connection) -> Iterator[tuple[str, Payment]]:
     for row in db.execute(PAYMENTS):
         payment = col.payment_from(row)
+        yield payment.id, payment
+
+
+def _told(db: sqlite3.Connection) -> Iterator[tuple[str, Told]]:
+    for payment_id, rows in groupby(db.execute(TOLD), key=itemgetter(0)):
         told = Told()
-        for _, _, kind, body, _ in db.execute(JOURNAL_OF_PAYMENT, {"payment_id": payment.id}):
+        for _, kind, body in rows:
             told.take(kind, body)
-        end, late = _evidence_of(db, payment, late=False), _evidence_of(db, payment, late=True)
-        for name, kept, sealed in _compared(payment, told, end, late):
-            if kept != sealed:
-                raise BookBroken(f"payment {payment.id}: its {name} is {kept}, and the journal says {sealed}")
+        yield payment_id, told
 
 
-def _compared(
-    payment: Payment, told: Told, evidence: Mapping[str, object] | None, late: Mapping[str, object] | None
-) -> Iterator[tuple[str, object, object]]:
-    """Yield what is kept beside what is told, by name."""
+def _compare(payment: Payment, told: Told) -> None:
     if told.held is None:
         raise BookBroken(f"payment {payment.id} is in no row of the journal")
     terms = content_of(payment)
-    for name in told.held.keys() - MOVES - SEALED:
-        yield name, terms.get(name), told.held[name]
+    sealed: dict[str, object] = {name: value for name, value in told.held.items() if name not in NO_TERMS}
+    kept: dict[str, object] = {name: terms.get(name) for name in sealed}
+    for name, is_kept, is_told in _life(payment, told):
+        kept[name], sealed[name] = is_kept, is_told
+    if kept != sealed:
+        name = next(name for name in kept if kept[name] != sealed[name])
+        raise BookBroken(f"payment {payment.id}: its {name} is {kept[name]}, and the journal says {sealed[name]}")
+
+
+def _life(payment: Payment, told: Told) -> Iterator[tuple[str, object, object]]:
+    """Yield what has become of it beside what is told of that, by name."""
     axes, later = payment.axes, payment.period is not None and payment.period.seq > 1
     yield "delivery", axes.delivery.value, told.delivery or (Delivery.DELIVERED if later else Delivery.NONE).value
     yield "thing", payment.resource_ref, told.resource_ref
@@ -134,18 +142,4 @@ def _compared(
         return  # a period's transfer is settled by its meter, and moves with the charge
     ended = [axes.transfer.value] if axes.transfer in {Transfer.SETTLED, Transfer.DEAD} else []
     yield "transfer", ended, [row["kind"].removeprefix("payment.") for row in told.ends]
-    yield "evidence", evidence, _unsealed(*told.ends) or None
-    yield "late log", late, None if told.late is None else _unsealed(told.late)
-    yield "resolution", told.resolved, int(evidence is not None and evidence["evidence"] == "resolved")
-
-
-def _unsealed(*rows: Mapping[str, Any]) -> Mapping[str, object]:
-    return {name: value for row in rows for name, value in row.items() if name not in SEALED}
-
-
-def _evidence_of(db: sqlite3.Connection, payment: Payment, *, late: bool) -> Mapping[str, object] | None:
-    row = db.execute(EVIDENCE, (payment.id, late)).fetchone()
-    if row is None:
-        return None
-    kind, chain_id, number, block_hash, time_s, *what, witnesses = row
-    return evidence_content(Evidence(kind, chain_id, number, block_hash, time_s, tuple(json.loads(witnesses)), *what))
+    yield "resolution", told.resolved, sum(row["evidence"] == "resolved" for row in told.ends)

@@ -73,6 +73,10 @@ PUT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)"
 FREE_REF = "UPDATE servers SET ref = NULL WHERE id = ?"
 _DELIVERY_MARKS = ", ".join("?" * len(DELIVERY_COLUMNS.split(",")))
 PUT_DELIVERY = f"INSERT OR REPLACE INTO hook_deliveries ({DELIVERY_COLUMNS}) VALUES ({_DELIVERY_MARKS})"  # noqa: S608
+FORGET_DELIVERIES = (
+    "DELETE FROM hook_deliveries WHERE (hook_id, event_seq) IN (SELECT hook_id, event_seq FROM hook_deliveries "
+    "WHERE done_at_ms < ? ORDER BY done_at_ms, hook_id, event_seq LIMIT ?)"
+)
 PUT_TOLD = "INSERT OR REPLACE INTO told VALUES (1, ?)"
 
 
@@ -243,6 +247,8 @@ def _kept(db: sqlite3.Connection, rows: Rows) -> None:
         records = rows.kept(kind)
         if records:
             db.executemany(table.put, [table.row(record) for record in records.values()])
+    if rows.forgotten_deliveries is not None:  # first: one of them may be made again in this group
+        db.execute(FORGET_DELIVERIES, rows.forgotten_deliveries)
     if rows.deliveries:
         db.executemany(PUT_DELIVERY, [delivery_row(delivery) for delivery in rows.deliveries.values()])
     if rows.told_seq is not None:

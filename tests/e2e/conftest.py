@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e_config import VendorBlock, vpsagent_block
+from e2e_config import ANSWERS_IN_S, VendorBlock, vpsagent_block
 from e2e_gateway import GatewayHome
 from odd_seller import OddSeller
 from world import VENDOR_PAYEE, VENDOR_RELAYER, WALLET_FLOAT_BASE, VpsAgentHands, World, payee_of, start_vpsagent
@@ -48,7 +48,7 @@ def world(
     blocks = {
         "vpsagent": vpsagent_block(url, payee, more='dispute_loss_cap = "1000"', rent='ceiling = "100"'),
         "strict": vpsagent_block(url, payee),
-        "odd": VendorBlock(kind="x402", base_url=odd.base_url, payee=payee, ceiling="1"),
+        "odd": VendorBlock(kind="x402", base_url=odd.base_url, payee=payee, ceiling="1", answers_in_s=ANSWERS_IN_S),
     }
     home.configure(base.rpc_url, blocks)
     with home.start() as gateway:

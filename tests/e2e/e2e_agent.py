@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from e2e_gateway import Gateway
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 PROBLEM = "urn:gateway:problem:"
 _numbers = itertools.count(1)
 
@@ -77,7 +77,7 @@ class Agent:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def wait_closed(self, payment_id: str, within_s: float = 40) -> Any:
+    def wait_closed(self, payment_id: str, within_s: float = 90) -> Any:
         """Wait until the hold has ended, and return the payment."""
         return eventually(
             lambda: (found := self.payment(payment_id))["charge"] != "held" and found,
@@ -95,7 +95,7 @@ def problem_of(answer: requests.Response) -> str:
     return str(document["type"].removeprefix(PROBLEM))
 
 
-def eventually(probe: Callable[[], Any], *, within_s: float = 30, what: str = "it", pause_s: float = 0.1) -> Any:
+def eventually(probe: Callable[[], Any], *, within_s: float = 90, what: str = "it", pause_s: float = 0.1) -> Any:
     """Poll until the probe answers something true, and return that; fail after `within_s`."""
     give_up_at = time.monotonic() + within_s
     while time.monotonic() < give_up_at:

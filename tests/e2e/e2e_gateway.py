@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from e2e_config import VendorBlock
 
-READY_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 150.0
+STOP_TIMEOUT_S = 60.0
 SCRYPT_N = 2**14  # as weak as the keystore allows: what is tested here is not the cost of guessing
 
 
@@ -37,7 +37,7 @@ class GatewayError(RuntimeError):
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("operator", timeout=20)
+        super().__init__("operator", timeout=60)
         self._path = path
 
     def connect(self) -> None:

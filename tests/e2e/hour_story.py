@@ -202,7 +202,7 @@ class Story:
 
     async def _close(self) -> None:
         hour, world = self._hour, self._world
-        await until("the end of every hold", self._all_closed, within_s=60)
+        await until("the end of every hold", self._all_closed, within_s=120)
         for owner in (hour.rich, hour.poor):
             client = world.client(owner)
             hour.books[owner.account_id] = Books(
@@ -216,7 +216,7 @@ class Story:
         hour.servers = {role: by_id[server_id] for role, server_id in hour.ids.items()}
         hour.fleet = await world.client(hour.rich).fleet(hour.fleet["id"])
         hour.renewals = (await world.client(hour.rich).renewals(hour.ids["extended"]))["entries"]
-        await until("the delivery of every event", self._all_told, within_s=40)
+        await until("the delivery of every event", self._all_told, within_s=120)
         hour.bills = await asyncio.to_thread(world.vendors.bills)
         hour.tasks = (await asyncio.to_thread(world.gateway.operate, "tasks_list"))["tasks"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from e2e_gateway import GatewayHome
     from hour_vendors import Vendors
 
-SWEPT_WITHIN_S = 20.0
+SWEPT_WITHIN_S = 60.0
 # Loops that do nothing about a vendor's time, each with a pause of its own.
 UNHURRIED = frozenset(
     {"read catalogues", "lift quarantine", "sync watermark", "recover answers", "read events", "send events"}
@@ -146,7 +146,7 @@ async def every(
             return entries
 
 
-async def until(what: str, probe: Callable[[], Awaitable[Any]], within_s: float = 30.0, pause_s: float = 0.1) -> Any:
+async def until(what: str, probe: Callable[[], Awaitable[Any]], within_s: float = 90.0, pause_s: float = 0.1) -> Any:
     """Ask again and again until the answer is true, and return it."""
     give_up_at = time.monotonic() + within_s
     while time.monotonic() < give_up_at:

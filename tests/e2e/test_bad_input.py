@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from e2e_agent import TIMEOUT_S, problem_of
+from e2e_config import TOO_SLOW_S
 from odd_seller import Scripted
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ OFFERS = {
         "redirect_refused", {"kind": "redirect", "location": "http://127.0.0.1:9/rent", "status": 307}
     ),
     "a cut connection": Bad("vendor_timeout", {"kind": "cut", "when": "before"}),
-    "no answer in time": Bad("vendor_timeout", {"kind": "slow", "before_s": 4}),
+    "no answer in time": Bad("vendor_timeout", {"kind": "slow", "before_s": TOO_SLOW_S}),
 }
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ async def test_a_running_server_answers_through_its_socket(shell: Shell) -> None
             assert (code, out) == (5, b"")
             assert json.loads(err)["type"] == "urn:gateway:problem:vendor_unknown"
             assert b"AGENT" not in (await shell.run("account", "list"))[1]
+            shell.environ["PYTHONPROFILEIMPORTTIME"] = "1"
+            code, _, err = await shell.run("account", "list")
+            assert (code, b"gateway.cli.operate" in err, b"gateway.store.sqlite" in err) == (0, True, False)
+            del shell.environ["PYTHONPROFILEIMPORTTIME"]
         code, _, err = await shell.run("account", "list")
         assert (code, b"is in use" in err) == (4, True)
     finally:
@@ -102,6 +107,66 @@ async def test_a_dead_servers_socket_is_passed_by(shell: Shell) -> None:
         dead.bind(str(config.server.operator_socket))
     code, _, err = await shell.run("account", "list")
     assert (code, err) == (0, b"")
+
+
+@pytest.mark.parametrize("start", [0, 3 * 4096], ids=["no page is one", "the first pages are"])
+async def test_a_database_that_cannot_be_read_is_one_line(shell: Shell, start: int) -> None:
+    """What is wrong is said, and nothing of how the command was cut short."""
+    database = shell.folder / "data/gateway.db"
+    raw = database.read_bytes()
+    database.write_bytes(raw[: start or 16] + b"\xaa" * (len(raw) - (start or 16)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (shell.folder / "gateway.toml").open("a") as file:
+        file.write(f"[server]\nport = {port}\n")
+    for words in (("account", "list"), ("serve",)):
+        code, out, err = await shell.run(*words)
+        assert (code, out) == (1, b"")
+        assert len(err.splitlines()) == 1, err
+        assert err.startswith(b"gateway: ")
+
+
+async def test_name_and_version_are_told_without_a_configuration(shell: Shell) -> None:
+    """As pyproject.toml has them, wherever --json stands, and by a process that has loaded nothing of the service."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    shell.environ["GATEWAY_CONFIG"] = "nowhere.toml"
+    told = f"{project['name']} {project['version']}\n".encode()
+    assert await shell.run("--version") == (0, told, b"")
+    assert await shell.json("--version") == {"name": project["name"], "version": project["version"]}
+    assert (await shell.run("--version", "--json"))[1].startswith(b"{")
+
+
+LIGHT = {
+    "--help": ("--help",),
+    "a verb's usage": ("key", "new", "--help"),
+    "the version": ("--version",),
+    "an export's proof": ("journal", "verify", "--file", "no.jsonl"),
+    "the wallets": ("wallet", "list"),
+    "the configuration": ("config", "check"),
+    "the server's health": ("health",),
+}
+
+
+@pytest.mark.parametrize("words", LIGHT.values(), ids=LIGHT)
+async def test_what_asks_little_loads_little(shell: Shell, words: tuple[str, ...]) -> None:
+    """Neither the store, the use cases of servers, an event loop's HTTP server nor the chain's libraries are imported."""
+    shell.environ["PYTHONPROFILEIMPORTTIME"] = "1"
+    _, _, err = await shell.run(*words)
+    loaded = {
+        line.rpartition(b"|")[2].strip().decode() for line in err.splitlines() if line.startswith(b"import time:")
+    }
+    assert "gateway.cli.main" in loaded
+    heavy = {
+        "gateway.store.sqlite",
+        "gateway.operator.registry",
+        "gateway.serve",
+        "aiohttp",
+        "aiosqlite",
+        "web3",
+        "uvloop",
+    }
+    assert loaded & heavy == set()
 
 
 async def test_errors_have_their_exit_codes_and_leave_standard_output_empty(shell: Shell) -> None:

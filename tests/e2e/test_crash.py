@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sandbox.chain import LocalBase
 
 AT_ONCE = 8
-DIE_WITHIN_S = 45
+DIE_WITHIN_S = 120
 PRICE = Decimal("0.5")
 CREDIT = Decimal(2)
 KILLED = -9
@@ -159,7 +159,6 @@ def test_at_least_twenty_distinct_points() -> None:
     assert len({crash.first for crash in CRASHES}) >= 20
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("crash", CRASHES, ids=str)
 def test_promises_hold_after_a_kill(stage: Stage, survivals: dict[Crash, Future[Survived]], crash: Crash) -> None:
     """One purchase, one credential, one collection or none; the hold ended with evidence; the repeat got the answer."""

@@ -54,7 +54,7 @@ def make(checkout: Path) -> Make:
             env={"PATH": str(machine), "HOME": str(checkout.parent)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -26,7 +26,7 @@ from sandbox.process import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FUZZ_TIMEOUT_S = 120
+FUZZ_TIMEOUT_S = 500
 FUZZ = ROOT / "sandbox" / "fuzz"
 LINTER = ROOT / "sandbox" / "node_modules" / "@redocly" / "cli" / "bin" / "cli.js"
 DISCOVERY = """
@@ -40,7 +40,6 @@ ENDS_KEYS = "revoke_key"
 PAID_IN = Decimal("200.5")  # by the operator, and by a pack of credit
 STOPPING = "/(actions|restore|renewals)$"
 ENDED = {"destroyed", "lapsed", "failed", "lost"}
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,7 @@ def test_the_document_is_valid_and_lints(whole: dict[str, Any], tmp_path: Path) 
         ["node", str(LINTER), "lint", "--config", str(FUZZ / "redocly.yaml"), str(path)],
     ):
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **QUIET}, cwd=tmp_path
+            command, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, **QUIET}, cwd=tmp_path
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -138,7 +137,7 @@ def test_a_stock_client_finds_out_what_is_sold(whole: dict[str, Any], tmp_path: 
     path = tmp_path / "openapi.json"
     path.write_text(json.dumps(whole))
     command = ["node", "--input-type=module", "-e", DISCOVERY, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT / "sandbox")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT / "sandbox")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -114,9 +114,8 @@ def test_free_routes_pass_through(market: World, seller: str) -> None:
     with requests.get(url, stream=True, timeout=TIMEOUT_S, headers={"X-Api-Key": agent.key}) as answer:
         arrivals = [(line, time.monotonic() - began) for line in answer.raw.stream()]
     assert [line for line, _ in arrivals] == [f"line {number}\n".encode() for number in range(4)]
-    assert (
-        arrivals[-1][1] - arrivals[0][1] > 0.4
-    )  # of three seconds: a reader that waits for its turn finds several at once
+    # Of three seconds: a reader that waits for its turn finds several at once.
+    assert arrivals[-1][1] - arrivals[0][1] > 0.4
     assert agent.ask("GET", f"/proxy/{seller}/nothing-here").status_code == 404
     assert agent.payments() == []
     assert agent.balance()["available"] == Decimal(1)

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(300)
-
 LINES_AT_ONCE = 8
-DIE_WITHIN_S, END_WITHIN_S = 45, 60
+DIE_WITHIN_S, END_WITHIN_S = 120, 120
 KILLED = -9
 NOT_READY = 503  # a process that has just begun has seen no block
 ARMED = "commit.RevokeKey.after"  # the edge that counts is the first one after a key was revoked

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from e2e_agent import eventually, problem_of
+from e2e_config import TOO_SLOW_S
 from world import uses_of
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ CASES = {
     "redirect after payment": Case(
         (_fault("redirect", location="http://127.0.0.1:1/rent"),), "outcome_unknown", PAID, found=True
     ),
-    "slow beyond the limit": Case((_fault("slow", before_s=4),), "outcome_unknown", PAID, found=True),
-    "slow within the body, beyond the limit": Case((_fault("slow", body_s=4),), "outcome_unknown", PAID, found=True),
+    "slow beyond the limit": Case((_fault("slow", before_s=TOO_SLOW_S),), "outcome_unknown", PAID, found=True),
+    "slow within the body, beyond the limit": Case(
+        (_fault("slow", body_s=TOO_SLOW_S),), "outcome_unknown", PAID, found=True
+    ),
     "slow within the limits": Case((_fault("slow", before_s=0.5, after_s=0.5, body_s=0.5),), None, PAID),
     "402 again after payment": Case(
         (_fault("refuse"),), "vendor_refused_payment", ("refused", "dead", "voided"), boxes=0

@@ -42,7 +42,7 @@ CREDENTIALS = {
     "litevps": Credentials(EMAIL, Secret(PASSWORD)),
     "vrtx": Credentials("", Secret(TOKEN)),
 }
-SCRIPT_TIMEOUT_S = 60
+SCRIPT_TIMEOUT_S = 300
 STRICT = "set -euo pipefail\n"
 
 # CryptoVPS's document writes calls as "METHOD path body", its happy path in this order.

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import secrets
-import socket
 import sqlite3
 import time
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from gateway.rails.mpp.credential import charge_payload, did_source, encode_cred
 from gateway.store.load import verify_book
 from sandbox.chain import LocalBase
 from sandbox.tempo.chain import LocalTempo
+from tests.ports import free_port
 from wallets.keystore import Keystore
 from wallets.secret import Secret
 
@@ -300,7 +300,7 @@ def make_home(directory: Path, chains: Chains, chain: str, *, batch_age_s: float
     text = CONFIG.format(
         directory=home.directory,
         passphrase=PASSPHRASE_VARIABLE,
-        port=_free_port(),
+        port=free_port(),  # what is sold must have one address over all restarts
         chain=chain,
         chain_id=chains.of(chain).chain_id,
         rpc=chains.of(chain).rpc_url,
@@ -318,10 +318,3 @@ def open_chains() -> Iterator[Chains]:
     """Start both chains."""
     with LocalBase.start(block_time_s=1) as base, LocalTempo.start() as tempo:
         yield Chains(base, tempo)
-
-
-def _free_port() -> int:
-    """Return a port that nobody has: what is sold must have one address over all restarts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -203,7 +203,7 @@ class Agent:
         assert 200 <= got.status < 300, (method, path, got.status, got.body)
         return got.json if got.body else None
 
-    async def until(self, path: str, done: Callable[[Any], bool], within_s: float = 30.0) -> Any:
+    async def until(self, path: str, done: Callable[[Any], bool], within_s: float = 60.0) -> Any:
         """Read a document until it is as wanted, and return it."""
         shown, until = None, asyncio.get_running_loop().time() + within_s
         while asyncio.get_running_loop().time() < until:

@@ -57,7 +57,7 @@ async def refused(work: Any) -> Problem:
 
 async def destroyed(acts: DropActs, server: Server) -> Server:
     """Sweep until a server is gone."""
-    for _ in range(100):
+    for _ in range(400):
         latest = await acts.latest(server)
         if not latest.open:
             return latest
@@ -223,7 +223,7 @@ async def test_a_snapshot_is_paid_for_followed_and_deleted(acts: DropActs) -> No
 
 async def _until(acts: DropActs, snapshot_id: str, state: str) -> Any:
     """Sweep until a snapshot is so."""
-    for _ in range(100):
+    for _ in range(400):
         acts.snapshots._listed_ms.clear()
         shown = await acts.snapshots.get(acts.who(), snapshot_id)
         if shown.state == state:

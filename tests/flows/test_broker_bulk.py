@@ -119,7 +119,9 @@ async def test_agent_that_hangs_up_in_a_bulk_finds_it_again(broker_bed: Bed) -> 
     bed = broker_bed
     bed.driver("cryptovps").fault("slow", "create", after_s=0.3, times=3)
     asking = asyncio.create_task(bed.ask("POST", BULK, FLEET))
-    await asyncio.sleep(0.15)
+    async with asyncio.timeout(20):
+        while not bed.open:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
     asking.cancel()
     await asyncio.sleep(0.1)
     await bed.api.drain(5.0)

@@ -57,7 +57,7 @@ async def live_until_crash(bed: Bed, kind: str, told: dict[str, Any]) -> bool:
     bed.crash.armed = True
     living = asyncio.create_task(live(bed, kind, told))
     dying = asyncio.create_task(bed.crash.dead.wait())
-    await asyncio.wait({living, dying}, return_when=asyncio.FIRST_COMPLETED, timeout=60)
+    await asyncio.wait({living, dying}, return_when=asyncio.FIRST_COMPLETED, timeout=300)
     ended = bed.crash.dead.is_set()
     if not ended:
         await living

@@ -135,7 +135,7 @@ async def live_until_crash(orders: Orders) -> bool:
     crash = orders.bed.crash
     crash.armed = True
     living, dying = asyncio.create_task(live(orders)), asyncio.create_task(crash.dead.wait())
-    await asyncio.wait({living, dying}, return_when=asyncio.FIRST_COMPLETED, timeout=60)
+    await asyncio.wait({living, dying}, return_when=asyncio.FIRST_COMPLETED, timeout=300)
     ended = crash.dead.is_set()
     if not ended:
         await living

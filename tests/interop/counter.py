@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import socket
 import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from contracts.codec import checksum
 from gateway.store.load import verify_book
 from sandbox.chain import LocalBase
 from sandbox.tempo.chain import LocalTempo
+from tests.ports import free_port
 from wallets.keystore import Keystore
 from wallets.secret import Secret
 
@@ -166,7 +166,7 @@ def open_counter(directory: Path) -> Iterator[Counter]:
             CONFIG.format(
                 directory=home.directory,
                 passphrase=PASSPHRASE_VARIABLE,
-                port=_free_port(),
+                port=free_port(),  # it must know beforehand by what name it is called
                 base=base.rpc_url,
                 tempo=tempo.rpc_url,
                 wallet=home.wallet,
@@ -176,10 +176,3 @@ def open_counter(directory: Path) -> Iterator[Counter]:
         )
         gateway = stack.enter_context(home.start())
         yield Counter(base, tempo, home, gateway, till)
-
-
-def _free_port() -> int:
-    """Return a port that nobody has: the gateway must know beforehand by what name it is called."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

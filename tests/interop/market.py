@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FLOAT_BASE = 1_000_000_000
 WITNESSES = 3  # two must agree, so one may fail or lie
 STUCK_S = 1.5  # longer than a block, and than any fault that only delays
-TIMEOUT = aiohttp.ClientTimeout(total=60)
+TIMEOUT = aiohttp.ClientTimeout(total=150)
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 AUTHORIZATION_USED = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5"
 
@@ -130,7 +130,7 @@ class Market:
         with contextlib.closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as db:
             verify_book(db)
 
-    def wait_told(self, *names: str, within_s: float = 60) -> None:
+    def wait_told(self, *names: str, within_s: float = 120) -> None:
         """Wait until the chain has told what became of every payment to these sellers."""
 
         def told() -> bool:

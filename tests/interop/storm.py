@@ -43,6 +43,7 @@ BROKEN = {"drop_before", "drop_after", "hang", "hang_after", "status"}
 RESPITE = 2  # calls between two faults at a witness
 APART = {"eth_call"}  # what wallets hold, looked up every quarter of a minute: no step of a payment
 WAVES = 12
+PATIENCE_S = 60
 
 Added = list[tuple["Shim", str, str, int]]  # where, method, mode, the fault's id there
 
@@ -117,13 +118,16 @@ class Storm:
         """Buy, a few at a time, until each fault has struck; who still waits for an answer then is left to `late`."""
         played = self.rounds[place, fault] = Round(AT[place])
         added = [(rpc, each["method"], each["mode"], rpc.faults.add(each)) for each in faults]
+        begun: list[asyncio.Task[None]] = []
         for wave in range(WAVES):
-            buying = asyncio.create_task(self._wave(played, f"{place}/{fault}/{wave}"))
-            self.late.append(buying)
-            await asyncio.wait([buying], timeout=1.5)
+            begun.append(asyncio.create_task(self._wave(played, f"{place}/{fault}/{wave}")))
+            self.late.append(begun[-1])
+            await asyncio.wait(begun[-1:], timeout=1.5)
             played.spared = {method for method, _ in spared(added)}
             if not played.spared:
                 return
+        await asyncio.wait(begun, timeout=PATIENCE_S)  # on a busy machine they may all be on the way still
+        played.spared = {method for method, _ in spared(added)}
 
     async def _wave(self, played: Round, key: str) -> None:
         buying = (self._two(played, name, f"{key}/{name}") for name in played.names)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.unit.gateway.facilitator.refusals import Kind
 
 OWNER = "0x" + "d1" * 32
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 LENIENT_NUMBERS = (
     "a JSON number",
     "leading blank",

@@ -23,8 +23,7 @@ PAYEES = {
     "express": "0x0000000000000000000000000000000000e44e55",
 }
 MODULES = {"fastapi": "sandbox.sellers.v2", "express": "sandbox.sellers.express"}
-TIMEOUT_S = 30
-pytestmark = pytest.mark.timeout(240)
+TIMEOUT_S = 60
 
 
 @pytest.fixture(scope="module")

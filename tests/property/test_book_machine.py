@@ -7,7 +7,7 @@ who has paid what.
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from gateway.core import chart
 from gateway.core import commands as c
 from gateway.core.book import DAY_MS, BookRules
 from gateway.core.commands import Attached, Command, Done, Refused, Result
+from gateway.core.decide_unproven import ASKED
 from gateway.core.ledger import imbalance
 from gateway.core.money import USD
 from gateway.core.payment import DELIVERY_MOVES, Charge, Delivery, Fault, Transfer
@@ -95,7 +96,9 @@ WANTED = st.builds(
 )
 SAID = st.builds(
     Said,
-    what=st.sampled_from(["outcome", "outcome", "settled", "settled", "dead", "deadline", "resolved", "answered"]),
+    what=st.sampled_from(
+        ["outcome", "outcome", "settled", "settled", "dead", "deadline", "resolved", "answered", "unproven", "late"]
+    ),
     delivery=st.sampled_from([Delivery.DELIVERED, *Delivery]),
     fault=st.sampled_from(Fault),
     charge=st.sampled_from(Charge),
@@ -130,6 +133,8 @@ class Paid:
     charge: Charge = Charge.HELD
     disputed: bool = False
     paid: int = 0
+    asking: bool = False  # a task asks what left for it
+    wordless: bool = False  # ended by the operator's word, and no log of it is known
 
     @property
     def promised(self) -> bool:
@@ -334,8 +339,22 @@ class BookMachine(RuleBasedStateMachine):
 
         self.send(command, check, more=True)
 
+    def moved(self, wallet: bytes, value: int, log: int) -> None:
+        """Tokens go from a till to a place of ours: what is promised there stays, and nothing is frozen."""
+        evidence = make_evidence(20_000 + log, kind="moved", payment_id=None, value_base=value, fee_base=log % 3)
+        command = c.RecordMoved(wallet, PAYEE, ASSET, evidence, f"task_moved_{log}", self.now_ms)
+
+        def check(result: Result) -> None:
+            assert result == Done(changed=20_000 + log not in self.model.logs)
+            self.model.logs.add(20_000 + log)
+            if result.changed:
+                free = self.model.tokens[wallet] - self.model.promised(wallet)
+                self.model.tokens[wallet] -= min(value + log % 3, free)
+
+        self.send(command, check, more=True)
+
     @rule(
-        what=st.sampled_from(["credit", "credit", "look", "look", "outflow"]),
+        what=st.sampled_from(["credit", "credit", "look", "look", "outflow", "moved"]),
         side=st.integers(0, 1),
         change=st.sampled_from([50, 200, 1, 0, -1, -40, -300]),
         number=st.integers(0, 19),
@@ -346,6 +365,8 @@ class BookMachine(RuleBasedStateMachine):
             self.credit(ACCOUNTS[side], abs(change) + 1, f"ref {number}")
         elif what == "look":
             self.look_at_wallet(WALLETS[side], change)
+        elif what == "moved":
+            self.moved(WALLETS[side], abs(change), number)
         else:
             self.outflow(WALLETS[side], abs(change), number)
 
@@ -533,6 +554,64 @@ class BookMachine(RuleBasedStateMachine):
 
         return c.ResolveDispute(payment_id, said.charge, "me", at_ms), follow
 
+    def say_unproven(self, payment_id: str, said: Said, at_ms: int) -> tuple[Command, Follow]:
+        """The operator says what left for a payment that nothing proves: rightly, too much, nothing, or unasked."""
+        known = self.model.payments.get(payment_id)
+        task_id = f"task_unproven_{payment_id}"
+        if known is not None and said.number % 4 and self.core.book.task(task_id) is None:
+
+            def asks(_: Result) -> None:
+                known.asking = True
+
+            task = make_task(1, id=task_id, kind=ASKED[said.number % 3], subject=payment_id, payment_id=payment_id)
+            self.send(c.OpenTask(task), asks, more=True)
+        value = (1 if known is None else known.value) * said.share // 4
+        evidence = make_evidence(20_000 + said.number % 3, kind="resolved", payment_id=payment_id, value_base=value)
+        if said.flag:
+            evidence = replace(evidence, tx_hash=None, log_index=None)
+
+        def follow(paid: Paid, result: Result) -> None:
+            log = None if said.flag else 20_000 + said.number % 3
+            ends = said.charge is Charge.REFUNDED or (said.charge is Charge.CAPTURED and value > 0)
+            if not (paid.promised and paid.asking and ends and value <= paid.value) or log in self.model.logs:
+                assert isinstance(result, Refused)
+                return
+            assert isinstance(result, Done)
+            paid.asking, paid.wordless = False, said.flag
+            self.model.logs.update(() if log is None else (log,))
+            if value:
+                paid.settled, paid.deadline_ms = value, at_ms + HOUR_MS
+                self.model.tokens[paid.wallet] -= value
+                self.model.close(paid, said.charge, at_ms)
+            else:
+                paid.dead = True
+                self.model.follow(paid, at_ms)
+
+        return c.ResolveUnproven(payment_id, said.charge, evidence, None, "seen", "me", at_ms), follow
+
+    def say_late(self, payment_id: str, said: Said, at_ms: int) -> tuple[Command, Follow]:
+        """A log of a payment that is over: the one that was missing, which moves nothing, or a second collection."""
+        known = self.model.payments.get(payment_id)
+        if known is None or known.promised:  # while it is open a log of it is its proof
+            return self.say_settled(payment_id, said, at_ms)
+        log = 20_000 + said.number % 5
+        evidence = make_evidence(log, kind="outflow", value_base=said.share)
+
+        def follow(paid: Paid, result: Result) -> None:
+            assert result == Done(changed=log not in self.model.logs)
+            if not result.changed:
+                return
+            self.model.logs.add(log)
+            if paid.wordless:
+                paid.wordless = False
+                return
+            self.model.frozen.add(f"wallet:0x{paid.wallet.hex()}")
+            free = self.model.tokens[paid.wallet] - self.model.promised(paid.wallet)
+            self.model.tokens[paid.wallet] -= min(said.share, free)
+
+        task_id = f"task_late_{payment_id}_{log}"
+        return c.RecordOutflow(known.wallet, ASSET, evidence, task_id, at_ms, payment_id), follow
+
     def say_answered(self, payment_id: str, _: Said, at_ms: int) -> tuple[Command, Follow]:
         """The agent has its answer."""
 
@@ -701,7 +780,8 @@ class BookMachine(RuleBasedStateMachine):
         payments = db.execute("SELECT COUNT(*) FROM payments").fetchone()
         assert db.execute("SELECT COUNT(DISTINCT payment_id) FROM authorizations").fetchone() == payments
         assert db.execute("SELECT COUNT(*) FROM attempts").fetchone() == payments
-        proofs = [row[0] for row in db.execute("SELECT payment_id FROM evidence WHERE payment_id IS NOT NULL")]
+        query = "SELECT payment_id FROM evidence WHERE payment_id IS NOT NULL AND kind <> 'late'"
+        proofs = [row[0] for row in db.execute(query)]
         assert len(proofs) == len(set(proofs))
         closed = db.execute("SELECT id FROM payments WHERE transfer IN ('settled', 'dead')").fetchall()
         assert {row[0] for row in closed} == set(proofs)

@@ -71,6 +71,7 @@ class KeptMachine(RuleBasedStateMachine):
             tuple[str, str], tuple[str, bytes]
         ] = {}  # what an order's token stands for; a purchase has no id
         self.due: dict[tuple[str, int], HookDelivery] = {}
+        self.done: dict[tuple[str, int], int] = {}  # when each was done
         self.told = self.bought = 0
         self.pending: list[tuple[Command, Result | str]] = []
 
@@ -202,8 +203,9 @@ class KeptMachine(RuleBasedStateMachine):
             refused = ahead != 1 or (over(old) and not over(new))
             if not refused:
                 self.kept[old.id] = new
-                gone = over(new) and record.id.startswith("hook")
-                self.due = {place: d for place, d in self.due.items() if not (gone and place[0] == old.id)}
+                gone = [place for place in self.due if over(new) and place[0] == old.id]
+                self.done |= dict.fromkeys(gone, NOW_MS)
+                self.due = {place: d for place, d in self.due.items() if place not in gone}
             self.send(c.Put(new, "changed", NOW_MS), CHANGED if refused else Done(), more=True)
         if not more:
             self.flush()
@@ -223,20 +225,35 @@ class KeptMachine(RuleBasedStateMachine):
             self.due |= {(d.hook_id, seq): d for d in deliveries if d.hook_id in alive}
         self.send(c.FanOut(seq, deliveries), Done(changed=news), more=more)
 
-    @rule(pick=st.integers(0, 20), hook=st.integers(1, 5), done=st.booleans(), more=st.booleans())
-    def deliver(self, pick: int, hook: int, *, done: bool, more: bool) -> None:
+    @rule(pick=st.integers(0, 20), hook=st.integers(1, 5), done=st.integers(-3, 3), more=st.booleans())
+    def deliver(self, pick: int, hook: int, done: int, *, more: bool) -> None:
         """A delivery is done, or made again; to an endpoint that is gone nothing is due."""
         places = sorted(self.due)
-        hook_id, seq = places[pick % len(places)] if places and done else (f"hook_{hook:04}", 1)
-        state = HookDeliveryState.DELIVERED if done else HookDeliveryState.PENDING
-        delivery = make_delivery(seq, account_id="acc_2", hook_id=hook_id, state=state, attempts=1)
+        hook_id, seq = places[pick % len(places)] if places and done > 0 else (f"hook_{hook:04}", 1)
+        state = HookDeliveryState.DELIVERED if done > 0 else HookDeliveryState.PENDING
+        done_at_ms = NOW_MS + done if done > 0 else None
+        delivery = make_delivery(
+            seq, account_id="acc_2", hook_id=hook_id, state=state, attempts=1, done_at_ms=done_at_ms
+        )
         endpoint = self.kept.get(hook_id)
-        if endpoint is None or (over(endpoint) and not done):
+        if endpoint is None or (over(endpoint) and done_at_ms is None):
             return self.send(c.PutDelivery(delivery), "not_found", more=more)
         self.due.pop((hook_id, seq), None)
-        if not done:
+        self.done.pop((hook_id, seq), None)
+        if done_at_ms is None:
             self.due[hook_id, seq] = delivery
+        else:
+            self.done[hook_id, seq] = done_at_ms
         return self.send(c.PutDelivery(delivery), Done(), more=more)
+
+    @rule(before=st.integers(0, 4), at_most=st.integers(1, 3))
+    def forget(self, before: int, at_most: int) -> None:
+        """The deliveries that were done first are kept no longer; what is due stays, however old."""
+        self.flush()
+        old = sorted((at_ms, place) for place, at_ms in self.done.items() if at_ms < NOW_MS + before)
+        for _, place in old[:at_most]:
+            del self.done[place]
+        self.send(c.ForgetDeliveries(NOW_MS + before, at_most), Done(), more=False)
 
     @rule()
     def restart(self) -> None:
@@ -278,6 +295,8 @@ class KeptMachine(RuleBasedStateMachine):
             return
         for record in self.kept.values():
             assert self.core.book.reader.kept(KINDS[type(record)], record.id) == record
+        done = "SELECT hook_id, event_seq, done_at_ms FROM hook_deliveries WHERE state <> 'pending'"
+        assert {(row[0], row[1]): row[2] for row in self.core.db.execute(done)} == self.done
         verify_book(self.core.db)
 
 

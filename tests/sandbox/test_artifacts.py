@@ -17,7 +17,7 @@ SOURCES = sorted(CONTRACTS.glob("*.sol"))
 def check(contracts: Path) -> subprocess.CompletedProcess[str]:
     """Really compile the sources in a directory and compare."""
     command = ["node", str(contracts / "compile.mjs"), "--check"]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ ASK_AGAIN = frozenset(
         "vendor_refused_payment",
         "vendor_unreachable",
         "vendor_timeout",
+        "vendor_answer_malformed",
         "not_ready",
         "frozen",
         "too_many_open_payments",

@@ -15,6 +15,7 @@ from gateway.core.problems import Problem
 from gateway.core.records import Resource
 from gateway.core.routes import Match, Pricing, Retry
 from gateway.flow.answers import Answers
+from gateway.flow.asking import unanswered
 from gateway.flow.broker.bound import Bound, Bounds
 from gateway.flow.broker.bulk import Bulks
 from gateway.flow.broker.desk import Asking, Desk
@@ -27,7 +28,6 @@ from gateway.flow.slots import Slots, SlottedStream
 from gateway.http.port import (
     BodyStream,
     NotSent,
-    RedirectRefused,
     UpstreamError,
     UpstreamRequest,
     UpstreamResponse,
@@ -159,13 +159,11 @@ class Broker:
         ending = server if route.ends else None
         try:
             answer = await desk.ask(request, how)
-        except NotSent as error:
-            raise Problem("vendor_unreachable", f"{vendor.name}: {error.message}") from error
         except UpstreamError as error:
-            if ending is not None:  # its agent wants it gone, and nobody knows whether the vendor heard
+            if ending is not None and not isinstance(error, NotSent):
+                # Its agent wants it gone, and nobody knows whether the vendor heard.
                 await self._meters.end(ending, "its agent")
-            code = "redirect_refused" if isinstance(error, RedirectRefused) else "vendor_timeout"
-            raise Problem(code, f"{vendor.name}: {error.message}") from error
+            raise unanswered(vendor.name, error) from error
         return await self._pass_on(call, named, answer, ending)
 
     async def _pass_on(
@@ -219,10 +217,8 @@ class Broker:
                 break
             try:
                 answer = await desk.ask(request, how)
-            except NotSent as error:
-                raise Problem("vendor_unreachable", f"{vendor.name}: {error.message}") from error
             except UpstreamError as error:
-                raise Problem("vendor_timeout", f"{vendor.name}: {error.message}") from error
+                raise unanswered(vendor.name, error) from error
             if answer.rest is not None:
                 await answer.rest.close()
                 raise Problem("vendor_answer_oversized", f"{vendor.name} answered more than {BUFFER_BYTES} bytes")

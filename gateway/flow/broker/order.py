@@ -26,6 +26,7 @@ from gateway.core.problems import Problem
 from gateway.core.records import Answer, Attempt, Meter, Payment, PeriodTerms, Resource
 from gateway.core.routes import Match, Priority, Retry
 from gateway.flow.answers import Answers
+from gateway.flow.asking import unanswered
 from gateway.flow.broker.bound import (
     Bound,
     Bounds,
@@ -142,7 +143,7 @@ class Orders:
         try:
             answer = await desk.ask(request, how)
         except NotSent as error:
-            return await self._nothing(placed, Problem("vendor_unreachable", f"{desk.vendor.name}: {error.message}"))
+            return await self._nothing(placed, unanswered(desk.vendor.name, error))
         except UpstreamError as error:
             return await self._unknown(placed, error.code)
         except Problem as problem:  # the desk says so only where nothing was made

@@ -17,12 +17,12 @@ from contracts.eip3009 import Authorization, purchase_nonce
 from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tokens import Token, TokenKey
 from gateway.core.commands import Attached, Refused, key_used
-from gateway.core.decide_refund import refund_scopes
+from gateway.core.decide_refund import is_stopped
 from gateway.core.paid import Incoming, ReceiptState, Refund, RefundState, SettlementState
 from gateway.core.paid_commands import MoveRefund, OpenRefund
 from gateway.core.pause import is_over
 from gateway.core.problems import Problem
-from gateway.core.records import EVERYTHING, HOUSE
+from gateway.core.records import HOUSE
 from gateway.core.view import Balance
 from gateway.flow.credentials import TempoFees
 from gateway.flow.heads import Heads
@@ -211,7 +211,7 @@ class Refunds:
 
     def _stopped(self, refund: Refund) -> bool:
         """While the operator says stop nothing leaves, what was sent before included; its window may end meanwhile."""
-        return not self._store.view.freezes.keys().isdisjoint((*EVERYTHING, *refund_scopes(refund)))
+        return is_stopped(refund, self._store.view.freezes)
 
     def _leaving(self) -> None:
         """P12: what is about to leave is on record outside the database."""

@@ -1,10 +1,12 @@
-"""What left a till: a refund that lands, the fee of one that failed, or money that nothing explains.
+"""What left a till: a refund that lands, the fee of one that failed, what went to a wallet of ours, or what nothing explains.
 
 Must not know how refunds are signed or sent.  Theory (P5, P13): a till signs refunds only, so a transfer from it is the
-refund whose nonce, memo or transaction it bears, in value and payee; any other is somebody who has the key. A refund that
-can never land is proven by a final block past its window, and only then is what was held for it given back.
+refund whose nonce, memo or transaction it bears, in value and payee; any other is somebody who has the key: a task where it
+stays ours, because it went where the book follows the balance, and an outflow where it does not. A refund that can never
+land is proven by a final block past its window, and only then is what was held for it given back.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import structlog
@@ -16,7 +18,7 @@ from contracts.tempo_proof import tempo_fee_base
 from contracts.tokens import Token
 from gateway.core.commands import Done, RecordOutflow, Refused, Result
 from gateway.core.paid import Refund, RefundState
-from gateway.core.paid_commands import MoveRefund
+from gateway.core.paid_commands import MoveRefund, RecordMoved
 from gateway.core.records import Evidence
 from gateway.flow.ids import Ids
 from gateway.flow.paid.tills import Transaction, evidence_of
@@ -27,15 +29,23 @@ ATTEMPTS = 8
 FAILED = "its transaction failed"
 UNUSED = "its window has passed, and nothing of it is on chain"
 
+Place = tuple[Address, Address]
+"""(address, token): one token's inventory at one of our addresses on the chain."""
+
 log = structlog.get_logger()
 
 
 class Returning:
-    """Books what one chain's tills paid out. Everything may be told twice; the second time changes nothing."""
+    """Books what one chain's tills paid out. Everything may be told twice; the second time changes nothing.
 
-    def __init__(self, *, store: Store, chain: Chain, clock: Clock, entropy: Entropy) -> None:
+    `ours` are the places, wallets and tills, whose balances are held against the book.
+    """
+
+    def __init__(
+        self, *, store: Store, chain: Chain, clock: Clock, entropy: Entropy, ours: Collection[Place] = frozenset()
+    ) -> None:
         self._store, self._chain, self._clock = store, chain, clock
-        self._tasks, self._ids = Tasks(store, clock, entropy), Ids(clock, entropy)
+        self._tasks, self._ids, self._ours = Tasks(store, clock, entropy), Ids(clock, entropy), frozenset(ours)
 
     async def book(self, till: Address, transaction: Transaction) -> None:
         """Book what one transaction took from a till."""
@@ -80,6 +90,9 @@ class Returning:
     async def _left(self, transaction: Transaction, moved: Moved) -> bool:
         """Book one transfer out of a till; say whether the book can explain it."""
         refund = self._refund_of(transaction.token, moved)
+        if refund is None and (moved.recipient, transaction.token.address) in self._ours:
+            await self._moved(transaction, moved)
+            return True
         if refund is None or (refund.to, refund.value_base) != (moved.recipient, moved.value_base):
             return not await self._outflow(transaction, moved.sender, moved.log.log_index, moved.value_base)
         fee_base = 0
@@ -94,6 +107,20 @@ class Returning:
             return not await self._outflow(transaction, moved.sender, moved.log.log_index, moved.value_base)
         log.info("refund.settled", refund=refund.id, tx=to_hex(moved.log.tx_hash))
         return True
+
+    async def _moved(self, transaction: Transaction, moved: Moved) -> None:
+        """Book what went to another place of ours. What the till paid the network goes with its first transfer."""
+        token, receipt = transaction.token, transaction.receipt
+        left = (each for each in transaction.moved if each.sender == moved.sender)
+        first = next(each for each in left if each.recipient != TEMPO_FEE_MANAGER)
+        pays = token.standard == "tip20" and moved == first
+        fee_base = tempo_fee_base(moved.sender, token.address, receipt.logs) if pays else 0
+        evidence = evidence_of(self._chain, "moved", receipt, moved.log.log_index, moved.value_base, fee_base)
+        task_id, now_ms = self._ids.new("task"), self._clock.now_ms()
+        command = RecordMoved(moved.sender, moved.recipient, token.asset_id, evidence, task_id, now_ms)
+        result = await self._store.post(command)
+        if isinstance(result, Done) and result.changed:
+            log.error("till.moved", till=to_hex(moved.sender), to=to_hex(moved.recipient), value_base=moved.value_base)
 
     async def _failed(self, till: Address, transaction: Transaction) -> None:
         """A transaction that failed moved nothing but its fee; a refund's is known by its hash, until the refund has ended.

@@ -15,6 +15,7 @@ from gateway.core.apikeys import PROXY, allows
 from gateway.core.money import format_amount
 from gateway.core.problems import Problem
 from gateway.core.server import FINAL, ORDERED, Server, ServerState, Wanted
+from gateway.flow.asking import UNHEARD
 from gateway.flow.call import Reply
 from gateway.flow.locks import Locks
 from gateway.flow.servers.keeping import Keeping
@@ -355,6 +356,6 @@ def _code(action: Action, status: int) -> str:
 
 def unknown(action: Action, vendor_name: str, problem: Problem) -> Problem:
     """Return the problem of a call that got no answer: where it may have been heard, nobody knows what it did."""
-    if action in READING or problem.code != "vendor_timeout":
+    if action in READING or problem.code not in UNHEARD:
         return problem
     return Problem("action_unknown", f"{vendor_name} did not answer: {action} may have been done", extra=problem.extra)

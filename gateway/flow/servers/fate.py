@@ -39,6 +39,7 @@ _PASSING: Final = frozenset(
         "challenge_expired",
         "challenge_repeated",
         "price_untold",
+        "vendor_answer_malformed",
         "vendor_busy",
         "vendor_login_failed",
         "vendor_timeout",

@@ -16,6 +16,7 @@ import structlog
 from gateway.core.commands import key_used
 from gateway.core.fleet_plan import (
     BROKEN,
+    LOOK_AGAIN_S,
     Align,
     Become,
     FleetDecision,
@@ -27,6 +28,7 @@ from gateway.core.fleet_plan import (
     Rest,
     decide_fleet,
 )
+from gateway.core.pause import is_over
 from gateway.core.problems import Problem
 from gateway.core.renewal import STUCK, Why
 from gateway.core.server import ORDERED, Fleet, FleetState, Server, ServerState, Wanted
@@ -229,7 +231,8 @@ class Fleets:
         due = self._dues.get(fleet.id)
         if due is None or due.stand != self._stand(fleet):
             return True
-        return self._keeping.business.now_ms() >= due.business_ms or self._keeping.clock.now_ms() >= due.wall_ms
+        now_ms = self._keeping.clock.now_ms()
+        return self._keeping.business.now_ms() >= due.business_ms or is_over(due.wall_ms, now_ms, LOOK_AGAIN_S * 1000)
 
     def _stand(self, fleet: Fleet) -> tuple[object, ...]:
         """Return what changes whenever the fleet or one of its open servers does."""

@@ -30,6 +30,10 @@ class History(Protocol):
         """Say whether an endpoint took anything at or after a time."""
         ...
 
+    async def done_before(self, before_ms: int) -> bool:
+        """Say whether any delivery, to whichever endpoint, was done before a time."""
+        ...
+
     async def deliveries(self, hook_id: str, before: int | None, limit: int) -> Sequence[HookDelivery]:
         """Return an endpoint's deliveries of events before one, the newest event first."""
         ...

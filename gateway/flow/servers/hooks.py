@@ -28,7 +28,7 @@ class HookSettings:
     """How much one account may have of it, and how much is sent at once.
 
     At most `at_once` attempts are under way, `at_once_per_endpoint` of them at one. A secret that was replaced signs for
-    `secret_overlap_s` more.
+    `secret_overlap_s` more. What became of a delivery is kept for `deliveries_kept_s` after its end.
     """
 
     hooks_per_account: int = 20
@@ -36,6 +36,7 @@ class HookSettings:
     at_once: int = 32
     at_once_per_endpoint: int = 4
     secret_overlap_s: int = 86_400
+    deliveries_kept_s: int = 30 * 86_400
 
 
 class Answered(Protocol):

@@ -30,6 +30,7 @@ _OF_THE_VENDOR = frozenset(
     {
         "vendor_unreachable",
         "vendor_timeout",
+        "vendor_answer_malformed",
         "vendor_busy",
         "vendor_login_failed",
         "vendor_refuses_us",

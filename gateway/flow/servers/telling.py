@@ -15,6 +15,7 @@ from gateway.core.events import TEST, Event, chosen, event_id, project
 from gateway.core.problems import Problem
 from gateway.core.server import Hook, HookDelivery, HookDeliveryState
 from gateway.flow.servers.delivering import Outbox
+from gateway.flow.servers.forgetting import Forgetting
 from gateway.flow.servers.history import History
 from gateway.flow.servers.hooks import Hooks, HookSettings, Posting
 from gateway.flow.servers.keeping import Keeping
@@ -45,6 +46,7 @@ class Telling:
         self.hooks = Hooks(keeping, posting, entropy, settings)
         self.listening = Listening(settings.streams_per_account)
         self._outbox = Outbox(keeping, history, posting, self.hooks, entropy, settings)
+        self._forgetting = Forgetting(keeping, history, settings.deliveries_kept_s)
         self._read_seq = -1  # up to where the journal was read; the kept cursor may lag behind it
         self._heard_from: dict[str, int] = {}  # endpoints, with the row after which they hear
         self._reading = asyncio.Lock()
@@ -68,8 +70,9 @@ class Telling:
                 await self._fan_out((), end)
 
     async def deliver(self) -> None:
-        """Begin every attempt that is due; returns at once."""
+        """Begin every attempt that is due, without waiting for its end; forget some of what was done long ago."""
         await self._outbox.deliver()
+        await self._forgetting.step()
 
     async def close(self, timeout_s: float) -> None:
         """Let listeners go, wait for attempts under way, and keep the cursor. Call it before the store closes."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from dropmpp_harness import SMALL, SMALL_BASE, eventually, read_challenge
+from dropmpp_harness import SMALL, SMALL_BASE, TIMEOUT_S, eventually, read_challenge
 
 from sandbox.dropmpp.payer import PayerError
 
@@ -183,7 +183,7 @@ def test_malformed_challenges(drop: DropClient) -> None:
     other = 'Payment id="a", realm="b, Payment", method="tempo", intent="session", request="e30"'
     for join in (False, True):
         drop.fault("challenge", CREATE, also=[other], join=join, retry_after_s=3)
-        answer = requests.post(drop.process.base_url + "/v1/servers", json=SMALL, timeout=5, stream=True)
+        answer = requests.post(drop.process.base_url + "/v1/servers", json=SMALL, timeout=TIMEOUT_S, stream=True)
         lines = answer.raw.headers.getlist("www-authenticate")
         assert len(lines) == (1 if join else 2)
         assert lines[0].startswith(other)
@@ -278,7 +278,7 @@ def test_rpc_loses_the_answer_after_broadcast(drop: DropClient) -> None:
 )
 def test_unknown_faults_are_refused(drop: DropClient, fault: Any) -> None:
     """A fault that does not exist is 400, so that no test waits for what never happens."""
-    answer = requests.post(drop.process.admin_url + "/admin/faults", json=fault, timeout=5)
+    answer = requests.post(drop.process.admin_url + "/admin/faults", json=fault, timeout=TIMEOUT_S)
     assert answer.status_code == 400
     assert drop.admin("GET", "/admin/faults") == []
 

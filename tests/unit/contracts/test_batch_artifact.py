@@ -20,7 +20,7 @@ ARTIFACT = json.loads((SOURCES / "build" / "SettlementBatch.json").read_text())
 def check(sources: Path) -> subprocess.CompletedProcess[str]:
     """Really compile the sources in a directory and compare."""
     command = ["node", str(ROOT / "sandbox" / "contracts" / "compile.mjs"), "--check", str(sources)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture

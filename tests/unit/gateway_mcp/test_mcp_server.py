@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,11 +16,12 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
 
 from gateway_mcp.tools import TOOLS
+from tests.ports import free_port
 from tests.unit.gateway.api.bed import opened
 from tests.unit.gateway_client.odd_gateway import hang_up, odd_gateway, refuse, say
 
 ROOT = Path(__file__).parents[3]
-READY_S = 20.0
+READY_S = 60.0
 SERVER = {"id": "srv_1", "state": "running"}
 ORDER = {"name": "box", "need": {"min_vcpu": 1}, "idempotency_key": "rent-1", "max_charge": "5.00"}
 
@@ -39,9 +39,7 @@ async def stdio(url: str, *options: str, key: str = "gk_key") -> AsyncIterator[C
 @contextlib.asynccontextmanager
 async def served(url: str) -> AsyncIterator[str]:
     """Start `gateway mcp --http` and yield its address. It has no key of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if name != "GATEWAY_API_KEY"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "mcp", "--url", url, "--http", f"127.0.0.1:{port}"),

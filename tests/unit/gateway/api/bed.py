@@ -83,7 +83,8 @@ class ShopServer:
     """The shop's HTTP side: what it saw, and how it answers. `paid` is set once it got a payment; slow calls wait for `gate`.
 
     `asked` is set at the first request. With `held` free answers wait for `gate` as well. `more` are headers of a free answer
-    beside its own; /free/raw has `raw_disposition` as its Content-Disposition.
+    beside its own; /free/raw has `raw_disposition` as its Content-Disposition. `garbage` is put on the wire in the place of
+    any answer but a challenge.
     """
 
     seen: list[web.BaseRequest] = field(default_factory=list)
@@ -95,6 +96,7 @@ class ShopServer:
     status: int = 200
     more: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "public"})
     raw_disposition: bytes = b""
+    garbage: bytes = b""
     held: bool = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -103,8 +105,11 @@ class ShopServer:
         body = await request.content.read()
         self.bodies.append(body)
         path = request.raw_path.partition("?")[0]
+        if self.garbage and (path.startswith("/free") or "X-PAYMENT" in request.headers):
+            return self._write(request, self.garbage)
         if path == "/free/raw":
-            return await self._raw(request)
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Disposition: " + self.raw_disposition
+            return self._write(request, head + b"\r\n\r\n")
         if path.startswith("/maybe/big"):
             return await self._big(request, cut=path.endswith("cut"))
         if path.startswith(("/free", "/secret", "/servers")):
@@ -121,11 +126,10 @@ class ShopServer:
         self.sold += 1
         return web.json_response({"server": f"srv-{self.sold}", "body": body.decode("latin-1")}, status=self.status)
 
-    async def _raw(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer past aiohttp, which writes headers in UTF-8 alone."""
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Disposition: " + self.raw_disposition + b"\r\n\r\n"
+    def _write(self, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
+        """Answer past aiohttp, which writes good answers, and their headers in UTF-8 alone."""
         assert request.transport is not None
-        request.transport.write(head)
+        request.transport.write(raw)
         request.transport.close()
         return web.StreamResponse()
 

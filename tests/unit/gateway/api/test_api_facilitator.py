@@ -252,7 +252,8 @@ async def test_too_many_are_told_when_to_come_again(
         body = desk.payer.sign(2).body
         assert [(await desk.post("verify", each)).status for each in (body, {}, body)] == [200] * 3
         got = await desk.post("settle", body)
-        assert (got.status, got.headers["Retry-After"]) == (429, "30")
+        assert got.status == 429
+        assert 1 <= int(got.headers["Retry-After"]) <= 30
         other = Draft("0x" + "77" * 32)
         status = (await desk.post("verify", other.sign(2).body)).status
         assert status == (200 if limit == "per_payer" else 429)
@@ -284,7 +285,8 @@ async def test_strangers_share_what_may_be_verified_without_a_key(
         found = [await bare(body) for body in (payers[0].sign(2).body, {}, payers[1].sign(2).body, {})]
         assert [got.status for got in found] == [200] * 4
         refused = await bare(payers[2].sign(2).body)
-        assert (refused.status, refused.code, refused.headers["Retry-After"]) == (429, "too_many_calls", "30")
+        assert (refused.status, refused.code) == (429, "too_many_calls")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 30
         assert (await desk.post("verify", payers[3].sign(2).body)).status == 200
 
 

@@ -53,9 +53,8 @@ async def _pay_in(on: EventsBed, n: int = 1, **changes: Any) -> None:
 
 
 async def _settle(on: EventsBed) -> None:
-    """Let everything begin that may begin now: what is due was taken up, and the loop came round again."""
-    while on.telling.read_seq < on.bed.store.view.journal_seq:
-        await asyncio.sleep(PAUSE_S)
+    """Let everything begin that may begin now, and leave it time to arrive."""
+    await on.telling.sweep()
     await on.telling.deliver()
     await asyncio.sleep(5 * PAUSE_S)
 

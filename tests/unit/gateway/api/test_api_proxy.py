@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from gateway.api.deps import ApiSettings
+from gateway.core.payment import Charge, Delivery, Transfer
 from gateway.flow.call import Call
 from tests.unit.gateway.api.bed import Bed, opened
 
@@ -263,6 +264,28 @@ async def test_unreachable_vendor_is_a_problem(tmp_path: Path) -> None:
         got = await bed.ask("GET", "/proxy/shop/free/x")
         assert (got.status, got.code) == (502, "vendor_unreachable")
         assert b"127.0.0.1" not in got.body
+
+
+GARBAGE = {
+    "no status line": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+    "a chunk of no length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nok\r\n0\r\n\r\n",
+    "a header that is too long": b"HTTP/1.1 200 OK\r\nX-Big: " + b"a" * 200_000 + b"\r\nContent-Length: 2\r\n\r\nok",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+async def test_an_answer_that_is_no_http_is_told_as_that(bed: Bed, garbage: bytes) -> None:
+    """It came in time, so it is no time-out. P5: what was paid for is unknown all the same, and its hold stays."""
+    bed.shop.garbage = garbage
+    got = await bed.ask("GET", "/proxy/shop/free/x")
+    assert (got.status, got.code) == (502, "vendor_answer_malformed")
+    assert got.headers["X-Balance-Available"] == "10.000000"
+    bought = await bed.ask("POST", "/proxy/shop/priced", data=b"x")
+    assert (bought.status, bought.code) == (504, "outcome_unknown")
+    (payment,) = bed.store.view.open_payments.values()
+    axes = (payment.axes.delivery, payment.axes.transfer, payment.axes.charge)
+    assert axes == (Delivery.UNKNOWN, Transfer.PRESENTED, Charge.HELD)
 
 
 # bodies

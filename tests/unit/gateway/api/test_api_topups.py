@@ -424,7 +424,8 @@ async def test_payments_without_a_key_are_bounded(tmp_path: Path, rail: str) -> 
             assert (await shop.post(None, **header)).status != 429
         header = pay(offered, 3) if rail == "x402" else {"Payment_Authorization": "Payment e30"}
         refused = await shop.post(None, **header)
-        assert (refused.status, refused.code, refused.headers["Retry-After"]) == (429, "too_many_calls", "30")
+        assert (refused.status, refused.code) == (429, "too_many_calls")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 30
         assert (await shop.post(None)).status == 402
         assert (await shop.post(**pay(await shop.post(), 4))).status == 200
         assert len(shop.says.settled) == (2 if rail == "x402" else 1)

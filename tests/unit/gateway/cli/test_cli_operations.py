@@ -16,10 +16,11 @@ import pytest
 
 from gateway.core import commands as c
 from gateway.core.apikeys import digest_of
-from gateway.core.payment import Delivery, Fault
+from gateway.core.payment import Charge, Delivery, Fault
 from gateway.core.problems import Problem
-from gateway.core.records import Task
+from gateway.core.records import Payment, Task
 from gateway.core.server import ServerState
+from gateway.flow.unproven import Said
 from gateway.operator.registry import OPERATIONS, operate
 from gateway.operator.services import Services
 from gateway.operator.socket import SocketInUse, operator_socket
@@ -225,6 +226,51 @@ async def test_a_held_dispute_ends_as_the_operator_says(bench: Bench) -> None:
     assert bench.store.view.balances["acc_1"].available_base == 100_000_000
     assert [row["content"]["by"] for row in resolved["payment"]["journal"] if row["kind"] == "dispute.resolved"] == [BY]
     assert (await bench.refused("payments_resolve", payment="pay_0001", charge="captured")).code == "not_disputed"
+
+
+class Resolver:
+    """Ends unproven payments; remembers what it was told."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store, self.told = store, list[tuple[str, Said]]()
+
+    async def resolve(self, payment_id: str, said: Said) -> Payment:
+        self.told.append((payment_id, said))
+        payment = await self.store.payment(payment_id)
+        assert payment is not None
+        return payment
+
+
+async def test_what_nothing_proves_is_ended_by_a_running_gateway(bench: Bench) -> None:
+    """What left, its transaction and the words go to whoever sees the payment's chain; without it nothing is decided."""
+    await bench.store.post(make_purchase(1))
+    words: dict[str, object] = {
+        "payment": "pay_0001",
+        "charge": "captured",
+        "resolution": "seen",
+        "tx": "0x" + "ab" * 32,
+    }
+    assert (await bench.refused("payments_resolve", **words, left="1")).code == "not_ready"
+    resolver = Resolver(bench.store)
+    bench.services = replace(bench.services, unproven={8453: resolver})
+    answer = await bench.ask("payments_resolve", **words, left="8.5")
+    assert answer["payment"]["id"] == "pay_0001"
+    said = Said(Charge.CAPTURED, 8_500_000, b"\xab" * 32, "seen", BY)
+    assert resolver.told == [("pay_0001", said)]
+    await bench.ask("payments_resolve", payment="pay_0001", charge="refunded", left="0", resolution="called off")
+    assert resolver.told[1][1] == Said(Charge.REFUNDED, 0, None, "called off", BY)
+    for wrong, field in (
+        ({"left": "1", "resolution": "x", "tx": "0xabc"}, "tx"),
+        ({"left": "-1", "resolution": "x"}, "left"),
+        ({"left": "1"}, "resolution"),
+        ({"resolution": "x"}, "left"),
+        ({"tx": "0x" + "ab" * 32}, "left"),
+    ):
+        problem = await bench.refused("payments_resolve", payment="pay_0001", charge="captured", **wrong)
+        assert (problem.code, problem.field) == ("bad_request", field)
+    missing = await bench.refused("payments_resolve", payment="pay_0009", charge="captured", left="1", resolution="x")
+    assert missing.code == "not_found"
+    assert len(resolver.told) == 2
 
 
 async def test_a_payee_is_approved_as_the_task_names_it(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from gateway.core import chart
 from gateway.core import commands as c
 from gateway.core.book import PriceView
 from gateway.core.commands import Done, Refused
+from gateway.core.decide_operator import LATE_LOOK_MS
 from gateway.core.money import USD
 from gateway.store.core import StoreBroken, StoreCore
 from tests.factories import (
@@ -96,6 +97,12 @@ ONCE: dict[str, tuple[Sequence[c.Command], c.Command, bool, list[str]]] = {
     ),
     "see a price": ([], SEEN, True, []),
     "see an older price": ([SEEN], replace(SEEN, amount_base=1, at_ms=NOW_MS - 1), False, []),
+    "see a price after the clock was set back": (
+        [SEEN],
+        replace(SEEN, amount_base=1, at_ms=NOW_MS - LATE_LOOK_MS - 1),
+        True,
+        [],
+    ),
     "approve a price": ([], PRICE, True, ["price.approved"]),
     "approve the same price": ([PRICE], PRICE, False, []),
     "look at a resource": ([], LOOK, True, ["resource.changed"]),

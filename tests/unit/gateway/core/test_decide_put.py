@@ -13,6 +13,7 @@ from gateway.core.commands import Attached, Done, Put, Refused
 from gateway.core.kept import KINDS
 from gateway.core.server import FINAL, FleetState, HookDeliveryState, Kept, Server, ServerState
 from gateway.store.core import StoreBroken, StoreCore
+from gateway.store.load import verify_book
 from tests.factories import (
     NOW_MS,
     VENDOR,
@@ -419,6 +420,43 @@ def test_a_delivery_is_done_and_made_again(core: StoreCore) -> None:
     assert post(core, c.PutDelivery(make_delivery(1))) == Done()
     assert core.book.deliveries == {("hook_0001", 1): make_delivery(1)}
     assert core.book.chain.seq == seq
+
+
+def done(n: int, at_ms: int, **changes: object) -> c.PutDelivery:
+    """Return the end of a delivery."""
+    ended = {"state": HookDeliveryState.DELIVERED, "attempts": 1, "done_at_ms": at_ms}
+    return c.PutDelivery(make_delivery(n, **{**ended, **changes}))
+
+
+def listed(core: StoreCore) -> list[tuple[int, str]]:
+    """Return the deliveries that are kept."""
+    return core.db.execute("SELECT event_seq, state FROM hook_deliveries ORDER BY event_seq").fetchall()
+
+
+def test_deliveries_that_were_done_long_ago_are_forgotten_the_oldest_first(core: StoreCore) -> None:
+    """At most so many at once; what is due stays however old it is, and the proof of the books holds."""
+    core.post([put(make_hook()), c.FanOut(2, (make_delivery(1, created_at_ms=1),))])
+    core.post([done(2, NOW_MS + 3, state=HookDeliveryState.GIVEN_UP), done(3, NOW_MS + 1)])
+    core.post([done(4, NOW_MS + 2), done(5, NOW_MS + 4)])
+    seq = core.book.chain.seq
+    assert post(core, c.ForgetDeliveries(NOW_MS + 4, 2)) == Done()
+    assert listed(core) == [(1, "pending"), (2, "given_up"), (5, "delivered")]
+    assert post(core, c.ForgetDeliveries(NOW_MS + 4, 2)) == Done()
+    assert listed(core) == [(1, "pending"), (5, "delivered")]
+    assert (core.book.chain.seq, set(core.book.deliveries)) == (seq, {("hook_0001", 1)})
+    verify_book(core.db)
+
+
+def test_what_is_made_again_in_the_same_commit_is_not_forgotten(core: StoreCore) -> None:
+    """Whichever came first; and what ends again is as new."""
+    core.post([put(make_hook()), *(done(n, NOW_MS) for n in (1, 2, 3, 4))])
+    old = c.ForgetDeliveries(NOW_MS + 1, 9)
+    core.post([c.PutDelivery(make_delivery(1)), done(2, NOW_MS + 5), old])
+    assert listed(core) == [(1, "pending"), (2, "delivered")]
+    core.post([done(1, NOW_MS), done(3, NOW_MS)])
+    core.post([old, c.PutDelivery(make_delivery(1)), done(3, NOW_MS + 5)])
+    assert listed(core) == [(1, "pending"), (2, "delivered"), (3, "delivered")]
+    assert set(core.book.deliveries) == {("hook_0001", 1)}
 
 
 def test_a_delivery_goes_to_its_accounts_own_endpoint(core: StoreCore) -> None:

@@ -1,26 +1,31 @@
 """Settlements: claimed once, moved by whoever knows the newest version and fence, and their fees booked once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from gateway.core import chart
-from gateway.core.commands import Attached, Done, Refused
+from gateway.core.commands import Attached, Done, Refused, SetFreeze
 from gateway.core.paid import Relay, RelayState, Settlement, SettlementState
 from gateway.core.records import HOUSE
 from gateway.store.core import StoreBroken
-from tests.factories import CHAIN_ID, NOW_MS, make_purchase, make_settled, make_terms, open_core, seeded
+from tests.factories import ASSET, CHAIN_ID, NOW_MS, make_purchase, make_settled, make_terms, open_core, seeded
 from tests.paid_factories import (
     RELAYER,
+    TILL,
     Desk,
+    book,
     claim,
     digest,
+    make_refund,
     make_relay,
     make_settlement,
     move,
     newer,
     paying,
     put,
+    refund,
 )
 
 SENT, MINED, FINAL, FAILED = (
@@ -218,6 +223,36 @@ def test_a_settlement_goes_its_way_and_its_fee_is_booked_once(desk: Desk) -> Non
     assert (desk.view.relays, desk.view.settlements) == ({}, {})
     assert desk.refused(move("final", newer(relay), newer(settlement))) == "changed_meanwhile"
     assert desk.posted(chart.HOUSE_FEES, GAS) == 3
+
+
+@pytest.mark.parametrize(
+    "scope", ["account:acc_1", f"asset:{ASSET}", chart.wallet("0x" + TILL.hex()), "all", "database"]
+)
+def test_a_refund_that_was_claimed_does_not_leave_while_it_is_frozen(desk: Desk, scope: str) -> None:
+    """P8: a claim is on nobody's way yet; lifted, it goes, and what has gone is followed whatever is frozen then."""
+    back = make_refund(1)
+    desk.post(book(1, account_id="acc_1", refundable=True))
+    desk.post(refund(1))
+    signed = {"authorizer": back.till, "nonce": back.nonce, "pay_to": back.to, "value_base": back.value_base}
+    claimed = make_settlement(1, account_id=HOUSE, **signed)
+    assert desk.post(claim(1, account_id=HOUSE, **signed)) == Done()
+    freeze = SetFreeze(scope, frozen=True, reason="drill", by="operator", at_ms=NOW_MS)
+    desk.post(freeze)
+    leaving = newer(claimed, state=SENT, relay_id="rly_0001")
+    assert desk.refused(move("sent", make_relay(1), leaving)) == "frozen"
+    assert (desk.view.settlements["stl_0001"], dict(desk.view.relays)) == (claimed, {})
+    desk.post(replace(freeze, frozen=False))
+    assert desk.post(move("sent", make_relay(1), leaving)) == Done()
+    desk.post(freeze)
+    assert desk.post(move("mined", None, newer(leaving, state=MINED))) == Done()
+
+
+def test_a_freeze_of_everything_stops_no_sellers_settlement_here(desk: Desk) -> None:
+    """What a seller is paid leaves no till of ours: its own right to settle is judged when it is claimed."""
+    desk.post(claim(1))
+    desk.post(SetFreeze("all", frozen=True, reason="drill", by="operator", at_ms=NOW_MS))
+    settlement = newer(make_settlement(1), state=SENT, relay_id="rly_0001")
+    assert desk.post(move("sent", make_relay(1), settlement)) == Done()
 
 
 def test_a_failed_transactions_fee_is_the_houses_too(desk: Desk) -> None:

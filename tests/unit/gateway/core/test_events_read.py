@@ -120,6 +120,41 @@ def _keys_of(value: ast.expr) -> set[str]:
     return {str(key.value) for found in dicts for key in found.keys if isinstance(key, ast.Constant)}
 
 
+def _content(kind: str) -> dict[str, Any]:
+    """Return members that any row of this kind may have."""
+    record = kind.partition(".")[0]
+    ids = {"meter_id": "mtr_1", "topup_id": "top_1", "refund_id": "ref_1", "key_id": "key_2", "hook_id": "hook_1"}
+    paid = {
+        "state": "x",
+        "rail": "x402",
+        "chain_id": 1,
+        "tx_hash": "0x",
+        "receipt_id": "rcv_1",
+        "reason": "",
+        "to": "0x",
+    }
+    amounts = dict.fromkeys(("hold_base", "value_base", "captured_base", "amount_base", "credited_base"), 1)
+    more = {
+        "period": 1,
+        "resource_ref": None,
+        "block_number": 1,
+        "ref": "r",
+        "held_until_ms": None,
+        "disabled_reason": "gone",
+    }
+    return {"account_id": "acc_1", **ids, **paid, **amounts, **more, f"{record}_id": f"{record}_1"}
+
+
+@pytest.mark.parametrize("kind", [*sorted(TOLD), *(f"{record}.changed" for record in RECORDS)])
+def test_every_event_names_the_record_that_it_is_about(kind: str) -> None:
+    """By the id that its subscriber knows it by: those about one are sent in order. An account has one balance."""
+    event = _told(kind, _content(kind))
+    family = event.type.partition(".")[0]
+    named = "" if family == "balance" else event.data[f"{family}_id"]
+    assert event.subject == f"{family} {named}"
+    assert named or family == "balance"
+
+
 def test_payment_is_told_with_amounts_as_text() -> None:
     """A hold says what it is for and how much, by the payment's own ids."""
     event = _told(

@@ -94,6 +94,8 @@ def test_a_member_that_failed_slows_the_next_down_and_its_vendor_is_avoided() ->
     assert later == Make(3 * USD, whole=False, avoid=("one",))
     much_later = decide_fleet(facts(*failed, wall_ms=NOW_MS + AVOID_S * 1000 + 1))
     assert much_later == Make(3 * USD, whole=False)
+    set_back = decide_fleet(facts(*failed, wall_ms=NOW_MS - 86_400_000))
+    assert set_back == Make(3 * USD, whole=False), "a clock that was set back keeps nothing waiting"
     ran = replace(failed[1], was_ready=True)
     assert isinstance(decide_fleet(facts(failed[0], ran)), Make)
 

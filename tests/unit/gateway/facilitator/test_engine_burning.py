@@ -242,7 +242,7 @@ async def ended(it: Bed, exact: Exact) -> Settlement:
         return await it.store.settlement_of(exact.authorization.key)
 
     kept = await of()
-    for _ in range(100):
+    for _ in range(400):
         if kept is not None and kept.ended_at_ms is not None:
             return kept
         await it.engine.sweep()

@@ -75,7 +75,7 @@ async def test_killed_at_a_commit(
         await it.open(wrap=wrap)
         exact = payer.pays()
         asking = asyncio.create_task(it.settle(exact))
-        await asyncio.wait_for(frozen[0].reached.wait(), 10)
+        await asyncio.wait_for(frozen[0].reached.wait(), 40)
         asking.cancel()
         await it.kill()
         await it.open()
@@ -98,7 +98,7 @@ async def test_killed_at_a_call_of_the_chain(
         await it.open(relay=frozen)
         exact = payer.pays()
         asking = asyncio.create_task(it.settle(exact))
-        await asyncio.wait_for(frozen.reached.wait(), 10)
+        await asyncio.wait_for(frozen.reached.wait(), 40)
         asking.cancel()
         await it.kill()
         await it.open()
@@ -119,7 +119,7 @@ async def test_a_whole_batch_survives_a_kill_between_commit_and_broadcast(
         await it.open(relay=frozen)
         payments = [payer.pays() for payer in payers]
         asking = [asyncio.create_task(it.settle(exact)) for exact in payments]
-        await asyncio.wait_for(frozen.reached.wait(), 10)
+        await asyncio.wait_for(frozen.reached.wait(), 40)
         stored = [relay.attempts[0].tx_hash for relay in it.store.view.relays.values()]
         await _cancel(asking)
         await it.kill()

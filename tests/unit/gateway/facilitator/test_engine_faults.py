@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from engine_bed import CHAIN, ETHER, Bed, Payer, bed, many
+from engine_bed import CHAIN, ETHER, Bed, Payer, Randomness, bed, many
 
 from contracts.batch import batch_address
 from contracts.codec import Address, checksum, to_hex
@@ -22,7 +22,11 @@ from gateway.chains.relay import RpcRelayChain
 from gateway.chains.rpc import Limits, RpcEndpoint
 from gateway.core.paid import Relay, RelayState, SettlementState
 from gateway.core.records import HOUSE
+from gateway.facilitator.desk import DeskParts
+from gateway.facilitator.engine import SettlementEngine
 from gateway.ports import ChainUnavailable
+from gateway.store.core import StoreBroken
+from gateway.store.sqlite import SqliteStore
 from sandbox.chain import LocalBase
 from tests.fakes.rpc_server import FaultyNode
 from tests.sandbox.token_payer import sign_message
@@ -174,6 +178,29 @@ async def test_nothing_is_claimed_while_no_endpoint_answers(automine_base: Local
         assert it.received() == 1_000
 
 
+async def test_a_chain_that_does_not_answer_hides_no_broken_store(automine_base: LocalBase, tmp_path: Path) -> None:
+    """Whoever sweeps must hear of both: the one is tried again, the other ends the process."""
+    async with bed(automine_base, tmp_path) as it:
+        it.low_wei = 10**30  # so that each look at a relayer's gas asks a human, which is written down
+        nobody, relayer = RpcEndpoint("http://127.0.0.1:9", ONCE), [it.relayer(it.keys[0])]
+        elsewhere = QuorumChain([nobody], chain_id=84532, finality=Finality(), quorum=1)
+        far = DeskParts(RpcRelayChain([nobody], 84532), elsewhere, (), relayer)
+        near = DeskParts(it.relay, it.proof, it.tokens, relayer)
+        engine = SettlementEngine(
+            store=it.store, desks=(far, near), rules=it.rules, clock=it.clock, entropy=Randomness()
+        )
+        engine.start()
+        with pytest.raises(ChainUnavailable):
+            await engine.sweep()
+        await it.store.close()
+        with pytest.raises(ExceptionGroup) as told:
+            await engine.sweep()
+        assert [type(error) for error in told.value.exceptions] == [ChainUnavailable, StoreBroken]
+        await engine.drain(1.0)
+        await nobody.close()
+        it.store = await SqliteStore.open(it.path)  # for the bed to close
+
+
 CUTS = {
     "before the simulation is answered": "eth_call",
     "after the transaction was taken": "eth_sendRawTransaction",
@@ -305,7 +332,7 @@ async def test_gas_is_counted_also_where_the_verdict_comes_after_the_transaction
         await asyncio.to_thread(cancel, automine_base, one)
         automine_base.rpc("eth_sendRawTransaction", to_hex(relay.attempts[0].raw))
         it.sweep_always()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while it.store.view.relays:
                 automine_base.mine()
                 await asyncio.sleep(0.05)
@@ -383,7 +410,7 @@ async def relay_ids(it: Bed) -> list[str]:
 
 async def closed(it: Bed) -> None:
     """Let what is mined become final, while somebody sweeps, until nothing is open."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while it.store.view.settlements or it.store.view.relays:
             it.base.mine()
             await asyncio.sleep(0.1)

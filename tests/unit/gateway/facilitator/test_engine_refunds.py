@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from engine_bed import CHAIN, Bed, Horizon, Payer, Randomness, bed, many
 from contracts.codec import Address, checksum, to_hex
 from contracts.signature import address_of, load_key
 from contracts.tokens import BASE_USDC
-from gateway.core.commands import Done, OpenAccount
+from gateway.core import chart
+from gateway.core.commands import Done, OpenAccount, SetFreeze
 from gateway.core.paid import Refund, RefundState, RelayState, SettlementState, TopUp, TopUpState
 from gateway.core.paid_commands import PutTopUp
 from gateway.flow.heads import Heads
@@ -182,6 +183,36 @@ async def test_p12_a_refund_that_was_sent_when_the_process_died_comes_back_once(
         await counter.look()
         assert (await counter.ended(refund)).state is RefundState.SETTLED
         assert (it.received(payer.address), it.received(TILL)) == (1_000_000, 0)
+        assert await it.store.contradiction() is None
+
+
+async def test_p8_a_refund_that_was_claimed_does_not_leave_while_it_is_frozen(
+    local_base: LocalBase, tmp_path: Path
+) -> None:
+    """Frozen between claim and transaction: it waits, also for the next process, others go on; lifted, it lands once."""
+    async with bed(local_base, tmp_path, linger_s=1.0) as it:
+        payer, other = many(2)
+        it.fund([payer, other])
+        await it.store.post(OpenAccount(make_account()))
+        counter = Counter(it)
+        await counter.look()
+        refund = await counter.ask(await counter.paid(payer))
+        freeze = SetFreeze(chart.wallet("0x" + TILL.hex()), frozen=True, reason="drill", by="operator", at_ms=1)
+        await counter.refunds.sweep()
+        await it.store.post(freeze)
+        assert (await it.settle(other.pays())).success, "what is not stopped is not held up, in the same load"
+        await it.kill()
+        await it.open()
+        assert (await it.settle(other.pays())).success
+        await it.engine.sweep()
+        settlement = await it.store.settlement_of((CHAIN, BASE_USDC.address, TILL, refund.nonce))
+        assert settlement is not None
+        assert (settlement.state, it.received(TILL)) == (SettlementState.CLAIMED, PRICE)
+        await it.store.post(replace(freeze, frozen=False))
+        await it.until(lambda: it.received(payer.address) == 1_000_000)
+        counter = Counter(it)
+        await counter.look()
+        assert (await counter.ended(refund)).state is RefundState.SETTLED
         assert await it.store.contradiction() is None
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine_bed import bed, collect, many, random_payee
+from engine_bed import Bed, bed, collect, many, random_payee
 
 from contracts.codec import checksum
 from contracts.signature import sign_digest
@@ -191,16 +191,23 @@ async def test_final_blocks_close_settlements_and_book_the_fee(local_base: Local
         assert await it.store.contradiction() is None
 
 
-@pytest.mark.parametrize("latency_s", [0.0, 2.0])
+async def made(it: Bed, table: str, count: int) -> None:
+    """Wait until so many are written down."""
+    async with asyncio.timeout(40):
+        while len(await it.store.query(f"SELECT id FROM {table}")) < count:  # noqa: ASYNC110 - a store tells nobody
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("latency_s", [0.0, 6.0])
 async def test_patience_gathers_company(local_base: LocalBase, tmp_path: Path, latency_s: float) -> None:
     """With an age for batches, payments that come one after the other share a transaction; without, they do not wait."""
     async with bed(local_base, tmp_path, batch_age_s=latency_s) as it:
         payers = many(4)
         it.fund(payers)
         tasks = []
-        for payer in payers:
+        for count, payer in enumerate(payers, 1):
             tasks.append(asyncio.create_task(it.settle(payer.pays())))
-            await asyncio.sleep(0.1)
+            await made(it, "settlements" if latency_s else "relays", count)
         answers = await asyncio.gather(*tasks)
         assert all(answer.success for answer in answers)
         assert it.count(it.addresses()[0]) == (1 if latency_s else 4)

@@ -227,6 +227,17 @@ async def test_orders_that_fail_are_made_less_and_less_often(leases: Leases) -> 
     assert len(await members(leases, fleet)) <= 2
 
 
+async def test_a_clock_that_was_set_back_keeps_no_fleet_waiting(leases: Leases) -> None:
+    """Neither the pause after a refusal nor the next look lies a day ahead then."""
+    ways, leases.desk.ways.candidates = leases.desk.ways.candidates, ()
+    fleet = await begun(leases)
+    leases.desk.ways.candidates = ways
+    await turn(leases)
+    assert await members(leases, fleet) == []
+    await turn(leases, -DAY_MS)
+    assert await members(leases, fleet) != [], "it is ordered, whatever is signed while chain and clock differ by a day"
+
+
 async def test_a_fleet_is_its_accounts_own(leases: Leases) -> None:
     """P9."""
     fleet = await begun(leases)

@@ -15,7 +15,7 @@ from contracts.signature import recover_address
 from gateway.core.commands import RecordResource
 from gateway.core.records import Resource
 from gateway.core.routes import Pricing
-from gateway.http.port import NotSent, SentUnknown, UpstreamRequest, UpstreamResponse
+from gateway.http.port import NotSent, RedirectRefused, SentUnknown, UpstreamRequest, UpstreamResponse
 from tests.unit.gateway.flow.spend_bed import NOW_MS, REALM, WALLET, Bed, Chunks, always, opened, respond
 
 
@@ -216,6 +216,8 @@ async def test_a_wait_is_kept_before_a_proof_too(bed: Bed) -> None:
     [
         (NotSent("connect_failed", "scripted"), "vendor_unreachable"),
         (SentUnknown("connection_lost", "scripted"), "vendor_timeout"),
+        (SentUnknown("malformed_answer", "scripted"), "vendor_answer_malformed"),
+        (RedirectRefused(302), "redirect_refused"),
     ],
 )
 async def test_no_answer_to_a_proof_costs_nothing(bed: Bed, error: Exception, code: str) -> None:

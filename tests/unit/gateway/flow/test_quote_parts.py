@@ -33,7 +33,7 @@ TERMS = VendorTerms(
     realms=frozenset({REALM}),
 )
 APPROVED = {"small/create": 10_000, "small/hour": 13_400, "power": 5_000}
-FRESH, STALE = NOW_MS - 300_000, NOW_MS - 300_001
+FRESH, STALE, AHEAD = NOW_MS - 300_000, NOW_MS - 300_001, NOW_MS + 1
 
 
 def quoter(
@@ -142,8 +142,8 @@ def test_a_small_part_does_not_hide_behind_a_large_one() -> None:
 
 
 def test_without_a_fresh_statement_the_approval_is_expected_with_its_drift() -> None:
-    """Which is each component's own share, and the rounding."""
-    for quoting in (quoter(), quoter(APPROVED, STALE)):
+    """Which is each component's own share, and the rounding. One of a time that is still to come is of no known age."""
+    for quoting in (quoter(), quoter(APPROVED, STALE), quoter(APPROVED, AHEAD)):
         assert quoting.judge(create(60), asking(23_400 + 468 + 1), None).hold_base == 23_869
         assert refusal(quoting, create(60), 23_400 + 468 + 2)[0] == "price_above_quote"
 

@@ -11,11 +11,13 @@ from settle_rig import ADDRESS, FULL, PRICE, Rig, promised
 from contracts.codec import Address, parse_address
 from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tokens import BASE_USDC, Token
-from gateway.core.payment import Transfer
+from gateway.core.payment import Charge, Transfer
+from gateway.core.problems import Problem
 from gateway.core.records import Payment, TransferKind
 from gateway.flow import collection
 from gateway.flow.collection import charge_of
 from gateway.flow.floats import Watched
+from gateway.flow.unproven import Said, Unproven
 from gateway.store.load import verify_book
 from tests.factories import NOW_MS
 
@@ -376,3 +378,50 @@ async def test_a_charge_in_a_block_that_is_not_final_is_not_missed_in_the_balanc
     await tempo.tracker.poll()
     assert await tempo.transfer() is Transfer.SETTLED
     assert await tempo.is_right()
+
+
+# what nothing proves
+
+
+async def _said(tempo: TempoRig, left_base: int) -> Payment:
+    unproven = Unproven(store=tempo.store, chain=tempo.chain, tracker=tempo.tracker, clock=tempo.clock)
+    return await unproven.resolve("pay_0001", Said(Charge.CAPTURED, left_base, None, "seen in an explorer", "operator"))
+
+
+async def test_a_charge_that_no_proof_fits_ends_as_said_once_its_window_is_over(tempo: TempoRig) -> None:
+    """P6: while another transaction with its memo may have been taken, the signed one is alive; then value and fee are parted."""
+    payment = await tempo.charge()
+    tempo.chain.charge(tempo.signed(payment), fee_base=FEE, tx_hash=sha256(b"another").digest())
+    tempo.chain.mine(3)
+    await tempo.poll()
+    assert tempo.tasks() == ["settlement_mismatch"]
+    with pytest.raises(Problem, match="not_unproven"):
+        await _said(tempo, PRICE + FEE)
+    tempo.expire(payment)
+    await tempo.poll()
+    with pytest.raises(Problem, match="bad_resolution"):
+        await _said(tempo, PRICE)
+    ended = await _said(tempo, PRICE + FEE)
+    assert (ended.axes.charge, ended.settled_base, ended.captured_base) == (Charge.CAPTURED, PRICE, PRICE)
+    assert tempo.posted("house:fees") == FEE
+    assert tempo.evidence() == [("resolved", PRICE, FEE)]
+    await tempo.poll()
+    assert tempo.booked == await tempo.held() == FULL - PRICE - FEE
+    assert not tempo.frozen
+    verify_book(tempo.db)
+
+
+async def test_a_fee_beyond_the_promise_is_not_the_payments(tempo: TempoRig) -> None:
+    """The network took more than was signed for: the payment bears what was promised, the wallet misses the rest, loudly."""
+    payment = await tempo.charge()
+    tempo.chain.charge(tempo.signed(payment), fee_base=MAX_FEE + 7, tx_hash=promised(payment).tx_hash)
+    tempo.chain.mine(3)
+    tempo.expire(payment)
+    await tempo.poll()
+    assert tempo.tasks() == ["settlement_mismatch"]
+    await _said(tempo, PRICE + MAX_FEE)
+    assert tempo.evidence() == [("resolved", PRICE, MAX_FEE)]
+    await tempo.poll()
+    assert tempo.tasks() == ["settlement_mismatch", "float_missing"]
+    assert tempo.booked == await tempo.held()
+    verify_book(tempo.db)

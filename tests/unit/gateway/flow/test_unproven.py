@@ -13,7 +13,6 @@ from gateway.core.problems import Problem
 from gateway.core.records import Payment
 from gateway.core.view import Balance
 from gateway.flow.unproven import Said, Unproven
-from gateway.ports import Receipt
 from gateway.store.load import verify_book
 from tests.factories import make_outcome, make_payment
 from tests.fakes.chain import ScriptedChain
@@ -259,7 +258,7 @@ async def test_a_proof_that_comes_at_the_same_moment_is_no_outflow(rig: Rig) -> 
     """The tracker holds the log while the operator's word is committed: the log is the payment's, nothing is frozen."""
     tx_hash = await used_without_log(rig)
     payment = await rig.payment()
-    receipt: Receipt | None = await ScriptedChain.receipt(rig.chain, tx_hash)
+    receipt = await ScriptedChain.receipt(rig.chain, tx_hash)
     assert receipt is not None
     rig.chain.hides_receipts = True
     await resolve(rig, said())
@@ -285,7 +284,9 @@ async def test_only_what_is_used_and_asked_about_may_be_ended(rig: Rig) -> None:
     with pytest.raises(Problem, match="not_unproven"):
         await resolve(rig, said(left_base=8))
     with pytest.raises(Problem, match="not_found"):
-        await Unproven(store=rig.store, chain=rig.chain, tracker=rig.tracker, clock=rig.clock).resolve("pay_none", said())
+        await Unproven(store=rig.store, chain=rig.chain, tracker=rig.tracker, clock=rig.clock).resolve(
+            "pay_none", said()
+        )
 
 
 @pytest.mark.parametrize("trouble", ["unavailable", "disagreement"])

@@ -23,6 +23,8 @@ from gateway.store.load import (
 )
 from gateway.store.reader import CHARGES, CLAIM, CLAIM_OR_ORDER, HAS_ANSWER, HAS_EVIDENCE
 from gateway.store.sqlite import ANSWER, ATTEMPT, CLAIMED
+from gateway.store.verify_meters import verify_meters
+from gateway.store.verify_tasks import verify_tasks
 from tests.factories import (
     HOUR_MS,
     NOW_MS,
@@ -36,6 +38,7 @@ from tests.factories import (
     make_created,
     make_credit,
     make_dead,
+    make_float,
     make_key,
     make_order,
     make_outcome,
@@ -116,6 +119,121 @@ def test_the_full_proof_finds_what_no_name_leads_to(core: StoreCore, tmp_path: P
         verify_book(core.db)
     core.close()
     assert first_contradiction(tmp_path / "gateway.db") is not None
+
+
+RUNS = "WHERE id = 'met_0021'"
+METERS = {
+    "whose it is": (f"UPDATE meters SET account_id = 'acc_2' {RUNS}", "account_id is acc_2"),
+    "whose balance there it uses": (f"UPDATE meters SET vendor = 'another' {RUNS}", "vendor is another"),
+    "its rate": (f"UPDATE meters SET hourly = '0.0001' {RUNS}", r"hourly is 0\.0001"),
+    "its rule": (f"UPDATE meters SET while_running = 1 {RUNS}", "while_running is True"),
+    "its beginning": (f"UPDATE meters SET running_since_ms = running_since_ms + 1 {RUNS}", "running_since_ms"),
+    "what it has cost": (f"UPDATE meters SET accrued = '9' {RUNS}", "accrued is 9"),
+    "what was billed": (f"UPDATE meters SET billed_base = billed_base + 1 {RUNS}", "billed_base"),
+    "what the house bore": ("UPDATE meters SET lost_base = 1 WHERE id = 'met_0022'", "lost_base is 1"),
+    "until when it is billed": (f"UPDATE meters SET billed_until_ms = 1 {RUNS}", "billed_until_ms is 1"),
+    "until when it is held": (f"UPDATE meters SET held_until_ms = 1 {RUNS}", "held_until_ms is 1"),
+    "its periods": (f"UPDATE meters SET seq = 9 {RUNS}", "seq is 9"),
+    "its thing": (f"UPDATE meters SET ref = 'another' {RUNS}", "ref is another"),
+    "that it ends": (f"UPDATE meters SET state = 'ending' {RUNS}", "state is ending"),
+    "that it was warned of": (f"UPDATE meters SET warned_at_ms = 1 {RUNS}", "warned_at_ms is 1"),
+    "when it ended": ("UPDATE meters SET ended_at_ms = 1 WHERE id = 'met_0022'", "ended_at_ms is 1"),
+    "that it is gone": (f"DELETE FROM meters {RUNS}", "has no row"),
+    "that nobody ordered it": (
+        (
+            "INSERT INTO meters SELECT 'met_9', vendor, account_id, key_id, kind, 'gw-9', label, hourly, monthly, unit_s, rule, "
+            "while_running, created_at_ms, state, ref, running_since_ms, accrued, accrued_until_ms, billed_base, lost_base, "
+            f"seq, held_until_ms, billed_until_ms, warned_at_ms, unfunded_at_ms, reason, ended_at_ms FROM meters {RUNS}"
+        ),
+        "no row of the journal",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", METERS)
+def test_the_full_proof_runs_every_meter_again(core: StoreCore, what: str) -> None:
+    """Whatever a meter says that did not follow from what happened to its thing is found."""
+    statement, message = METERS[what]
+    core.db.execute("PRAGMA foreign_keys = OFF")
+    assert core.db.execute(statement).rowcount > 0
+    with pytest.raises(BookBroken, match=f"meter met_.*{message}"):
+        verify_meters(core.db)
+    with pytest.raises(BookBroken):
+        verify_book(core.db)
+
+
+TASKS = {
+    "its kind": ("UPDATE tasks SET kind = 'dispute'", "kind is 'dispute'"),
+    "its subject": ("UPDATE tasks SET subject = 'another'", "subject is 'another'"),
+    "its words": ("UPDATE tasks SET detail = 'nothing to see' WHERE kind <> 'float_missing'", "detail is 'nothing"),
+    "the newest words about a float": (
+        "UPDATE tasks SET detail = 'nothing' WHERE kind = 'float_missing'",
+        "detail is 'nothing'",
+    ),
+    "its payment": ("UPDATE tasks SET payment_id = 'pay_0001'", "payment_id is 'pay_0001'"),
+    "its time": ("UPDATE tasks SET opened_at_ms = 1", "opened_at_ms is 1"),
+    "its end": ("UPDATE tasks SET closed_at_ms = 1, resolution = 'done' WHERE closed_at_ms IS NULL", "closed_at_ms"),
+    "what was answered": ("UPDATE tasks SET resolution = 'done' WHERE closed_at_ms > 0", "resolution is 'done'"),
+    "that it was asked": ("DELETE FROM tasks WHERE closed_at_ms IS NULL", "has no row"),
+    "that nobody asked": ("INSERT INTO tasks SELECT id || '_', 'a', 'b', 'c', 1, NULL, 1, 'd' FROM tasks", "no row of"),
+}
+
+
+@pytest.mark.parametrize("what", TASKS)
+def test_the_full_proof_holds_tasks_to_what_was_asked(core: StoreCore, what: str) -> None:
+    """A question to a human is neither reworded, nor answered, nor taken away by hand."""
+    statement, message = TASKS[what]
+    core.post([make_float(10**6, 60), c.CloseTask("task_out_50", "it was us", "operator", NOW_MS + 1)])
+    core.post([make_float(10**5, 61)])
+    verify_book(core.db)
+    assert core.db.execute(statement).rowcount > 0
+    with pytest.raises(BookBroken, match=f"task task_.*{message}"):
+        verify_tasks(core.db)
+    with pytest.raises(BookBroken):
+        verify_book(core.db)
+
+
+def test_a_float_that_was_told_of_by_an_older_version_is_no_contradiction(core: StoreCore) -> None:
+    """Rows that do not say which task they reword leave its words unproven, and everything else of it proven."""
+    core.post([make_float(10**6, 60)])
+    core.db.execute(
+        "UPDATE journal SET body = CAST(json_remove(CAST(body AS TEXT), '$.task_id', '$.detail') AS BLOB) "
+        "WHERE kind = 'float.missing'"
+    )
+    core.db.execute("UPDATE tasks SET detail = 'in other words' WHERE kind = 'float_missing'")
+    verify_tasks(core.db)
+    core.db.execute("UPDATE tasks SET subject = 'another' WHERE kind = 'float_missing'")
+    with pytest.raises(BookBroken, match="subject"):
+        verify_tasks(core.db)
+
+
+OUTFLOW = "WHERE kind = 'outflow'"
+EVIDENCE = {
+    "an outflow's value": (f"UPDATE evidence SET value_base = 1 {OUTFLOW}", "its value_base is 1"),
+    "an outflow's transaction": (f"UPDATE evidence SET tx_hash = zeroblob(32) {OUTFLOW}", "its tx_hash"),
+    "an outflow's log": (f"UPDATE evidence SET log_index = 9 {OUTFLOW}", "its log_index"),
+    "an outflow's block": (f"UPDATE evidence SET block_hash = zeroblob(32) {OUTFLOW}", "its block_hash"),
+    "an outflow's witnesses": (f"UPDATE evidence SET witnesses = '[]' {OUTFLOW}", "its witnesses"),
+    "an outflow that a payment explains": (f"UPDATE evidence SET payment_id = 'pay_0003' {OUTFLOW}", "its subject"),
+    "an outflow that is gone": (f"DELETE FROM evidence {OUTFLOW}", "evidence that is gone"),
+    "a log that nobody has seen": (
+        (
+            "INSERT INTO evidence SELECT id + 1, kind, chain_id, block_number, block_hash, block_time_s, randomblob(32), "
+            f"log_index, payment_id, value_base, witnesses, fee_base FROM evidence {OUTFLOW}"
+        ),
+        "no row of the journal",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_the_full_proof_holds_evidence_to_what_was_told_of_it(core: StoreCore, name: str) -> None:
+    """P14: what was seen on a chain stays what the journal says was seen, and nothing is beside it."""
+    statement, message = EVIDENCE[name]
+    verify_book(core.db)
+    assert core.db.execute(statement).rowcount > 0
+    with pytest.raises(BookBroken, match=message):
+        verify_book(core.db)
 
 
 @pytest.mark.parametrize(

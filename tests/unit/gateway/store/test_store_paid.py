@@ -177,12 +177,16 @@ TAMPERED = {
     "a payment that is another's": ("UPDATE topups SET nonce = zeroblob(32) WHERE id = 'top_0004'", "another's"),
     "a seller's claim that is nobody's": ("DELETE FROM authorizations WHERE payment_id = 'stl_0001'", "a seller's"),
     "a refund's authorization that is nobody's": ("UPDATE refunds SET nonce = zeroblob(32)", "another's"),
-    "a receipt without its log": ("DELETE FROM evidence WHERE payment_id = 'rcv_0003'", "without the log"),
-    "a receipt with another log": (
-        "UPDATE evidence SET log_index = 99 WHERE payment_id = 'rcv_0003'",
-        "without the log",
+    "a receipt of another log": ("UPDATE incoming SET log_index = 99 WHERE id = 'rcv_0003'", "without the log"),
+    "a settled refund of another value": ("UPDATE refunds SET value_base = 1 WHERE id = 'ref_0001'", "without the log"),
+    "a receipt's evidence removed": ("DELETE FROM evidence WHERE payment_id = 'rcv_0003'", "evidence"),
+    "a receipt's evidence moved": ("UPDATE evidence SET log_index = 99 WHERE payment_id = 'rcv_0003'", "its log_index"),
+    "a receipt's witnesses": (
+        "UPDATE evidence SET witnesses = '[\"me\"]' WHERE payment_id = 'rcv_0008'",
+        "its witnesses",
     ),
-    "a settled refund without its log": ("DELETE FROM evidence WHERE payment_id = 'ref_0001'", "without the log"),
+    "a receipt's block": ("UPDATE evidence SET block_number = 1 WHERE payment_id = 'rcv_0007'", "its block_number"),
+    "a refund's evidence removed": ("DELETE FROM evidence WHERE payment_id = 'ref_0001'", "evidence that is gone"),
     "a credit of another amount": ("UPDATE topups SET credited_base = 1 WHERE id = 'top_0003'", "another receipt"),
     "a receipt that forgot a refund": (
         "UPDATE incoming SET refunded_base = 2000000 WHERE id = 'rcv_0003'",

@@ -37,7 +37,7 @@ def peer(given: dict[str, Any]) -> Any:
     node = shutil.which("node")
     assert node is not None, "the reference extension runs in Node"
     done = subprocess.run(
-        [node, str(PEER)], input=json.dumps(given), capture_output=True, text=True, check=False, timeout=60
+        [node, str(PEER)], input=json.dumps(given), capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

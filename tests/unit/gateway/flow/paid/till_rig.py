@@ -24,7 +24,7 @@ from gateway.flow.paid.inventory import Inventory
 from gateway.flow.paid.lending import Lending
 from gateway.flow.paid.receipts import Receipts
 from gateway.flow.paid.refunds import RefundAsked, RefundParts, Refunds
-from gateway.flow.paid.returning import Returning
+from gateway.flow.paid.returning import Place, Returning
 from gateway.flow.paid.tills import Till
 from gateway.paid_ports import Exact, Settled
 from gateway.ports import Broadcaster
@@ -130,6 +130,7 @@ class TillRig:
     heads: Heads = field(default_factory=Heads)
     mark: Marks = field(default_factory=Marks)
     tills: tuple[Till, ...] = ()
+    ours: frozenset[Place] = frozenset()
     db: sqlite3.Connection = field(default_factory=memory_database)
 
     def __post_init__(self) -> None:
@@ -162,7 +163,7 @@ class TillRig:
                 rates_ppm=self.rates_ppm,
                 own=frozenset({OWN, TILL}),
             ),
-            returning=Returning(**parts, chain=self.chain),
+            returning=Returning(**parts, chain=self.chain, ours=self.ours),
             balances_every_s=0.0,
         )
         self.lending = Lending(store=self.store, clock=self.clock, cap_base=self.lend[0], account_cap_base=self.lend[1])

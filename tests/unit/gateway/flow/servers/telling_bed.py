@@ -95,7 +95,9 @@ class Receiver:
         finally:
             self.at_once -= 1
         first = self.answers.get(received.type)
-        return web.Response(status=first.pop(0) if first else self.status, headers=self.headers, body=b"secret of the receiver")
+        return web.Response(
+            status=first.pop(0) if first else self.status, headers=self.headers, body=b"secret of the receiver"
+        )
 
     async def until(self, count: int) -> None:
         """Wait until that many deliveries have come."""

@@ -60,7 +60,7 @@ def verdicts(receiver: Receiver, secret: Secret[str]) -> list[dict[str, Any]]:
     python = os.environ.get("SANDBOX_PYTHON", str(ROOT / ".venv-sandbox/bin/python"))
     given = [{"secret": secret.reveal(), "headers": each.headers, "body": each.body} for each in receiver.got]
     done = subprocess.run(
-        [python, str(PEER)], input=json.dumps(given), capture_output=True, text=True, check=False, timeout=60
+        [python, str(PEER)], input=json.dumps(given), capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)

@@ -65,7 +65,7 @@ def decoded(value: str) -> dict[str, Any]:
 
 def run_peer(command: list[str], given: object = None) -> Any:
     """Ask a reference SDK, in its own interpreter."""
-    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -63,7 +63,7 @@ def run_peer(command: str, given: object = None) -> Any:
     """Ask the reference SDK, in its own interpreter."""
     python = os.environ.get("SANDBOX_PYTHON", str(ROOT / ".venv-sandbox/bin/python"))
     done = subprocess.run(
-        [python, str(PEER), command], input=json.dumps(given), capture_output=True, text=True, check=False, timeout=120
+        [python, str(PEER), command], input=json.dumps(given), capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

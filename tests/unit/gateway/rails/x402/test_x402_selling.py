@@ -50,7 +50,7 @@ def buyer(asking: Asking, *receipts: str) -> Any:
         "receipts": receipts,
     }
     done = subprocess.run(
-        [python, str(BUYER)], input=json.dumps(given), capture_output=True, text=True, check=False, timeout=120
+        [python, str(BUYER)], input=json.dumps(given), capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
