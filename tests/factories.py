@@ -210,6 +210,7 @@ def make_order(n: int = 1, *, hours: int = 24, limits: c.AccountLimits | None = 
     """Return the purchase of meter n and its first period by payment n; `meter` and payment may be changed."""
     meter = changes.pop("meter", None) or make_meter(n)
     starts_at_ms = meter.created_at_ms
+    meter = replace(meter, billed_until_ms=starts_at_ms)
     ends_at_ms = starts_at_ms + hours * HOUR_MS
     changes = {"axes": Axes(transfer=Transfer.PREPARED), "created_at_ms": starts_at_ms, **changes}
     payment = make_period_payment(n, meter, starts_at_ms, ends_at_ms, **changes)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from contracts.codec import Address
 from gateway.cli.exits import CliError, Exit
 from gateway.config import Config, ConfigError, load_config
 from gateway.settings.checks import Finding
@@ -36,6 +37,13 @@ def read_config(given: str | None) -> Config:
             "problems": list(error.problems),
         }
         raise CliError(Exit.CONFIG, *error.problems, document=document) from None
+
+
+def configured_keys(config: Config) -> dict[Address, str]:
+    """Return the table that names each address of ours, all of whose keys a start needs: `wallets.main`, `tills.main`."""
+    named = {wallet.address: f"wallets.{wallet.name}" for wallet in config.wallets.values()}
+    named |= {till.address: f"tills.{till.name}" for till in config.tills.values()}
+    return named | {relayer.address: f"relayers.{relayer.name}" for relayer in config.relayers.values()}
 
 
 def read_secret(source: PassphraseSource) -> Secret[str]:

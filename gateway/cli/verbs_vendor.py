@@ -189,7 +189,9 @@ def _login(vendor: VendorConfig, given: str | None, secret: Secret[str]) -> str:
     if given is None and sys.stdin.isatty():
         given = _asked_for_login()
     if not given or len(given) > MAX_LOGIN_CHARS or not given.isprintable() or given != given.strip():
-        raise CliError(Exit.USAGE, f"write --login EMAIL: a vendor of kind {vendor.kind.value} is logged in to")
+        token = f", unless with a token ({STANDING_TOKEN_PREFIX}…)" if vendor.kind is VendorKind.LITEVPS else ""
+        what = f"a vendor of kind {vendor.kind.value} is logged in to{token}"
+        raise CliError(Exit.USAGE, f"write --login EMAIL: {what}")
     return given
 
 

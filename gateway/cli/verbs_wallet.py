@@ -13,7 +13,7 @@ from pathlib import Path
 from contracts.codec import Address, CodecError, ContractError, checksum, parse_address, parse_bytes32
 from gateway.cli.exits import CliError, Exit
 from gateway.cli.output import print_json, table
-from gateway.cli.setting import read_config, read_secret
+from gateway.cli.setting import configured_keys, read_config, read_secret
 from gateway.config import Config
 from wallets.keyfile import KeystoreError
 from wallets.keystore import Keystore
@@ -66,9 +66,7 @@ def _added(config: Config, address: Address, *, as_json: bool) -> Exit:
 
 def _named(config: Config) -> dict[Address, str]:
     """Return what each address is configured as: a wallet by its name, a till or relayer by its table's."""
-    named = {wallet.address: wallet.name for wallet in config.wallets.values()}
-    named |= {till.address: f"tills.{till.name}" for till in config.tills.values()}
-    return named | {relayer.address: f"relayers.{relayer.name}" for relayer in config.relayers.values()}
+    return {address: label.removeprefix("wallets.") for address, label in configured_keys(config).items()}
 
 
 def listing(arguments: argparse.Namespace) -> Exit:

@@ -9,6 +9,7 @@ import structlog
 
 from gateway.core.commands import SetFreeze
 from gateway.core.paid import TillPlace
+from gateway.core.times import utc_text
 from gateway.flow.heads import Heads
 from gateway.flow.tasks import Tasks
 from gateway.ports import Clock, Entropy, Store
@@ -51,7 +52,7 @@ class Quarantine:
         detail = (
             f"the signer has seen journal row {mark.height}, this database is {standing.value} "
             f"(row {self._store.view.journal_seq}); nothing is signed until a final block is past "
-            f"{mark.max_valid_before}"
+            f"{utc_text(mark.max_valid_before * 1000)}"
         )
         await self._store.post(SetFreeze(SCOPE, frozen=True, reason=detail, by=BY, at_ms=now_ms))
         await self._tasks.ask("database_quarantined", "database", detail)

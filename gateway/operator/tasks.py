@@ -57,6 +57,8 @@ async def tasks_approve(services: Services, params: Params) -> dict[str, Any]:
             raise Problem("bad_request", "this task is about a payee, not a price", "price")
         resolution = await _approve_payee(services, task, params.by)
     elif task.kind in PRICE_KINDS:
+        if params.optional_text("price") is None:
+            raise Problem("bad_request", f"state the price that you accept, with --price: {task.detail}", "price")
         resolution = await _approve_price(services, task, params.amount("price"), params.by)
     else:
         raise Problem("bad_request", f"a task of kind {task.kind} has nothing to approve; close it", "task")

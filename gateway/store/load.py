@@ -7,6 +7,7 @@ those page by page and leaves the rest to `first_contradiction`, `verify_book` i
 
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.core.book import Book, PriceView
@@ -31,6 +32,7 @@ from gateway.store.verify_tasks import verify_tasks
 __all__ = ["BookBroken", "first_contradiction", "load_book", "verify_book", "verify_rows"]
 
 
+STEPS_BETWEEN_QUESTIONS = 100_000  # of the database's machine: some milliseconds
 OPEN_TRANSFERS = (
     "SELECT t.id, t.debit_id, t.credit_id, t.amount_base FROM payments p JOIN transfers t "
     "ON t.id IN (p.hold_transfer_id, p.exposure_transfer_id) WHERE p.charge = 'held' "
@@ -185,17 +187,15 @@ def verify_rows(db: sqlite3.Connection) -> None:
 
     Raises BookBroken naming the first contradiction. Whether the bodies are those that were written, the digests say.
     """
-    _verify_ledger(db)
-    _verify_columns(db)
-    verify_named(db)
-    verify_payments(db)
-    verify_evidence(db)
-    verify_meters(db)
-    verify_keys(db)
-    verify_rights(db)
-    verify_kept(db)
-    verify_paid(db)
-    verify_tasks(db)
+    for proof in PROOFS:
+        try:
+            proof(db)
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+        ) as error:  # text for a number, a word that is no state, half a document
+            raise BookBroken(f"a row says what this program never writes: {error!r}") from error
 
 
 def _verify_columns(db: sqlite3.Connection) -> None:
@@ -232,9 +232,28 @@ def _replay(db: sqlite3.Connection) -> dict[int, list[int]]:
     return totals
 
 
-def first_contradiction(path: Path) -> str | None:
-    """Run `verify_rows` on a database as it stood at one moment; return what is wrong with it, or None."""
+PROOFS = (
+    _verify_ledger,
+    _verify_columns,
+    verify_named,
+    verify_payments,
+    verify_evidence,
+    verify_meters,
+    verify_keys,
+    verify_rights,
+    verify_kept,
+    verify_paid,
+    verify_tasks,
+)
+
+
+def first_contradiction(path: Path, called_off: Callable[[], bool] | None = None) -> str | None:
+    """Run `verify_rows` on a database as it stood at one moment; return what is wrong with it, or None.
+
+    Raises sqlite3.OperationalError soon after `called_off` says so: it is asked between steps of the database.
+    """
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    db.set_progress_handler(called_off, STEPS_BETWEEN_QUESTIONS)
     try:
         db.execute("BEGIN")
         verify_rows(db)

@@ -307,13 +307,19 @@ class SqliteStore(PaidReading):
     async def contradiction(self) -> str | None:
         """Prove every row but for the journal's digests, on a connection and in a thread of its own.
 
-        It reads the whole database, and nothing can call a thread off: whoever asks meanwhile is told what this one finds.
+        It reads the whole database: whoever asks meanwhile is told what this one finds, and only closing the store calls
+        it off. Raises StoreBroken then.
         """
         if self._proof is None or self._proof.done():
             self._proof = asyncio.create_task(
-                asyncio.to_thread(first_contradiction, self.path), name="proof of the books"
+                asyncio.to_thread(first_contradiction, self.path, lambda: self._closing), name="proof of the books"
             )
-        return await asyncio.shield(self._proof)
+        try:
+            return await asyncio.shield(self._proof)
+        except sqlite3.OperationalError as error:
+            if self._closing:
+                raise StoreBroken("the store was closed before the proof was done") from error
+            raise
 
     async def close(self) -> None:
         """Commit what is queued and close."""
@@ -322,6 +328,10 @@ class SqliteStore(PaidReading):
         try:
             with contextlib.suppress(StoreBroken):
                 await asyncio.shield(self._committer)  # a caller that gives up closing must not cut a commit
+            if self._proof is not None:
+                await asyncio.gather(
+                    self._proof, return_exceptions=True
+                )  # whoever asked for it is told; nobody else has to be
         finally:
             await self._writer.close()
             await self._reader.close()

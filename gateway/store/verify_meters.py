@@ -22,7 +22,7 @@ from gateway.store.side_by_side import side_by_side
 Content = Mapping[str, Any]
 
 METERS = f"SELECT {col.METER_COLUMNS} FROM meters ORDER BY id"  # noqa: S608 - column names are ours
-NEVER_TOLD = frozenset({"token", "label", "created_at_ms"})
+NEVER_TOLD = frozenset({"token", "label"})
 TOLD_AT_START = frozenset({"kind", "hourly", "monthly", "unit_s", "rule", "while_running", "reason"})
 
 
@@ -31,9 +31,9 @@ class Told:
     """A meter as its rows make it, one after another."""
 
     meter: Meter
+    billed_ends_ms: list[int]  # where the first period begins, and each that was billed ends
+    ends_at_ms: dict[str, int] = field(default_factory=dict)  # of each period that is held, by its payment
     started: bool = False
-    ends_at_ms: dict[str, int] = field(default_factory=dict)  # of each period that was held, by its payment
-    billed_ends_ms: list[int] = field(default_factory=list)
 
     def take(self, kind: str, told: Content) -> None:
         """Read the next row."""
@@ -98,7 +98,7 @@ def _ending(_so_far: Told, meter: Meter, told: Content) -> Meter:
 def _ended(told_so_far: Told, meter: Meter, told: Content) -> Meter:
     """The end settles also what was held beyond it: such a period is billed, and time is billed no further than the end."""
     ended_at_ms = told["ended_at_ms"]
-    until_ms = max((end for end in told_so_far.billed_ends_ms if end <= ended_at_ms), default=0)
+    until_ms = max(end for end in told_so_far.billed_ends_ms if end <= ended_at_ms)
     ended = replace(
         meter, state=MeterState.ENDED, ended_at_ms=ended_at_ms, billed_until_ms=until_ms, reason=told["reason"]
     )
@@ -152,14 +152,15 @@ def _told(db: sqlite3.Connection) -> Iterator[tuple[str, Told]]:
         for _, kind, body in rows:
             content = json.loads(body)
             if told is None:
-                told = Told(_ordered(meter_id, kind, content))
+                meter = _ordered(meter_id, kind, content)
+                told = Told(meter, [meter.billed_until_ms])
             told.take(kind, content)
         if told is not None:
             yield meter_id, told
 
 
 def _ordered(meter_id: str, kind: str, told: Content) -> Meter:
-    """Return a meter as its first period says that it was ordered: whose it is, and no more."""
+    """Return a meter as its first period says that it was ordered: whose it is and since when, and no more."""
     if kind != "payment.held":
         raise BookBroken(f"meter {meter_id}: the journal tells of it before its first period")
     return Meter(
@@ -175,5 +176,6 @@ def _ordered(meter_id: str, kind: str, told: Content) -> Meter:
         unit_s=1,
         rule="",
         while_running=False,
-        created_at_ms=0,
+        created_at_ms=told["starts_at_ms"],
+        billed_until_ms=told["starts_at_ms"],
     )

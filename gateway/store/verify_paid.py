@@ -7,6 +7,9 @@ refund by one piece of evidence, and each promise of money by the ledger; so a r
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 
 from gateway.core import chart
 from gateway.core.decide_seller import seller_content
@@ -14,10 +17,18 @@ from gateway.core.decide_settlement import gas_gwei
 from gateway.core.ledger import Phase
 from gateway.store.broken import BookBroken
 from gateway.store.paid_columns import INCOMING, REFUNDS, RELAYS, SELLERS, SETTLEMENTS, TOPUPS
+from gateway.store.side_by_side import side_by_side
 
 TABLES = (SETTLEMENTS, RELAYS, TOPUPS, INCOMING, REFUNDS)
 FAMILIES = ("settlement", "topup", "incoming", "refund")
 
+RECORDS = " UNION ALL ".join(f"SELECT id, version, state FROM {table.name}" for table in TABLES) + " ORDER BY id"  # noqa: S608
+_FAMILIES = ", ".join(f"'{family}'" for family in FAMILIES)
+TOLD = (
+    "SELECT r.key AS id, json_extract(r.value, '$[0]'), json_extract(r.value, '$[1]') FROM journal j, "  # noqa: S608 - ours
+    "json_each(CAST(j.body AS TEXT), '$.records') r "
+    f"WHERE substr(j.kind, 1, instr(j.kind, '.') - 1) IN ({_FAMILIES}) ORDER BY r.key, j.seq"
+)
 # Each finds the first row that contradicts another one, and says what is wrong with it.
 _OWNER = (
     "SELECT o.id FROM {table} o LEFT JOIN authorizations a ON a.chain_id = o.chain_id AND a.token = o.token "
@@ -124,23 +135,25 @@ def verify_paid(db: sqlite3.Connection) -> None:
 
 def _versions(db: sqlite3.Connection) -> None:
     """Each version of a record is in one row of the journal, the newest with the state that it has."""
-    counts: Counter[str] = Counter()
-    newest: dict[str, list[object]] = {}
-    for kind, body in db.execute("SELECT kind, body FROM journal ORDER BY seq"):
-        if kind.partition(".")[0] in FAMILIES:
-            for record_id, told in json.loads(body).get("records", {}).items():
-                counts[record_id] += 1
-                newest[record_id] = told
-    for table in TABLES:
-        for record_id, version, state in db.execute(f"SELECT id, version, state FROM {table.name}"):  # noqa: S608 - ours
-            count = counts.pop(record_id, 0)
-            if count != version or newest[record_id] != [version, state]:
-                told = newest.get(record_id)
-                raise BookBroken(
-                    f"{record_id} is {state}, version {version}; the journal told {count} times, last {told}"
-                )
-    if counts:
-        raise BookBroken(f"the journal tells of records that are gone: {sorted(counts)[:10]}")
+    for record_id, kept, told in side_by_side(_kept(db), _told(db)):
+        if kept is None:
+            raise BookBroken(f"the journal tells of a record that is gone: {record_id}")
+        count, newest = told or (0, None)
+        if count != kept[0] or newest != kept:
+            raise BookBroken(
+                f"{record_id} is {kept[1]}, version {kept[0]}; the journal told {count} times, last {newest}"
+            )
+
+
+def _kept(db: sqlite3.Connection) -> Iterator[tuple[str, tuple[int, str]]]:
+    for record_id, version, state in db.execute(RECORDS):
+        yield record_id, (version, state)
+
+
+def _told(db: sqlite3.Connection) -> Iterator[tuple[str, tuple[int, tuple[int, str]]]]:
+    for record_id, rows in groupby(db.execute(TOLD), key=itemgetter(0)):
+        versions = [(version, state) for _, version, state in rows]
+        yield record_id, (len(versions), versions[-1])
 
 
 def _fees(db: sqlite3.Connection) -> None:

@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeGuard
 from urllib.parse import quote
 
@@ -22,6 +21,7 @@ from gateway.core.problems import Problem
 from gateway.core.routes import Pricing, Route
 from gateway.core.strict_json import Fraction, JsonError, dump_json, parse_json
 from gateway.core.tariff import MAX_RATE_USD
+from gateway.core.times import parse_time_ms
 from gateway.http.port import UpstreamRequest, UpstreamResponse
 from gateway.vendors.judge import UNKNOWN, Verdict
 from gateway.vendors.overrides import RouteOverride, with_overrides
@@ -55,10 +55,7 @@ SECRET_PARAMETERS: Final = frozenset({"access_token", "api_key", "apikey", "key"
 
 _REF: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
-_TIME: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
-)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE_CHARS: Final = len("2030-01-31")
 _SHOWN_CHARS: Final = 40
 _RATE_DECIMALS: Final = 18
 
@@ -227,12 +224,16 @@ def usd_text(amount_base: int, places: int = 2) -> str:
 
 
 def time_ms(value: object) -> int | None:
-    """Return an ISO 8601 time with its zone as milliseconds since the epoch; None for anything else."""
-    if not isinstance(value, str) or _TIME.fullmatch(value) is None:
+    """Return an ISO 8601 time with its zone as milliseconds since the epoch; None for anything else.
+
+    Some write a blank where RFC 3339 has its T.
+    """
+    if not isinstance(value, str):
         return None
+    text = f"{value[:_DATE_CHARS]}T{value[_DATE_CHARS + 1 :]}" if value[_DATE_CHARS : _DATE_CHARS + 1] == " " else value
     try:
-        return (datetime.fromisoformat(value) - _EPOCH) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
+        return parse_time_ms(text)
+    except ValueError:
         return None
 
 

@@ -77,6 +77,7 @@ class Storm:
                 break
             self.late.append(asyncio.create_task(self._wave(self.after, f"after/{wave}")))
             await asyncio.sleep(1)
+            await asyncio.wait(self.late[-1:], timeout=10)  # what piles up outlives its credentials
         await asyncio.gather(*self.late)
 
     async def _strike_witness(self, chain: str) -> None:

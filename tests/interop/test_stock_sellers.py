@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from market import Market
 
-CROWDS = {"pympp": 100, "mppx": 30, "mppx-evm": 30, "express": 100}  # mppx's hundred is in flows/test_mpp_payer
+# A Tempo credential lives for half a minute, so its crowds are what a seller on a busy machine collects from in that time;
+# mppx's hundred is in flows/test_mpp_payer.
+CROWDS = {"pympp": 30, "mppx": 30, "mppx-evm": 30, "express": 100}
 PRICE_BASE = 1_000
 # Of an agent that bought and has no goods: the outcome is open, or the seller says no and may collect all the same.
 WITHOUT_GOODS = {"outcome_unknown", "vendor_refused_payment", "dispute_held", "idempotency_spent"}
@@ -86,7 +88,7 @@ def test_on_base_the_rail_decides_the_nonce(market: Market, name: str, rail: str
 
 @pytest.mark.parametrize(("name", "crowd"), CROWDS.items())
 async def test_a_crowd_s_calls_are_as_many_debits(market: Market, name: str, crowd: int) -> None:
-    """A hundred at once: as many answers, payments, debits and captures, and not one more of anything."""
+    """Many at once: as many answers, payments, debits and captures, and not one more of anything."""
     agent = market.agent("1")
     market.wait_told(name)
     debits, income_base = set(market.debits(name)), market.income_base(name)

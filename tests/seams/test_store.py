@@ -557,10 +557,10 @@ async def test_a_database_has_one_owner(tmp_path: Path) -> None:
 async def test_who_asks_for_a_proof_while_one_runs_is_told_what_it_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proof reads everything and cannot be called off: asking again, or giving up, starts no second one."""
+    """A proof reads everything: asking again, or giving up, starts no second one."""
     begun, under_way, go_on = list[Path](), threading.Event(), threading.Event()
 
-    def slow(path: Path) -> str | None:
+    def slow(path: Path, _called_off: Callable[[], bool]) -> str | None:
         begun.append(path)
         under_way.set()
         go_on.wait(10)
@@ -577,6 +577,24 @@ async def test_who_asks_for_a_proof_while_one_runs_is_told_what_it_finds(
     assert (await again, len(begun)) == ("row 7", 1)
     assert (await store.contradiction(), len(begun)) == ("row 7", 2)
     await store.close()
+
+
+async def test_closing_calls_a_proof_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the books are, Ctrl-C and a stop of the service wait for a proof no longer than its next question."""
+    under_way = threading.Event()
+
+    def endless(db: sqlite3.Connection) -> None:
+        under_way.set()
+        db.execute("WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n").fetchone()
+
+    monkeypatch.setattr("gateway.store.load.PROOFS", (endless,))
+    store = await SqliteStore.open(tmp_path / "gateway.db")
+    asked = asyncio.create_task(store.contradiction())
+    assert await asyncio.to_thread(under_way.wait, 10)
+    async with asyncio.timeout(10):
+        await store.close()
+    with pytest.raises(StoreBroken, match="before the proof was done"):
+        await asked
 
 
 async def test_a_database_that_cannot_be_opened_is_let_go(tmp_path: Path) -> None:

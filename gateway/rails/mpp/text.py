@@ -9,19 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, Final
+from typing import Any
 
+from gateway.core.times import parse_time_ms
 from gateway.rails.x402.wire import WireError, load_object
 
 __all__ = ["decode_base64url", "encode_base64url", "is_base64url", "load_request", "parse_rfc3339_ms"]
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
-)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MS: Final = timedelta(milliseconds=1)
 
 
 def encode_base64url(data: bytes) -> str:
@@ -70,25 +65,8 @@ def _refuse_floats(value: object) -> None:
 
 
 def parse_rfc3339_ms(text: str) -> int:
-    """Milliseconds since the epoch of an RFC 3339 time, cut below the millisecond. Raises WireError.
-
-    A leap second is refused: it names no instant of ours.
-    """
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise WireError("not an RFC 3339 time")
-    year, month, day, hour, minute, second = (int(digits) for digits in match.groups()[:6])
-    microsecond = int((match[7] or "0").ljust(6, "0")[:6])
+    """Milliseconds since the epoch of an RFC 3339 time, cut below the millisecond. Raises WireError."""
     try:
-        zone = UTC if match[8] is None else _zone(match[8], int(match[9]), int(match[10]))
-        at = datetime(year, month, day, hour, minute, second, microsecond, zone)
+        return parse_time_ms(text)
     except ValueError as error:
-        raise WireError("not a time that exists") from error
-    return (at - _EPOCH) // _MS
-
-
-def _zone(sign: str, hours: int, minutes: int) -> timezone:
-    if minutes > 59:  # noqa: PLR2004 - minutes of an hour
-        raise ValueError("an offset of more than 59 minutes")
-    offset = timedelta(hours=hours, minutes=minutes)
-    return timezone(-offset if sign == "-" else offset)
+        raise WireError(str(error)) from error

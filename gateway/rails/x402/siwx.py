@@ -10,7 +10,6 @@ import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from contracts.keccak import keccak256
 from contracts.networks import Network
 from contracts.signature import normalise_v
 from contracts.tokens import Token
-from gateway.core.times import utc_text
+from gateway.core.times import parse_time_ms, utc_text
 from gateway.rails.x402.wire import WireError, decode_base64, load_object
 from wallets.secret import Secret
 
@@ -125,7 +124,7 @@ class SignInDesk:
         made = self._nonce(nonce[: 2 * RANDOM_BYTES], issued_at, expires_at)
         if not hmac.compare_digest(made.encode(), nonce.encode()):
             raise SignInRefused("the nonce is not of this challenge")
-        if now_ms >= _time_ms(issued_at) + TTL_S * 1000:
+        if now_ms >= parse_time_ms(issued_at) + TTL_S * 1000:  # our own text: the MAC has vouched for it
             raise SignInRefused("the challenge is over; ask for a new one")
         chain_id = self._chain_of(members["chainId"])
         try:
@@ -197,8 +196,3 @@ def _members(header: str) -> dict[str, str]:
     if missing:
         raise SignInRefused(f"{HEADER} lacks {', '.join(sorted(missing))}")
     return found
-
-
-def _time_ms(text: str) -> int:
-    """Read a time that our own MAC has vouched for."""
-    return round(datetime.fromisoformat(text).timestamp() * 1000)

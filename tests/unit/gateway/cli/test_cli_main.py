@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.exits import Exit, problem_error
-from gateway.cli.main import build_parser
+from gateway.cli.main import build_parser, load
 from gateway.cli.output import fields, table
 from gateway.cli.verbs_operator import VERBS
 from gateway.core.problems import TYPES, Problem
@@ -117,6 +117,38 @@ def test_a_configured_wallet_without_a_key_is_found(ready: Run, tmp_path: Path) 
     (tmp_path / "key").write_text(KEY + "\n")
     assert answer(ready("wallet", "import", "key", "--json")) == {"address": KEY_ADDRESS, "configured_as": "main"}
     assert answer(ready("config", "check", "--json"))["wallets"] == ["main"]
+
+
+def test_config_check_asks_for_the_keys_of_tills_and_relayers_too(ready: Run, tmp_path: Path) -> None:
+    """The server does not start without them, so all of them are named before it is tried."""
+    till, relayer = "0x" + "66" * 20, "0x" + "77" * 20
+    with (tmp_path / "gateway.toml").open("a") as file:
+        file.write(
+            '[chains.base]\nchain_id = 8453\nrpc = ["https://a.example", "https://b.example"]\n[tokens.base-usdc]\n'
+            f'[tills.main]\naddress = "{till}"\ntokens = ["base-usdc"]\n'
+            f'[relayers.one]\naddress = "{relayer}"\nchains = ["base"]\n'
+        )
+    code, _, err = ready("config", "check")
+    assert code == Exit.CONFIG
+    assert f"tills.main: {till} has no key" in err
+    assert f"relayers.one: {relayer} has no key" in err
+
+
+def test_config_check_tries_the_passphrase(ready: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong one and a missing one are faults; systemd's credential, which its unit alone can read, is said to be untried."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    passphrase, config = tmp_path / "data/passphrase", tmp_path / "gateway.toml"
+    assert answer(ready("config", "check", "--json"))["keystore_opened"] is True
+    passphrase.write_text("another passphrase")
+    code, _, err = ready("config", "check")
+    assert (code, "does not open" in err, "another passphrase" in err) == (Exit.CONFIG, True, False)
+    passphrase.unlink()
+    code, _, err = ready("config", "check")
+    assert (code, "keystore.passphrase: file:" in err) == (Exit.CONFIG, True)
+    config.write_text(config.read_text().replace('"file:passphrase"', '"credential:gateway"'))
+    assert answer(ready("config", "check", "--json"))["keystore_opened"] is False
+    code, out, _ = ready("config", "check")
+    assert (code, "The keystore was not opened" in out) == (Exit.OK, True)
 
 
 def test_a_key_travels_through_v3_json(ready: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +350,23 @@ def test_every_call_has_a_verb_and_every_argument_a_parameter() -> None:
         verb.arguments(parser)
         offered = {action.dest for action in parser._actions} - {"help"}
         assert offered == set(OPERATIONS[verb.operation].parameters), verb.words
+
+
+def works(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield what runs each verb of a parser."""
+    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not groups:
+        yield parser.get_default("work")
+    for group in groups:
+        for inner in group.choices.values():
+            yield from works(inner)
+
+
+def test_every_verb_names_what_runs_it() -> None:
+    """It is loaded only when its verb is asked for: a wrong name would be its user's to find."""
+    named = set(works(build_parser()))
+    assert len(named) > 10
+    assert [work for work in named if not callable(load(work))] == []
 
 
 def test_the_manual_names_every_verb_and_exit_code() -> None:

@@ -302,9 +302,11 @@ async def test_a_payee_that_can_never_be_paid_is_not_approved(bench: Bench, subj
 
 
 async def test_a_price_is_approved_only_with_the_operators_figure(bench: Bench) -> None:
-    """The task does not carry the amount into the book: the operator states it."""
+    """The task does not carry the amount into the book: the operator states it, and is told what was asked for."""
     task_id = await bench.open_task("price_changed", "vpsagent/server_small_1mo")
-    assert (await bench.refused("tasks_approve", task=task_id)).field == "price"
+    refusal = await bench.refused("tasks_approve", task=task_id)
+    asked = (await bench.ask("tasks_show", task=task_id))["task"]["detail"]
+    assert (refusal.field, refusal.detail) == ("price", f"state the price that you accept, with --price: {asked}")
     await bench.ask("tasks_approve", task=task_id, price="10.99")
     assert bench.store.view.prices["vpsagent", "server_small_1mo"].approved_base == 10_990_000
     bare = await bench.open_task("price_changed", "shop")

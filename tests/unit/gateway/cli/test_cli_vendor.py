@@ -219,6 +219,8 @@ def test_config_check_and_the_list_name_what_is_missing_or_does_not_open(shop: R
     (folder / "labs.sealed").write_bytes((folder / "lite.sealed").read_bytes())  # bound to its vendor's name
     rows = {row["name"]: row for row in answer(shop("vendor", "list", "--json"))["vendors"]}
     assert rows["labs"]["credentials"] == "unreadable"
+    code, _, err = shop("config", "check")
+    assert (code, "vendors.labs: the credentials of labs do not open with this keystore" in err) == (Exit.CONFIG, True)
     assert shop("vendor", "credentials", "labs", "--secret-file", "secret")[0] == Exit.OK
 
 

@@ -411,10 +411,10 @@ def test_an_end_settles_every_period_that_is_held(core: StoreCore) -> None:
 
 
 def test_an_end_before_the_period_began_costs_nothing(core: StoreCore) -> None:
-    """Destroyed in the moment in which it began, by clocks that differ."""
+    """Destroyed in the moment in which it began, by clocks that differ: it ended no earlier than it was ordered."""
     post(core, end(NOW_MS - 5, NOW_MS + 5))
     assert (paid(core).axes.charge, agent(core)) == (Charge.VOIDED, (FUNDS, 0))
-    assert meter_of(core).ended_at_ms == NOW_MS - 5
+    assert meter_of(core).ended_at_ms == NOW_MS
 
 
 def test_an_end_after_unheld_periods_is_the_houses_loss(core: StoreCore) -> None:

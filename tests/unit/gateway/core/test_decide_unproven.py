@@ -156,5 +156,5 @@ def test_the_proof_of_the_book_knows_a_word_from_a_proof(core: StoreCore, forger
     core.post([word(tx_hash=None, log_index=None), replace(make_outflow(5), payment_id="pay_0001")])
     verify_book(core.db)
     core.db.execute(forgery)
-    with pytest.raises(BookBroken, match="pay_0001|evidence"):
+    with pytest.raises(BookBroken, match=r"pay_0001|evidence"):
         verify_book(core.db)

@@ -41,6 +41,18 @@ def test_accounts_and_requests_are_apart() -> None:
     assert index(ONE).find("acc_1", bytes(32), None, NOW_MS) is None
 
 
+def test_an_account_has_some_until_the_last_of_them_is_answered() -> None:
+    """Of whatever request: while it has one, what a request asks for has to be looked at."""
+    other = replace(make_payment(4), fingerprint=bytes(32))
+    both = index(ONE, other)
+    assert (both.any_of("acc_1"), both.any_of("acc_2")) == (True, False)
+    both.put(replace(ONE, answered=True))
+    assert both.any_of("acc_1")
+    both.put(replace(other, answered=True))
+    assert not both.any_of("acc_1")
+    assert not Unanswered().any_of("acc_1")
+
+
 def test_answering_forgets_one_and_nothing_else() -> None:
     """The next one is found then, and a place that is empty is gone; forgetting twice does no harm."""
     both = index(ONE, TWO)

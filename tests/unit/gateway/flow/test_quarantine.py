@@ -9,6 +9,7 @@ import pytest
 from contracts.tokens import BASE_USDC
 from gateway.config import Config, parse_config
 from gateway.core.commands import MoveCursor, RevokeKey, SetFreeze
+from gateway.core.times import utc_text
 from gateway.flow.heads import Heads
 from gateway.flow.quarantine import BY, SCOPE, Quarantine
 from gateway.graph import WATERMARK_PAUSE_S, Gateway, Parts, assemble
@@ -116,11 +117,13 @@ async def test_a_true_database_moves_the_mark_to_its_end(bed: Bed) -> None:
     ("ahead", "standing"), [(1, Standing.OLDER), (10**6, Standing.OLDER), (0, Standing.FORKED), (-1, Standing.FORKED)]
 )
 async def test_another_database_is_frozen_and_a_human_is_asked(bed: Bed, ahead: int, standing: Standing) -> None:
-    """A journal that does not reach the mark, or differs at it, spends nothing; the mark stays as it was."""
+    """A journal that does not reach the mark, or differs at it, spends nothing until a time that is told; the mark stays."""
     mark = Mark(bed.store.view.journal_seq + ahead, OTHER, NOW_S + 900)
     bed.watermark.record(mark.height, mark.hash, mark.max_valid_before)
     assert await quarantine(bed).judge() is standing
-    assert bed.store.view.freezes[SCOPE].by == BY
+    freeze = bed.store.view.freezes[SCOPE]
+    assert freeze.by == BY
+    assert freeze.reason.endswith(f"is past {utc_text((NOW_S + 900) * 1000)}")
     assert await bed.tasks() == [("database_quarantined", "database")]
     assert bed.watermark.read() == mark
     problem = await bed.refused("/priced/x")

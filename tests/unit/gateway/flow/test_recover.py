@@ -1,7 +1,7 @@
 """Recovery: each payment on its own, a vendor's share of attention, and what is not handed out again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,11 @@ async def lose(bed: Bed, *paths: str, vendor: str = "shop") -> list[Payment]:
     return [payment for payment in bed.open if payment.vendor == vendor]
 
 
-async def settle_down() -> None:
-    """Let everything that can go on go on."""
+async def settle_down(*, once: Callable[[], bool]) -> None:
+    """Wait until it is so, and let everything go on that could go on all the same."""
+    async with asyncio.timeout(40):
+        while not once():  # noqa: ASYNC110 - a commit's thread tells nobody
+            await asyncio.sleep(0.001)
     for _ in range(200):
         await asyncio.sleep(0.001)
 
@@ -60,7 +63,7 @@ async def test_a_payment_is_presented_by_one_task_at_a_time(bed: Bed) -> None:
     for _ in range(5):
         await bed.recovery.sweep()
         bed.clock.ms += 10_000
-        await settle_down()
+        await settle_down(once=hanging.began.is_set)
     assert hanging.arrived == {"/priced/x": 1}
     hanging.gate.set()
     await bed.recovery.drain(5.0)
@@ -77,7 +80,12 @@ async def test_one_vendor_that_hangs_holds_up_no_other(bed: Bed) -> None:
 
     bed.line.answering = answering
     await bed.recovery.sweep()
-    await settle_down()
+    await settle_down(
+        once=lambda: (
+            sum(hanging.arrived.values()) >= PARALLEL_PER_VENDOR
+            and bed.store.view.open_payments[elsewhere.id].axes.delivery is Delivery.DELIVERED
+        )
+    )
     assert PARALLEL_PER_VENDOR == 4
     assert sum(hanging.arrived.values()) == PARALLEL_PER_VENDOR
     assert (await bed.payment(elsewhere.id)).axes.delivery is Delivery.DELIVERED
@@ -140,7 +148,7 @@ async def test_a_freeze_that_comes_while_a_payment_waits_for_its_turn_counts(bed
     await lose(bed, *(f"/priced/{n}" for n in range(PARALLEL_PER_VENDOR + 1)))
     bed.line.answering = hanging = Hanging()
     await bed.recovery.sweep()
-    await settle_down()
+    await settle_down(once=lambda: sum(hanging.arrived.values()) >= PARALLEL_PER_VENDOR)
     await bed.freeze("vendor:shop")
     hanging.gate.set()
     await bed.recovery.drain(5.0)

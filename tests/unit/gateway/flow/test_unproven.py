@@ -1,9 +1,10 @@
 """What is used on chain and never proven: the operator says what left, and all that the chain shows is held against it."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
-from settle_rig import ADDRESS, FULL, PRICE, Rig, promised
+from settle_rig import ADDRESS, FULL, PRICE, Rig, at_once, promised
 
 from contracts.eip3009 import Authorization
 from contracts.tokens import BASE_USDC
@@ -16,6 +17,7 @@ from gateway.flow.unproven import Said, Unproven
 from gateway.store.load import verify_book
 from tests.factories import make_outcome, make_payment
 from tests.fakes.chain import ScriptedChain
+from tests.fakes.store import InlineStore, Pause
 
 CREDIT = 100_000_000
 UNKNOWN_TX = b"\x99" * 32
@@ -300,12 +302,39 @@ async def test_a_chain_that_does_not_answer_ends_nothing(rig: Rig, trouble: str)
     assert await agrees(rig)
 
 
-async def test_a_restart_at_any_commit_leaves_one_end(rig: Rig) -> None:
-    """P12: before the commit nothing of it is there, after it everything is: the task, the hold and the tokens end together."""
+def reopen(rig: Rig, *, before: Pause = at_once, after: Pause = at_once) -> None:
+    """Start another process on the same database."""
+    rig.store = InlineStore.over(rig.db, None, before_commit=before, after_commit=after, before_read=at_once)
+    rig.restart()
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_kill_at_its_commit_leaves_none_of_it_or_all(rig: Rig, *, committed: bool) -> None:
+    """P12: tokens, hold and task end together; before the commit all is as it was, and the operator may say it again."""
     await mismatched(rig)
-    rig.restart()
-    assert (await rig.transfer(), open_tasks(rig)) == (Transfer.PRESENTED, ["settlement_mismatch"])
-    await resolve(rig, said(left_base=8))
-    rig.restart()
+    reached, never = asyncio.Event(), asyncio.Event()
+
+    async def die(what: str) -> None:
+        if what == "ResolveUnproven":
+            reached.set()
+            await never.wait()
+
+    reopen(rig, after=die) if committed else reopen(rig, before=die)
+    dying = asyncio.create_task(resolve(rig, said(left_base=8)))
+    await reached.wait()
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    rig.store._committer.cancel()
+    await asyncio.gather(rig.store._committer, return_exceptions=True)
+    reopen(rig)
+    verify_book(rig.db)
+    if committed:
+        assert (await rig.transfer(), open_tasks(rig)) == (Transfer.SETTLED, [])
+        with pytest.raises(Problem, match="not_unproven"):
+            await resolve(rig, said(left_base=8))
+    else:
+        assert (await rig.transfer(), open_tasks(rig)) == (Transfer.PRESENTED, ["settlement_mismatch"])
+        assert balance(rig) == Balance(CREDIT - PRICE, PRICE)
+        await resolve(rig, said(left_base=8))
+    assert balance(rig) == Balance(CREDIT - 8, 0)
     assert await agrees(rig)
-    assert await rig.transfer() is Transfer.SETTLED

@@ -109,3 +109,5 @@ async def test_what_is_pending_stays_and_looks_are_rare(tmp_path: Path, clock: D
             clock.pass_s(seconds)
             await bed.telling.deliver()
         assert looked == [pending.created_at_ms]
+        receiver.gate.set()
+        await bed.attempt()
