@@ -28,7 +28,7 @@ LAG_ROWS: Final = 10_000  # rows that tell nobody anything and are read again af
 PENDING_MAX: Final = 2_000  # events of one endpoint that wait
 PENDING_REASON: Final = "too many events wait for it"
 ACCOUNT_WINDOW_ROWS: Final = 15_000  # looked at in one go for a page of one account: some 25 ms, that other reads wait
-EMPTY_WINDOWS: Final = 4  # with nothing in them, until a page says from where to go on
+WINDOWS_OF_A_PAGE: Final = 4  # until it says, full or not, from where to go on
 
 
 class Telling:
@@ -143,15 +143,16 @@ class Telling:
     ) -> tuple[list[Event], int | None]:
         """Return an account's events after a row, oldest first, and the row to go on from; None at the journal's end.
 
-        A page may be short, or empty, and not the last one: at most EMPTY_WINDOWS windows of rows are looked at.
+        A page may be short, or empty, and not the last one: at most WINDOWS_OF_A_PAGE windows of rows are looked at.
         """
         end = self._keeping.view.journal_seq if until is None else until
-        for _ in range(EMPTY_WINDOWS):
-            window = min(end, after + ACCOUNT_WINDOW_ROWS)
-            rows = await self._history.page(after, window, limit, account_id)
-            events = [event for event in map(project, rows) if event is not None and event.account_id == account_id]
-            after = rows[-1].seq if len(rows) == limit else window
-            if events or after >= end:
+        events: list[Event] = []
+        for _ in range(WINDOWS_OF_A_PAGE):
+            window, room = min(end, after + ACCOUNT_WINDOW_ROWS), limit - len(events)
+            rows = await self._history.page(after, window, room, account_id)
+            events += [event for event in map(project, rows) if event is not None and event.account_id == account_id]
+            after = rows[-1].seq if len(rows) == room else window
+            if len(events) == limit or after >= end:
                 break
         return events, (after if after < end else None)
 

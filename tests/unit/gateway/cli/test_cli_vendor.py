@@ -124,6 +124,9 @@ def test_a_token_needs_no_login(shop: Run, tmp_path: Path) -> None:
         refused = shop("vendor", "credentials", name, "--login", LOGIN, "--secret-file", "token")
         assert refused[:2] == (Exit.USAGE, "")
     assert shop("vendor", "credentials", "crypto", "--secret-file", "token")[0] == Exit.USAGE
+    (tmp_path / "password").write_text("hunter2")
+    code, _, err = shop("vendor", "credentials", "lite", "--secret-file", "password")
+    assert (code, "write --login EMAIL" in err, "unless with a token (vtk_" in err) == (Exit.USAGE, True, True)
 
 
 @pytest.mark.parametrize(

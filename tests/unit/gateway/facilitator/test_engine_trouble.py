@@ -318,6 +318,8 @@ async def test_what_keeps_the_batch_contract_from_being_deployed_is_said_with_fi
         hold(automine_base)
         waiting = asyncio.create_task(it.settle(payer.pays()))
         await it.in_pool()
+        lane = it.engine._works[CHAIN].lanes.lanes[0]
+        await it.until(lambda: not lane.reserved)  # while it is handed over it counts as one that is being made, too
         full, remedy = await said()
         assert full == f"{CHAIN} {checksum(relayer)} has 1 of at most 1 transactions (in_flight_max) in no block yet"
         assert "wait until" in remedy

@@ -173,7 +173,7 @@ def test_everything_is_proven_and_a_restart_finds_it(desk: Desk) -> None:
 TAMPERED = {
     "a state that was never told": ("UPDATE topups SET state = 'expired' WHERE id = 'top_0005'", "the journal told"),
     "a version too many": ("UPDATE settlements SET version = version + 1", "the journal told"),
-    "a relay that is gone": ("DELETE FROM relays WHERE id = 'rly_0003'", "records that are gone"),
+    "a relay that is gone": ("DELETE FROM relays WHERE id = 'rly_0003'", "a record that is gone"),
     "a payment that is another's": ("UPDATE topups SET nonce = zeroblob(32) WHERE id = 'top_0004'", "another's"),
     "a seller's claim that is nobody's": ("DELETE FROM authorizations WHERE payment_id = 'stl_0001'", "a seller's"),
     "a refund's authorization that is nobody's": ("UPDATE refunds SET nonce = zeroblob(32)", "another's"),

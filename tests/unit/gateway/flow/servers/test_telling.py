@@ -132,7 +132,7 @@ async def test_long_journal_is_read_in_pages(
 async def test_events_of_an_account_page_on_through_others(bed: TellingBed, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page looks at a bounded stretch: it may be empty and still say where to go on."""
     monkeypatch.setattr(telling, "ACCOUNT_WINDOW_ROWS", 2)
-    monkeypatch.setattr(telling, "EMPTY_WINDOWS", 2)
+    monkeypatch.setattr(telling, "WINDOWS_OF_A_PAGE", 2)
     for n in range(20):
         await bed.server("ordered", "acc_2" if n % 10 else "acc_1")
     found, pages, at = [], [], 0
