@@ -531,9 +531,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An earlier purchase stands for this request; for other commands an earlier record of theirs: then it is its id."""
+    """An earlier record stands for this request: the payment of a purchase, for other commands what they make."""
 
-    payment_id: str
+    record_id: str
 
 
 KEY_USED = "this Idempotency-Key was used for another request; take a new one"

@@ -206,7 +206,7 @@ class SettlementEngine:
         if isinstance(result, Refused):
             return _refused(exact, Reason.DUPLICATE, result.detail)
         if isinstance(result, Attached):
-            other = await self._store.settlement(result.payment_id)
+            other = await self._store.settlement(result.record_id)
             if other is None:
                 return claim
             if claim.version == 1 and may_claim_again(other) and self._told.of(other.identity) is None:

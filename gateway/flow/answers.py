@@ -77,7 +77,7 @@ class Answers:
         if isinstance(done, Refused):
             raise Problem(done.code, done.detail)
         if isinstance(done, Attached):
-            return await self.join(done.payment_id)
+            return await self.join(done.record_id)
         return self.reply(done)
 
     async def hold(self, purchase: Purchase) -> Payment | Attached | Refused:

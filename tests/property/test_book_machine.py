@@ -415,7 +415,7 @@ class BookMachine(RuleBasedStateMachine):
                     *(payment.delivery_deadline_ms, windows),
                 )
             elif isinstance(result, Attached):
-                self.attached(payment, result.payment_id, at_ms)
+                self.attached(payment, result.record_id, at_ms)
             elif result.code == "insufficient_balance":
                 assert payment.hold_base > model.available(account)
             elif result.code == "wallet_exhausted":

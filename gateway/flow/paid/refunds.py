@@ -119,7 +119,7 @@ class Refunds:
         if isinstance(result, Refused):
             raise Problem(result.code, result.detail)
         repeated = isinstance(result, Attached)
-        found = await self._store.refund(result.payment_id if isinstance(result, Attached) else refund.id)
+        found = await self._store.refund(result.record_id if isinstance(result, Attached) else refund.id)
         assert found is not None, "a refund that was committed is found"
         return Opened(found, repeated)
 

@@ -155,7 +155,7 @@ class Taking:
         """
         result = await self._store.post(PutTopUp(topup, "paying", self._clock.now_ms()))
         if isinstance(result, Attached):
-            known = await self._store.topup(result.payment_id)
+            known = await self._store.topup(result.record_id)
             if known is not None and known.identity == topup.identity:
                 return known if _same(known, topup) else _REUSED
             return Conflict("topup_taken", "another payment was taken under this name", known)

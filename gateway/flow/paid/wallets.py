@@ -129,7 +129,7 @@ class Wallets:
         if isinstance(
             result, Attached
         ):  # somebody was first: a payment of it became final, or it signed in twice at once
-            return result.payment_id
+            return result.record_id
         return account_id
 
     def _require_room(self, address: Address, site: bytes, now_ms: int, *, new: bool) -> None:

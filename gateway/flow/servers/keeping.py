@@ -74,7 +74,7 @@ class Keeping:
         result = await self.store.post(Put(record, event, self.clock.now_ms(), detail))
         if isinstance(result, Refused):
             raise Problem(result.code, result.detail)
-        return result.payment_id if isinstance(result, Attached) else record.id
+        return result.record_id if isinstance(result, Attached) else record.id
 
     async def change(
         self, server_id: str, update: Callable[[Server], Server | None], event: str, **detail: object
