@@ -27,7 +27,8 @@ def decide_moved(book: Book, command: RecordMoved) -> Result:
         raise ValueError("what was moved is proven by a log, and belongs to no payment")
     if book.has_evidence(evidence):
         return Done(changed=False)
-    evidence = replace(evidence, value_base=min(evidence.value_base, MAX_AMOUNT_BASE))
+    counted = {name: min(getattr(evidence, name), MAX_AMOUNT_BASE) for name in ("value_base", "fee_base")}
+    evidence = replace(evidence, **counted)
     book.put_evidence(evidence)
     till_hex, to_hex = "0x" + command.till.hex(), "0x" + command.to.hex()
     booked_base = _take(book, command, chart.HOUSE_CAPITAL, evidence.value_base)

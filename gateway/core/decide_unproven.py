@@ -10,6 +10,7 @@ from dataclasses import replace
 from gateway.core.book import Book
 from gateway.core.commands import Done, RecordOutflow, Refused, ResolveUnproven, Result
 from gateway.core.decide_close import NO_CHAIN, bury, close, evidence_content, highest_fee, settle
+from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.payment import Charge, Transfer
 from gateway.core.records import Payment, Task, TransferKind
 from gateway.core.task_kinds import TaskKind
@@ -69,14 +70,16 @@ def take_late_log(book: Book, command: RecordOutflow) -> Result | None:
     payment = None if command.payment_id is None else book.payment(command.payment_id)
     if payment is None or not book.lacks_its_log(payment.id):
         return None
-    evidence = replace(command.evidence, kind="late", payment_id=payment.id)
+    told_base = command.evidence.value_base
+    counted_base = min(told_base, MAX_AMOUNT_BASE)  # whatever a log says, it must never stop the store
+    evidence = replace(command.evidence, kind="late", payment_id=payment.id, value_base=counted_base)
     book.put_evidence(evidence)
     book.journal(command.at_ms, "payment.late_log", payment.id, evidence_content(evidence))
     # What is said of an outflow includes the network's fee, which is no more than was promised.
-    if not 0 <= evidence.value_base - payment.settled_base <= highest_fee(payment):
+    if not 0 <= told_base - payment.settled_base <= highest_fee(payment):
         detail = (
             f"{payment.settled_base} base units left for {payment.id}, as the operator said; the log that has turned up "
-            f"says {evidence.value_base}"
+            f"says {told_base}"
         )
         book.put_task(
             Task(command.task_id, "evidence_mismatch", payment.id, detail, command.at_ms, payment_id=payment.id)

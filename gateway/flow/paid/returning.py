@@ -48,14 +48,16 @@ class Returning:
         self._tasks, self._ids, self._ours = Tasks(store, clock, entropy), Ids(clock, entropy), frozenset(ours)
 
     async def book(self, till: Address, transaction: Transaction) -> None:
-        """Book what one transaction took from a till."""
-        if transaction.receipt.status == 0:
+        """Book what one transaction took from a till. What it paid the network goes with the first transfer that is explained."""
+        token, receipt = transaction.token, transaction.receipt
+        if receipt.status == 0:
             await self._failed(till, transaction)
             return
+        fee_base = tempo_fee_base(till, token.address, receipt.logs) if token.standard == "tip20" else 0
         explained = False
         for moved in transaction.moved:
             if moved.sender == till and moved.recipient != TEMPO_FEE_MANAGER:
-                explained |= await self._left(transaction, moved)
+                explained |= await self._left(transaction, moved, 0 if explained else fee_base)
         if explained:
             return
         for moved in transaction.moved:
@@ -87,17 +89,14 @@ class Returning:
 
     # one transaction
 
-    async def _left(self, transaction: Transaction, moved: Moved) -> bool:
+    async def _left(self, transaction: Transaction, moved: Moved, fee_base: int) -> bool:
         """Book one transfer out of a till; say whether the book can explain it."""
         refund = self._refund_of(transaction.token, moved)
         if refund is None and (moved.recipient, transaction.token.address) in self._ours:
-            await self._moved(transaction, moved)
+            await self._moved(transaction, moved, fee_base)
             return True
         if refund is None or (refund.to, refund.value_base) != (moved.recipient, moved.value_base):
             return not await self._outflow(transaction, moved.sender, moved.log.log_index, moved.value_base)
-        fee_base = 0
-        if transaction.token.standard == "tip20":
-            fee_base = tempo_fee_base(moved.sender, transaction.token.address, transaction.receipt.logs)
         evidence = evidence_of(
             self._chain, "refunded", transaction.receipt, moved.log.log_index, moved.value_base, fee_base
         )
@@ -108,16 +107,12 @@ class Returning:
         log.info("refund.settled", refund=refund.id, tx=to_hex(moved.log.tx_hash))
         return True
 
-    async def _moved(self, transaction: Transaction, moved: Moved) -> None:
-        """Book what went to another place of ours. What the till paid the network goes with its first transfer."""
-        token, receipt = transaction.token, transaction.receipt
-        left = (each for each in transaction.moved if each.sender == moved.sender)
-        first = next(each for each in left if each.recipient != TEMPO_FEE_MANAGER)
-        pays = token.standard == "tip20" and moved == first
-        fee_base = tempo_fee_base(moved.sender, token.address, receipt.logs) if pays else 0
-        evidence = evidence_of(self._chain, "moved", receipt, moved.log.log_index, moved.value_base, fee_base)
-        task_id, now_ms = self._ids.new("task"), self._clock.now_ms()
-        command = RecordMoved(moved.sender, moved.recipient, token.asset_id, evidence, task_id, now_ms)
+    async def _moved(self, transaction: Transaction, moved: Moved, fee_base: int) -> None:
+        """Book what went to another place of ours."""
+        at = (transaction.receipt, moved.log.log_index, moved.value_base, fee_base)
+        evidence = evidence_of(self._chain, "moved", *at)
+        asset, task_id, now_ms = transaction.token.asset_id, self._ids.new("task"), self._clock.now_ms()
+        command = RecordMoved(moved.sender, moved.recipient, asset, evidence, task_id, now_ms)
         result = await self._store.post(command)
         if isinstance(result, Done) and result.changed:
             log.error("till.moved", till=to_hex(moved.sender), to=to_hex(moved.recipient), value_base=moved.value_base)

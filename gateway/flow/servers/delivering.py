@@ -214,10 +214,12 @@ class Outbox:
         if due_at_ms is not None:
             await self._put(replace(tried, due_at_ms=due_at_ms))
             return
+        # Asked first: what the endpoint took meanwhile is kept only for as long as this one is on its way.
+        took = gone or await self._history.taken_since(hook.id, delivery.created_at_ms)
         await self._put(_given_up(tried, outcome.error, now_ms))
         if gone:
             await self._hooks.disable(hook, GONE_REASON)
-        elif not await self._history.taken_since(hook.id, delivery.created_at_ms):
+        elif not took:
             await self._hooks.disable(hook, FAILED_REASON.format(last=outcome.last))
 
     async def _put(self, delivery: HookDelivery) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.core.commands import CloseTask, Command, Done, OpenTask, Refused, ResolveUnproven
 from gateway.core.decide_unproven import ASKED
+from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.payment import Charge, Transfer
 from gateway.core.records import Payment, Task, TransferKind
 from gateway.core.task_kinds import TaskKind
@@ -140,6 +141,18 @@ def test_a_late_log_is_taken_within_the_group_that_ends_it(core: StoreCore) -> N
     assert [isinstance(each, Done) and each.changed for each in results] == [True, True, True, False, False]
     kinds = [row[0] for row in core.db.execute("SELECT kind FROM evidence ORDER BY id")]
     assert kinds == ["resolved", "late", "outflow"]
+    verify_book(core.db)
+
+
+def test_a_late_log_beyond_what_can_be_counted_stops_nothing(core: StoreCore) -> None:
+    """A worthless token may say anything: it is kept as far as the ledger counts, and a human is told all of it."""
+    late = make_outflow(5)
+    log = replace(late, payment_id="pay_0001", evidence=replace(late.evidence, value_base=2**255))
+    results, _ = core.post([word(tx_hash=None, log_index=None), log])
+    assert isinstance(results[1], Done)
+    assert core.db.execute("SELECT value_base FROM evidence WHERE kind = 'late'").fetchone()[0] == MAX_AMOUNT_BASE
+    (detail,) = core.db.execute("SELECT detail FROM tasks WHERE kind = 'evidence_mismatch'").fetchone()
+    assert str(2**255) in detail
     verify_book(core.db)
 
 

@@ -183,3 +183,24 @@ async def test_on_tempo_the_till_pays_the_network_once() -> None:
     ]
     await till.sound()
     await till.close()
+
+
+@pytest.mark.parametrize("stranger_first", [True, False])
+async def test_on_tempo_the_fee_goes_with_what_is_explained(*, stranger_first: bool) -> None:
+    """Whoever was paid in the same transaction besides: what the till paid the network is booked, and once."""
+    till = await TillRig(
+        token=MODERATO_PATHUSD, foreign=(), final_lag=0, ours=frozenset({(OWN, MODERATO_PATHUSD.address)})
+    ).open()
+    both = Both(till)
+    till.chain.move(till.token, OWN, TILL, 9 * USD)
+    await both.look(wallet_first=True)
+    transfers = (TempoTransfer(STRANGER, 1 * USD, bytes([1]) * 32), TempoTransfer(OWN, 2 * USD, bytes([2]) * 32))
+    transfers = transfers if stranger_first else transfers[::-1]
+    window_s = till.clock.ms // 1000 + 25
+    till.chain.charge(TempoCharge(till.token, TILL, transfers, window_s, 10**6, 40 * 10**9, 10**9, False), fee_base=FEE)
+    await both.look(wallet_first=False)
+    assert await both.agree()
+    assert (both.posted("house:fees"), till.booked()) == (FEE, 6 * USD - FEE)
+    assert "float_missing" not in till.tasks()
+    await till.sound()
+    await till.close()

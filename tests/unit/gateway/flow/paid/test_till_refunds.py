@@ -9,7 +9,7 @@ from till_rig import FUNDS, OTHER, OWN, PAYER, STRANGER, TILL, USD, TillRig, cra
 
 from contracts.codec import Address, to_hex
 from contracts.keccak import keccak256
-from contracts.tempo import TempoCharge
+from contracts.tempo import TempoCharge, TempoTransfer
 from contracts.tempo_decode import decode_tempo, read_transfer
 from contracts.tokens import MODERATO_PATHUSD
 from gateway.core import commands as c
@@ -18,6 +18,7 @@ from gateway.core.paid_commands import BindWallet, OpenRefund
 from gateway.core.problems import Problem
 from gateway.core.records import HOUSE
 from gateway.flow.paid.refunds import Opened
+from gateway.flow.paid.returning import Place
 from tests.fakes.store import memory_database
 
 
@@ -346,12 +347,13 @@ class TempoPool:
         return None
 
 
-async def _tempo(pool: TempoPool) -> tuple[TillRig, Incoming]:
+async def _tempo(pool: TempoPool, ours: frozenset[Place] = frozenset()) -> tuple[TillRig, Incoming]:
     till = TillRig(
         token=MODERATO_PATHUSD,
         foreign=(),
         final_lag=0,
         broadcasters={MODERATO_PATHUSD.chain_id: pool},
+        ours=ours,
         db=memory_database(),
     )
     pool.till = till
@@ -415,6 +417,21 @@ async def test_on_tempo_a_refund_that_failed_costs_its_fee_and_nothing_else() ->
     await till.poll(blocks=1)
     assert till.booked() == 4 * USD - FEE
     assert await refused(till.refund(receipt, None, "again")) == "frozen"
+    await till.sound()
+    await till.close()
+
+
+async def test_on_tempo_a_refund_beside_something_else_pays_no_second_fee() -> None:
+    """One transaction with a refund in it and a transfer to a wallet of ours: two facts, one fee."""
+    till, receipt = await _tempo(TempoPool(), frozenset({(OWN, MODERATO_PATHUSD.address)}))
+    refund = await till.refund(receipt, 2 * USD)
+    transfers = (TempoTransfer(OWN, 1 * USD, name("else")), TempoTransfer(Address(refund.to), 2 * USD, refund.nonce))
+    window_s = till.clock.ms // 1000 + 25
+    till.chain.charge(TempoCharge(till.token, TILL, transfers, window_s, 10**6, 40 * 10**9, 10**9, False), fee_base=FEE)
+    await till.poll(blocks=1)
+    assert (await ended(till, refund)).state is RefundState.SETTLED
+    assert (till.booked(), till.tasks()) == (3 * USD - FEE, ["till_moved"])
+    assert till.rows("SELECT sum(fee_base) AS fee_base FROM evidence") == [{"fee_base": FEE}]
     await till.sound()
     await till.close()
 
