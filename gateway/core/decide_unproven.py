@@ -75,8 +75,9 @@ def take_late_log(book: Book, command: RecordOutflow) -> Result | None:
     evidence = replace(command.evidence, kind="late", payment_id=payment.id, value_base=counted_base)
     book.put_evidence(evidence)
     book.journal(command.at_ms, "payment.late_log", payment.id, evidence_content(evidence))
-    # What is said of an outflow includes the network's fee, which is no more than was promised.
-    if not 0 <= told_base - payment.settled_base <= highest_fee(payment):
+    # What is said of an outflow includes the network's fee, no more than was promised: but none where nothing was to have left.
+    slack_base = highest_fee(payment) if payment.settled_base else 0
+    if not 0 <= told_base - payment.settled_base <= slack_base:
         detail = (
             f"{payment.settled_base} base units left for {payment.id}, as the operator said; the log that has turned up "
             f"says {told_base}"

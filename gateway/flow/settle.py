@@ -80,6 +80,8 @@ class Tracker:
             every_s=float_every_s,
         )
         self._gate = asyncio.Semaphore(PARALLEL_QUESTIONS)
+        # Whoever books what the chain shows does it alone: a balance is compared with the book as of one final block.
+        self.turn = asyncio.Lock()
 
     @property
     def chain_id(self) -> int:
@@ -91,11 +93,12 @@ class Tracker:
 
         A disagreement opens a task (P14).
         """
-        try:
-            await self._look()
-        except ChainDisagreement as problem:
-            await self._booker.disagreement(problem)
-            raise
+        async with self.turn:
+            try:
+                await self._look()
+            except ChainDisagreement as problem:
+                await self._booker.disagreement(problem)
+                raise
 
     async def _look(self) -> None:
         head, final = await self._chain.head(), await self._chain.final()
@@ -111,13 +114,16 @@ class Tracker:
     async def look_again(self, promise: Promise) -> tuple[Block, Standing]:
         """Try now to prove how a payment ended, whenever its next try is; return how it stands at the newest final block.
 
-        Raises ChainUnavailable or ChainDisagreement.
+        The caller holds `turn`, until what it decides on that block is booked. Raises ChainUnavailable or ChainDisagreement.
         """
         final = await self._chain.final()
         return final, await self._judge(final, promise)
 
     async def book_log(self, token: Token, found: Log) -> None:
-        """Book what a log of a final block says, if anything. Raises ChainUnavailable or ChainDisagreement."""
+        """Book what a log of a final block says, if anything. The caller holds `turn`.
+
+        Raises ChainUnavailable or ChainDisagreement.
+        """
         sign = way_of(token).read(found)
         if sign is None:
             return

@@ -5,6 +5,9 @@ once more, with the receipt that the operator names as well; a figure that the c
 does not show is taken as said. Whatever is said wrongly, the wallet's balance is compared with the book at the next look.
 """
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -22,6 +25,9 @@ from gateway.flow.collection import Promise, Sign, Standing, way_of
 from gateway.flow.settle import Tracker
 from gateway.ports import Block, Chain, ChainDisagreement, ChainUnavailable, Clock, Receipt, Store
 
+# Longer than a question to the chain may take; a poll that catches up after an outage takes longer, and ends without us.
+TURN_S = 30.0
+
 log = structlog.get_logger()
 
 
@@ -38,11 +44,15 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one chain's final blocks show of a payment: the block, the log of its collection, the receipt around it."""
+    """What one chain's final blocks show of a payment: the block, the log of its collection, the receipt around it.
+
+    `others_base` is what that transaction is known to have taken for other payments of the wallet.
+    """
 
     final: Block
     found: Log | None
     receipt: Receipt | None
+    others_base: int
 
 
 class Unproven:
@@ -54,9 +64,27 @@ class Unproven:
     async def resolve(self, payment_id: str, said: Said) -> Payment:
         """End a payment as said; return it as it is then.
 
-        Raises Problem: not_found, not_ready where the chain does not answer, not_unproven where evidence ends it (now, or
-        later) or nobody is asked, and bad_resolution where what is said is not what the chain shows.
+        Raises Problem: not_found, not_ready where the chain does not answer or is being read for long, not_unproven where
+        evidence ends it (now, or later) or nobody is asked, and bad_resolution where what is said is not what the chain shows.
         """
+        async with self._alone():
+            return await self._resolve(payment_id, said)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Keep the tracker from comparing an older block's balance with what is booked here by a newer one."""
+        turn = self._tracker.turn
+        try:
+            async with asyncio.timeout(TURN_S):
+                await turn.acquire()
+        except TimeoutError:
+            raise Problem("not_ready", f"chain {self._chain.chain_id} is being read: ask again later") from None
+        try:
+            yield
+        finally:
+            turn.release()
+
+    async def _resolve(self, payment_id: str, said: Said) -> Payment:
         try:
             seen = await self._look(self._waiting(await self._payment(payment_id)), said)
         except (ChainUnavailable, ChainDisagreement) as problem:
@@ -116,22 +144,37 @@ class Unproven:
             found = _log_in(token, terms, receipt)
             if found is not None:
                 await self._tracker.book_log(token, found)
-        return Seen(final, found, receipt)
+        others = {} if receipt is None else await self._others(token, terms, receipt)
+        if found is None and receipt is not None:
+            _require_its_own(terms, receipt, others)
+        return Seen(final, found, receipt, sum(each.settled_base for each in others.values() if each is not None))
+
+    async def _others(self, token: Token, terms: AuthorizationTerms, receipt: Receipt) -> dict[bytes, Payment | None]:
+        """Return what else the wallet promised that shows in a transaction, by nonce, with the payment if it is one's."""
+        signs = [way_of(token).read(each) for each in receipt.logs if each.address == token.address]
+        nonces = {sign.nonce for sign in signs if sign is not None and sign.wallet == terms.wallet} - {terms.nonce}
+        return {nonce: await self._store.payment_of((*terms.identity[:3], nonce)) for nonce in sorted(nonces)}
 
     def _parted(self, terms: AuthorizationTerms, seen: Seen, said: Said) -> tuple[int, int]:
-        """Return what the payees and the network got of what is said to have left, where the chain does not contradict it."""
-        token, wallet = self._tracker.token_of(terms), Address(terms.wallet)
-        if seen.receipt is None:
+        """Return what the payees and the network got of what is said to have left, where the chain does not contradict it.
+
+        Of both no more than was promised is the payment's, whatever left for them.
+        """
+        token, wallet, receipt = self._tracker.token_of(terms), Address(terms.wallet), seen.receipt
+        if receipt is None:
             return _without_a_receipt(terms, said)
-        shown_base = 0 if seen.found is None else way_of(token).moved(token, wallet, seen.found, seen.receipt.logs)
-        left_base = shown_base or _left_in(token, wallet, seen.receipt)
-        bound_base = terms.reserve_base if left_base is None else min(terms.reserve_base, left_base)
+        try:
+            shown_base = 0 if seen.found is None else way_of(token).moved(token, wallet, seen.found, receipt.logs)
+            left_base = shown_base or max(0, _left_in(token, wallet, receipt) - seen.others_base)
+            paid_base = tempo_fee_base(wallet, token.address, receipt.logs) if terms.kind is TransferKind.TEMPO else 0
+        except LogError:  # transfers that cannot be read bind nothing
+            return _without_a_receipt(terms, said)
+        fee_base = min(terms.fee_base, paid_base)
+        bound_base = min(terms.value_base, left_base - paid_base) + fee_base
         if said.left_base > bound_base or (shown_base and said.left_base != bound_base):
             detail = f"by its transaction {'' if shown_base else 'at most '}{format_amount(bound_base)} left for it"
             raise Problem("bad_resolution", detail, "left")
-        if not terms.fee_base:
-            return said.left_base, 0
-        fee_base = min(terms.fee_base, tempo_fee_base(wallet, token.address, seen.receipt.logs), said.left_base)
+        fee_base = min(fee_base, said.left_base)
         return said.left_base - fee_base, fee_base
 
 
@@ -142,6 +185,21 @@ def _require_used(terms: AuthorizationTerms, final: Block, standing: Standing) -
         raise Problem("not_unproven", detail)
     if terms.kind is TransferKind.TEMPO and final.time_s < terms.valid_before_s:
         raise Problem("not_unproven", "its window has not passed: what was signed may still be collected")
+
+
+def _require_its_own(terms: AuthorizationTerms, receipt: Receipt, others: Mapping[bytes, Payment | None]) -> None:
+    """Refuse a transaction without its log that took something else, or nothing: its figure would bind a word about this one.
+
+    On Tempo only the one that was signed can have taken it without its memo.
+    """
+    may_be = (
+        terms.tx_hash == receipt.tx_hash if terms.kind is TransferKind.TEMPO else receipt.status != 0 and not others
+    )
+    if may_be:
+        return
+    owners = ", ".join(each.id for each in others.values() if each is not None)
+    whose = f": it is the transaction of {owners}" if owners else ""
+    raise Problem("bad_resolution", f"{to_hex(receipt.tx_hash)} did not take it{whose}", "tx")
 
 
 def _without_a_receipt(terms: AuthorizationTerms, said: Said) -> tuple[int, int]:
@@ -156,10 +214,7 @@ def _log_in(token: Token, terms: AuthorizationTerms, receipt: Receipt) -> Log | 
     return next((each for each in receipt.logs if each.address == token.address and read(each) == sign), None)
 
 
-def _left_in(token: Token, wallet: Address, receipt: Receipt) -> int | None:
-    """Return all that a transaction took from the wallet; None where the token writes transfers that cannot be read."""
-    try:
-        transfers = [decode_transfer(each) for each in receipt.logs if each.address == token.address]
-    except LogError:
-        return None
+def _left_in(token: Token, wallet: Address, receipt: Receipt) -> int:
+    """Return all that a transaction took from the wallet. Raises LogError for transfers that cannot be read."""
+    transfers = [decode_transfer(each) for each in receipt.logs if each.address == token.address]
     return sum(each.value_base for each in transfers if each is not None and each.sender == wallet)

@@ -211,6 +211,8 @@ SERVERS_OF_PAYMENT = (
 TRACE = (
     "SELECT payment_id, 'payment' AS found_as FROM (SELECT id AS payment_id FROM payments WHERE id = :text) "
     "UNION SELECT e.payment_id, 'transaction' FROM evidence e JOIN payments p ON p.id = e.payment_id WHERE e.tx_hash = :blob "
+    "UNION SELECT payment_id, 'said transaction' FROM journal WHERE kind = 'unproven.resolved' "
+    "AND json_extract(CAST(body AS TEXT), '$.said_tx') = '0x' || lower(hex(:blob)) "
     "UNION SELECT payment_id, 'resource' FROM resources WHERE ref = :text AND payment_id <> '' "
     "UNION SELECT p.id, 'resource' FROM resources r JOIN payments p ON p.vendor = r.vendor AND p.resource_ref = r.ref "
     "WHERE r.ref = :text "

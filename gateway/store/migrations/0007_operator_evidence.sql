@@ -37,3 +37,5 @@ CREATE UNIQUE INDEX evidence_log ON evidence (tx_hash, chain_id, log_index) WHER
 CREATE UNIQUE INDEX evidence_failed ON evidence (chain_id, tx_hash) WHERE kind = 'failed';
 -- One thing closes a payment, a receipt or a refund, and one log may turn up later that should have.
 CREATE UNIQUE INDEX evidence_payment ON evidence (payment_id, (kind = 'late')) WHERE payment_id IS NOT NULL;
+-- The transaction that an operator named leads to the payment that was ended so, whether or not evidence names it as well.
+CREATE INDEX journal_said ON journal (json_extract(CAST(body AS TEXT), '$.said_tx')) WHERE kind = 'unproven.resolved';

@@ -11,6 +11,7 @@ from gateway.core.money import MAX_AMOUNT_BASE
 from gateway.core.payment import Charge, Transfer
 from gateway.core.records import Payment, Task, TransferKind
 from gateway.core.task_kinds import TaskKind
+from gateway.store import queries
 from gateway.store.broken import BookBroken
 from gateway.store.core import StoreCore
 from gateway.store.load import verify_book
@@ -154,6 +155,42 @@ def test_a_late_log_beyond_what_can_be_counted_stops_nothing(core: StoreCore) ->
     (detail,) = core.db.execute("SELECT detail FROM tasks WHERE kind = 'evidence_mismatch'").fetchone()
     assert str(2**255) in detail
     verify_book(core.db)
+
+
+@pytest.mark.parametrize(
+    ("left_base", "told_base", "asks"), [(0, 10, True), (0, 1, True), (5, 15, False), (5, 16, True)]
+)
+def test_a_late_log_is_held_to_what_was_said(left_base: int, told_base: int, *, asks: bool) -> None:
+    """It may tell of the network's fee beside what was said; where nothing was to have left there is no such fee."""
+    core = seeded(open_core())
+    terms = make_terms(2, kind=TransferKind.TEMPO, fee_base=10)
+    core.post([make_purchase(2, terms=terms), asked("used_without_log", "pay_0002")])
+    said = word(Charge.REFUNDED, value_base=left_base, tx_hash=None, log_index=None, block_time_s=terms.valid_before_s)
+    post(core, replace(said, payment_id="pay_0002"))
+    post(core, replace(make_outflow(5, value_base=told_base), payment_id="pay_0002"))
+    assert [row[0] for row in core.db.execute("SELECT kind FROM evidence ORDER BY id")] == ["resolved", "late"]
+    kinds = [row[0] for row in core.db.execute("SELECT kind FROM tasks WHERE closed_at_ms IS NULL")]
+    assert kinds == (["evidence_mismatch"] if asks else [])
+    verify_book(core.db)
+
+
+@pytest.mark.parametrize("proves", [False, True])
+def test_the_transaction_that_was_named_leads_to_its_payment(core: StoreCore, *, proves: bool) -> None:
+    """P11: whether its log is evidence or the operator only named it; another one leads nowhere. No journal is read through."""
+    evidence = make_evidence(1) if proves else make_evidence(1, tx_hash=None, log_index=None)
+    said_tx = make_evidence(1).tx_hash
+    assert said_tx is not None
+    said = word(tx_hash=evidence.tx_hash, log_index=evidence.log_index)
+    core.post([make_purchase(2), asked("used_without_log", "pay_0002")])
+    post(core, replace(said, said_tx=said_tx))
+    post(core, replace(word(Charge.REFUNDED, value_base=0, tx_hash=None, log_index=None), payment_id="pay_0002"))
+    found = [("pay_0001", "said transaction"), ("pay_0001", "transaction")][: 1 + proves]
+    for blob, rows in ((said_tx, found), (bytes(32), []), (None, [])):
+        asking = {"text": "", "blob": blob, "number": 0, "limit": 9}
+        assert sorted(map(tuple, core.db.execute(queries.TRACE, asking))) == rows
+    plan = [str(row[3]) for row in core.db.execute(f"EXPLAIN QUERY PLAN {queries.TRACE}", asking)]
+    assert any("journal USING INDEX journal_said" in step for step in plan)
+    assert not any(step.startswith("SCAN journal") for step in plan)
 
 
 @pytest.mark.parametrize(

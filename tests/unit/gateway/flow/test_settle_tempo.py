@@ -383,9 +383,10 @@ async def test_a_charge_in_a_block_that_is_not_final_is_not_missed_in_the_balanc
 # what nothing proves
 
 
-async def _said(tempo: TempoRig, left_base: int) -> Payment:
+async def _said(tempo: TempoRig, left_base: int, tx_hash: bytes | None = None) -> Payment:
     unproven = Unproven(store=tempo.store, chain=tempo.chain, tracker=tempo.tracker, clock=tempo.clock)
-    return await unproven.resolve("pay_0001", Said(Charge.CAPTURED, left_base, None, "seen in an explorer", "operator"))
+    said = Said(Charge.CAPTURED, left_base, tx_hash, "seen in an explorer", "operator")
+    return await unproven.resolve("pay_0001", said)
 
 
 async def test_a_charge_that_no_proof_fits_ends_as_said_once_its_window_is_over(tempo: TempoRig) -> None:
@@ -425,3 +426,46 @@ async def test_a_fee_beyond_the_promise_is_not_the_payments(tempo: TempoRig) -> 
     assert tempo.tasks() == ["settlement_mismatch", "float_missing"]
     assert tempo.booked == await tempo.held()
     verify_book(tempo.db)
+
+
+async def test_more_than_the_payees_were_promised_is_not_the_payments(tempo: TempoRig) -> None:
+    """Its own transaction moved more than was signed for: value and fee are bound each by its own promise, and can be said."""
+    payment = await tempo.charge()
+    signed = tempo.signed(payment)
+    dear = replace(signed.transfers[0], value_base=PRICE + 5)
+    tempo.chain.charge(replace(signed, transfers=(dear,)), fee_base=FEE, tx_hash=promised(payment).tx_hash)
+    tempo.chain.mine(3)
+    tempo.expire(payment)
+    await tempo.poll()
+    assert tempo.tasks() == ["settlement_mismatch"]
+    for left_base in (PRICE, PRICE + FEE - 1, PRICE + 5 + FEE, PRICE + MAX_FEE):
+        with pytest.raises(Problem, match="bad_resolution"):
+            await _said(tempo, left_base)
+    await _said(tempo, PRICE + FEE)
+    assert tempo.evidence() == [("resolved", PRICE, FEE)]
+    await tempo.poll()
+    assert tempo.tasks() == ["settlement_mismatch", "float_missing"]
+    assert tempo.booked == await tempo.held()
+    verify_book(tempo.db)
+
+
+async def test_another_charges_transaction_is_no_word_about_this_one(tempo: TempoRig) -> None:
+    """On Tempo its memo or its hash names a transaction's payment; one with neither is not this charge's."""
+    payment = await tempo.charge()
+    await tempo.charge(2)
+    tempo.chain.hides_logs = True
+    other = await tempo.take(2)
+    plain = tempo.chain.move(PATH_USD, ADDRESS, STRANGER, 7)
+    own = replace(tempo.signed(payment).transfers[0], memo=b"\x0e" * 32)
+    charge = replace(tempo.signed(payment), transfers=(own,))
+    signed = tempo.chain.charge(charge, fee_base=FEE, tx_hash=promised(payment).tx_hash)
+    tempo.chain.mine(3)
+    tempo.expire(payment)
+    await tempo.tracker.poll()
+    assert "used_without_log" in tempo.tasks()
+    for tx_hash, whose in ((other, ": it is the transaction of pay_0002"), (plain, "")):
+        with pytest.raises(Problem, match="bad_resolution") as caught:
+            await _said(tempo, 7, tx_hash)
+        assert caught.value.detail.endswith(f"did not take it{whose}")
+    ended = await _said(tempo, PRICE + FEE, signed)
+    assert (ended.settled_base, tempo.evidence()[-1]) == (PRICE, ("resolved", PRICE, FEE))

@@ -1,19 +1,23 @@
 """What is used on chain and never proven: the operator says what left, and all that the chain shows is held against it."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from settle_rig import ADDRESS, FULL, PRICE, Rig, at_once, promised
 
 from contracts.eip3009 import Authorization
-from contracts.tokens import BASE_USDC
+from contracts.logs import Log
+from contracts.tokens import BASE_USDC, Token
 from gateway.core import commands as c
 from gateway.core.payment import Charge, Transfer
 from gateway.core.problems import Problem
 from gateway.core.records import Payment
 from gateway.core.view import Balance
+from gateway.flow import unproven
 from gateway.flow.unproven import Said, Unproven
+from gateway.ports import Block, Receipt
 from gateway.store.load import verify_book
 from tests.factories import make_outcome, make_payment
 from tests.fakes.chain import ScriptedChain
@@ -30,8 +34,8 @@ def said(charge: Charge = Charge.CAPTURED, left_base: int = PRICE, tx_hash: byte
 
 async def resolve(rig: Rig, what: Said) -> Payment:
     """Say what left for payment 1."""
-    unproven = Unproven(store=rig.store, chain=rig.chain, tracker=rig.tracker, clock=rig.clock)
-    return await unproven.resolve(make_payment(1).id, what)
+    speaking = Unproven(store=rig.store, chain=rig.chain, tracker=rig.tracker, clock=rig.clock)
+    return await speaking.resolve(make_payment(1).id, what)
 
 
 async def refused(rig: Rig, what: Said) -> Problem:
@@ -300,6 +304,122 @@ async def test_a_chain_that_does_not_answer_ends_nothing(rig: Rig, trouble: str)
     rig.chain.heal()
     await resolve(rig, said(left_base=8))
     assert await agrees(rig)
+
+
+async def polling(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Task[None], asyncio.Event]:
+    """Let a poll wait for the wallet's balance, and return it with what lets it go on."""
+    reached, on = asyncio.Event(), asyncio.Event()
+    ask = rig.chain.token_balance
+
+    async def slow(token: Token, owner: bytes, at: Block) -> int:
+        reached.set()
+        await on.wait()
+        return await ask(token, owner, at)
+
+    monkeypatch.setattr(rig.chain, "token_balance", slow)
+    rig.clock.ms += 61_000
+    rig.chain.mine()
+    poll = asyncio.create_task(rig.tracker.poll())
+    await reached.wait()
+    return poll, on
+
+
+@pytest.mark.parametrize("value_base", [PRICE, 8])
+async def test_a_balance_is_never_compared_with_a_newer_book(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, value_base: int
+) -> None:
+    """A poll asks for the balance of one block while the operator speaks of a later one: neither invents nor misses tokens."""
+    payment = await rig.promise()
+    await rig.poll()
+    poll, on = await polling(rig, monkeypatch)
+    rig.chain.settle(replace(rig.authorization(payment), value_base=value_base))
+    rig.chain.mine(3)
+    word = asyncio.create_task(resolve(rig, said(left_base=value_base)))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert await rig.transfer() is Transfer.PRESENTED
+    on.set()
+    await poll
+    if value_base == PRICE:
+        with pytest.raises(Problem, match="not_unproven"):
+            await word
+    else:
+        assert (await word).settled_base == value_base
+    assert await agrees(rig)
+    assert rig.booked == FULL - value_base
+    assert len(rig.rows("SELECT 1 FROM journal WHERE kind = 'float.received'")) == 1  # the one that the rig begins with
+
+
+async def test_a_chain_that_is_read_for_long_keeps_nobody_waiting(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator is told to ask again; once the poll is over the word counts, and the next poll is not held up by it."""
+    await mismatched(rig)
+    await rig.promise(2)
+    rig.tracker._booker.unresolved.clear()
+    monkeypatch.setattr(unproven, "TURN_S", 0.01)
+    poll, on = await polling(rig, monkeypatch)
+    assert (await refused(rig, said(left_base=8))).code == "not_ready"
+    on.set()
+    await poll
+    await resolve(rig, said(left_base=8))
+    assert await agrees(rig)
+
+
+async def test_another_payments_transaction_is_no_word_about_this_one(rig: Rig) -> None:
+    """What shows another authorization, or failed, took nothing for this one: its figure binds nothing, and its name is told."""
+    await used_without_log(rig)
+    second = replace(rig.authorization(await rig.promise(2)), valid_before=2**40)
+    others = rig.chain.settle(second)
+    strangers = rig.chain.settle(replace(second, nonce=b"\x55" * 32, value_base=7))
+    failed = rig.chain.settle(second)
+    rig.chain.mine(3)
+    for tx_hash, owner in ((others, "pay_0002"), (strangers, ""), (failed, "")):
+        problem = await refused(rig, said(left_base=7, tx_hash=tx_hash))
+        assert (problem.code, problem.field) == ("bad_resolution", "tx")
+        assert problem.detail.endswith(f"did not take it{owner and ': it is the transaction of ' + owner}")
+    assert await rig.transfer() is Transfer.PRESENTED
+    assert balance(rig) == Balance(CREDIT - 2 * PRICE, 2 * PRICE)
+
+
+async def test_what_a_transaction_took_for_others_did_not_leave_for_this_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One transaction for two payments, where the token hides which transfer is this one's: what the other took is left out."""
+    first, second = await rig.promise(1), await rig.promise(2)
+    rig.chain.settle(rig.authorization(second), replace(rig.authorization(first), value_base=8))
+    show(
+        rig,
+        monkeypatch,
+        lambda logs: (*logs[:3], replace(logs[2], log_index=3, topics=()), replace(logs[3], log_index=4)),
+    )
+    rig.chain.mine(3)
+    await rig.poll()
+    assert (await rig.transfer(1), await rig.transfer(2)) == (Transfer.PRESENTED, Transfer.SETTLED)
+    assert "at most 0.000008" in (await refused(rig, said(left_base=9))).detail
+    await resolve(rig, said(left_base=8))
+    assert await agrees(rig)
+
+
+async def test_transfers_that_cannot_be_read_bind_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that writes them in a shape of its own leaves the word, up to what was promised."""
+    payment = await rig.promise()
+    rig.chain.settle(replace(rig.authorization(payment), value_base=8))
+    show(rig, monkeypatch, lambda logs: (logs[0], replace(logs[1], data=b"")))
+    rig.chain.mine(3)
+    await rig.poll()
+    assert (await refused(rig, said(left_base=PRICE + 1))).code == "bad_resolution"
+    await resolve(rig, said(left_base=8))
+    assert await agrees(rig)
+
+
+def show(rig: Rig, monkeypatch: pytest.MonkeyPatch, change: Callable[[tuple[Log, ...]], tuple[Log, ...]]) -> None:
+    """Let receipts show their logs as changed."""
+    ask = rig.chain.receipt
+
+    async def changed(tx_hash: bytes, at: Block | None = None) -> Receipt | None:
+        receipt = await ask(tx_hash, at)
+        return None if receipt is None else replace(receipt, logs=change(receipt.logs))
+
+    monkeypatch.setattr(rig.chain, "receipt", changed)
 
 
 def reopen(rig: Rig, *, before: Pause = at_once, after: Pause = at_once) -> None:

@@ -86,6 +86,30 @@ async def test_what_judges_an_endpoint_stays(tmp_path: Path, clock: DrivenClock)
         assert [each.event_seq for each in await bed.deliveries(hook)] == [first.event_seq]
 
 
+async def test_an_endpoint_is_judged_before_what_judges_it_may_go(tmp_path: Path, clock: DrivenClock) -> None:
+    """Rows may be forgotten at the very moment when the last attempt has failed: what was taken since still speaks for it."""
+    async with telling_bed(tmp_path, clock, SETTINGS) as bed, receiving(500) as receiver:
+        hook, _ = await bed.hook(receiver.url, "server.*")
+        await bed.server("ordered")
+        await bed.run()
+        receiver.status = 200
+        await bed.server("ordered")
+        clock.pass_s(2)
+        await bed.run()
+        receiver.status = 500
+        seen, forget = bed.history.taken_since, forgetting.Forgetting(bed.keeping, bed.history, KEPT_S)
+
+        async def taken_since(hook_id: str, since_ms: int) -> bool:
+            await forget.step()
+            return await seen(hook_id, since_ms)
+
+        bed.history.taken_since = taken_since  # type: ignore[method-assign]
+        while (first := (await bed.deliveries(hook))[0]).state is HookDeliveryState.PENDING:
+            clock.at_ms = first.due_at_ms
+            await bed.attempt()
+        assert not bed.telling.hooks.one("acc_1", hook.id).disabled_reason
+
+
 async def test_what_is_pending_stays_and_looks_are_rare(tmp_path: Path, clock: DrivenClock) -> None:
     """However old it is; and the store is not asked at every turn of the loop, nor told to do nothing."""
     async with telling_bed(tmp_path, clock, SETTINGS) as bed, receiving(500) as receiver:
