@@ -208,7 +208,7 @@ def books_a_cursor_first(patch: pytest.MonkeyPatch) -> None:
     each = Tracker._each
 
     async def late(self: Tracker, ask: Any, items: Any) -> None:
-        if isinstance(ask, partial) and ask.func.__name__ == "_book_log":
+        if isinstance(ask, partial) and ask.func.__name__ == "book_log":
             final = await self._chain.final()
             await self._store.post(MoveCursor(self._chain.chain_id, final.number, final.hash, final.time_s))
         await each(self, ask, items)
