@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,12 @@ def test_nothing_is_left_open() -> None:
         for match in marks.finditer(path.read_text())
     ]
     assert wrong == []
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Pytest imports each by its bare name: two of one name in two folders end the whole run, and neither folder's own."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_functions_stay_readable() -> None:
