@@ -6,7 +6,7 @@ spend the same cent (P2); what they leave is collected in `Rows` and committed a
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gateway.core import chart
@@ -508,6 +508,12 @@ class Book:
         content = {"task_id": task.id, "task": task.kind, "subject": task.subject, "detail": task.detail}
         self.journal(task.opened_at_ms, "task.opened", task.payment_id, content)
         return True
+
+    def close_task(self, task: Task, resolution: str, by: str, at_ms: int) -> None:
+        """Close an open task, with who said what became of it."""
+        self.rows.tasks[task.id] = replace(task, closed_at_ms=at_ms, resolution=resolution)
+        content = {"task_id": task.id, "resolution": resolution, "by": by}
+        self.journal(at_ms, "task.closed", task.payment_id, content)
 
     def open_task(self, kind: str, subject: str) -> Task | None:
         """Return the open task of this kind on this subject, committed or not."""

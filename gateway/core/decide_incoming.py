@@ -208,7 +208,4 @@ def _ask(book: Book, incoming: Incoming, command: BookIncoming) -> None:
 def _close_task(book: Book, incoming: Incoming, command: ResolveIncoming) -> None:
     task = book.open_task(TASK, incoming.id)
     if task is not None:
-        resolution = f"{incoming.state.value}: {command.note}"
-        book.rows.tasks[task.id] = replace(task, closed_at_ms=command.at_ms, resolution=resolution)
-        content = {"task_id": task.id, "resolution": resolution, "by": command.by}
-        book.journal(command.at_ms, "task.closed", task.payment_id, content)
+        book.close_task(task, f"{incoming.state.value}: {command.note}", command.by, command.at_ms)

@@ -139,10 +139,7 @@ def decide_close_task(book: Book, command: c.CloseTask) -> Result:
         return Refused("not_found", f"there is no task {command.task_id}")
     if task.closed_at_ms is not None:
         return Done(changed=False)
-    closed = replace(task, closed_at_ms=command.at_ms, resolution=command.resolution)
-    book.rows.tasks[task.id] = closed
-    content = {"task_id": task.id, "resolution": command.resolution, "by": command.by}
-    book.journal(command.at_ms, "task.closed", task.payment_id, content)
+    book.close_task(task, command.resolution, command.by, command.at_ms)
     return Done()
 
 

@@ -58,7 +58,7 @@ def decide_unproven(book: Book, command: ResolveUnproven) -> Result:
     else:
         ended = bury(book, payment, evidence, command.at_ms)
     for task in tasks:
-        _close_task(book, task, command)
+        book.close_task(task, command.words, command.by, command.at_ms)
     return Done(ended)
 
 
@@ -99,9 +99,3 @@ def _amount_refusal(payment: Payment, command: ResolveUnproven) -> Refused | Non
             "bad_resolution", "no more than was promised leaves for a payment; what is missing beyond it is asked apart"
         )
     return None
-
-
-def _close_task(book: Book, task: Task, command: ResolveUnproven) -> None:
-    book.rows.tasks[task.id] = replace(task, closed_at_ms=command.at_ms, resolution=command.words)
-    content = {"task_id": task.id, "resolution": command.words, "by": command.by}
-    book.journal(command.at_ms, "task.closed", task.payment_id, content)

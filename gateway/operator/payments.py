@@ -41,11 +41,15 @@ async def payments_list(services: Services, params: Params) -> dict[str, Any]:
 
 async def payments_show(services: Services, params: Params) -> dict[str, Any]:
     """Return everything about one payment."""
-    payment_id = params.identifier("payment")
+    payment = await _payment(services, params.identifier("payment"))
+    return {"payment": await whole_payment(services, payment)}
+
+
+async def _payment(services: Services, payment_id: str) -> Payment:
     payment = await services.store.payment(payment_id)
     if payment is None:
         raise Problem("not_found", f"there is no payment {payment_id}")
-    return {"payment": await whole_payment(services, payment)}
+    return payment
 
 
 async def payments_resolve(services: Services, params: Params) -> dict[str, Any]:
@@ -78,10 +82,7 @@ async def _resolve_unproven(services: Services, params: Params, payment_id: str,
         words=params.text("resolution"),
         by=params.by,
     )
-    payment = await services.store.payment(payment_id)
-    if payment is None:
-        raise Problem("not_found", f"there is no payment {payment_id}")
-    terms = payment.authorization
+    terms = (await _payment(services, payment_id)).authorization
     if terms is None:
         raise Problem("not_unproven", NO_CHAIN)
     resolver = services.unproven.get(terms.chain_id)

@@ -5,8 +5,21 @@ one of each in memory.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from gateway.store.broken import BookBroken
+
+
+class Named(Protocol):
+    """A record with an id."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+
+_Record = TypeVar("_Record", bound=Named)
 _Kept = TypeVar("_Kept")
 _Told = TypeVar("_Told")
 
@@ -30,3 +43,13 @@ def side_by_side(
         elif row is not None and tale is not None:
             yield row[0], row[1], tale[1]
             row, tale = next(rows, None), next(tales, None)
+
+
+def matched(what: str, kept: Iterable[_Record], told: Iterable[tuple[str, _Told]]) -> Iterator[tuple[_Record, _Told]]:
+    """Yield each record with what is told of it. Raises BookBroken at the first that has no other; both in the order of ids."""
+    for record_id, record, tale in side_by_side(((each.id, each) for each in kept), told):
+        if record is None:
+            raise BookBroken(f"{what} {record_id} is told of, and has no row")
+        if tale is None:
+            raise BookBroken(f"{what} {record_id} is in no row of the journal")
+        yield record, tale

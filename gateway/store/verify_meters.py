@@ -17,7 +17,7 @@ from gateway.core.meter import pause, run
 from gateway.core.records import Meter, MeterState
 from gateway.store import columns as col
 from gateway.store.broken import BookBroken
-from gateway.store.side_by_side import side_by_side
+from gateway.store.side_by_side import matched
 
 Content = Mapping[str, Any]
 
@@ -129,21 +129,12 @@ def verify_meters(db: sqlite3.Connection) -> None:
 
     Reads everything, one meter at a time.
     """
-    for meter_id, meter, told in side_by_side(_kept(db), _told(db)):
-        if meter is None or told is None:
-            where = "is in no row of the journal" if told is None else "is told of, and has no row"
-            raise BookBroken(f"meter {meter_id} {where}")
+    for meter, told in matched("meter", map(col.meter_from, db.execute(METERS)), _told(db)):
         for each in fields(Meter):
             kept, sealed = getattr(meter, each.name), getattr(told.meter, each.name)
             is_told = each.name not in NEVER_TOLD and (told.started or each.name not in TOLD_AT_START)
             if is_told and kept != sealed:
-                raise BookBroken(f"meter {meter_id}: its {each.name} is {kept}, and the journal says {sealed}")
-
-
-def _kept(db: sqlite3.Connection) -> Iterator[tuple[str, Meter]]:
-    for row in db.execute(METERS):
-        meter = col.meter_from(row)
-        yield meter.id, meter
+                raise BookBroken(f"meter {meter.id}: its {each.name} is {kept}, and the journal says {sealed}")
 
 
 def _told(db: sqlite3.Connection) -> Iterator[tuple[str, Told]]:

@@ -19,7 +19,7 @@ from gateway.core.payment import Charge, Delivery, Transfer
 from gateway.core.records import Payment
 from gateway.store import columns as col
 from gateway.store.broken import BookBroken
-from gateway.store.side_by_side import side_by_side
+from gateway.store.side_by_side import matched
 
 CLOSED = frozenset({Charge.CAPTURED, Charge.VOIDED, Charge.REFUNDED})
 CLOSINGS = frozenset(f"payment.{charge.value}" for charge in CLOSED)
@@ -96,16 +96,8 @@ def verify_payments(db: sqlite3.Connection) -> None:
         row = db.execute(statement).fetchone()
         if row is not None:
             raise BookBroken(f"payment {row[0]} {what}")
-    for payment_id, payment, told in side_by_side(_kept(db), _told(db)):
-        if payment is None:
-            raise BookBroken(f"payment {payment_id} is told of, and has no row")
-        _compare(payment, told or Told())
-
-
-def _kept(db: sqlite3.Connection) -> Iterator[tuple[str, Payment]]:
-    for row in db.execute(PAYMENTS):
-        payment = col.payment_from(row)
-        yield payment.id, payment
+    for payment, told in matched("payment", map(col.payment_from, db.execute(PAYMENTS)), _told(db)):
+        _compare(payment, told)
 
 
 def _told(db: sqlite3.Connection) -> Iterator[tuple[str, Told]]:

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 
-from gateway.core.records import Task
 from gateway.core.task_kinds import TaskKind
 from gateway.store import columns as col
 from gateway.store.broken import BookBroken
-from gateway.store.side_by_side import side_by_side
+from gateway.store.side_by_side import matched
 
 TASKS = f"SELECT {col.TASK_COLUMNS} FROM tasks ORDER BY id"  # noqa: S608 - column names are ours
 TOLD = (
@@ -30,20 +29,11 @@ def verify_tasks(db: sqlite3.Connection) -> None:
 
     Reads everything, one task at a time.
     """
-    for task_id, task, told in side_by_side(_kept(db), _told(db)):
-        if task is None or told is None:
-            where = "is in no row of the journal" if told is None else "is told of, and has no row"
-            raise BookBroken(f"task {task_id} {where}")
+    for task, told in matched("task", map(col.task_from, db.execute(TASKS)), _told(db)):
         for name, sealed in told.items():
             kept = getattr(task, name)
             if kept != sealed:
-                raise BookBroken(f"task {task_id}: its {name} is {kept!r}, and the journal says {sealed!r}")
-
-
-def _kept(db: sqlite3.Connection) -> Iterator[tuple[str, Task]]:
-    for row in db.execute(TASKS):
-        task = col.task_from(row)
-        yield task.id, task
+                raise BookBroken(f"task {task.id}: its {name} is {kept!r}, and the journal says {sealed!r}")
 
 
 def _told(db: sqlite3.Connection) -> Iterator[tuple[str, dict[str, object]]]:
